@@ -1,0 +1,70 @@
+"""What every command shares: flags, exit codes, one clear line for bad input, files written whole or not at all."""
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+
+class BadInput(Exception):
+    """Something the user gave is wrong: the message says which file, what is wrong and what to do."""
+
+
+def execute(main):
+    """Run a `main`: exit code 2 and one line for bad input, 1 for a failure, 130 after Ctrl-C."""
+    try:
+        sys.exit(main())
+    except BadInput as error:
+        # a DataLoader worker puts its own traceback before the message: the last line is ours
+        print("error:", str(error).splitlines()[-1].removeprefix("command.BadInput: "), file=sys.stderr)
+        sys.exit(2)
+    except (OSError, FloatingPointError) as error:  # disk full, folder read-only, loss not finite
+        print("error:", error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def choose_device(name):
+    """ "auto", "cuda", "mps" or "cpu" -> torch.device; auto takes the first that is there."""
+    import torch  # heavy: only once the flags have been understood
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind in there if there[kind])
+    if not there[name]:
+        raise argparse.ArgumentTypeError(f"no {name} on this machine; leave --device out")
+    return torch.device(name)
+
+
+def flags(description, *examples):
+    """ArgumentParser with the flags that every command has; `examples` stand at the end of its --help."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="examples:\n  " + "\n  ".join(examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    machine = parser.add_argument_group("every command")
+    machine.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random (default: 0)")
+    machine.add_argument(
+        "--device",
+        choices=("auto", "cuda", "mps", "cpu"),
+        default="auto",
+        help="where a network runs (default: the best)",
+    )
+    return parser
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Gives a temporary path of the same suffix; it takes the place of `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""A photo on its way in and out: file -> RGB, RGB -> network input and back, image -> file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torchvision.transforms import Normalize
+
+from command import BadInput, written_whole
+
+ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def read_photo(path, flags=cv2.IMREAD_COLOR):
+    """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
+
+    Raises BadInput for a file that is missing, is no image or ends too early.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name") from None
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[len(data) // 2 :]:
+        raise BadInput(f"{path}: JPEG ends too early; copy it again from the phone")  # OpenCV would fill in grey
+    try:
+        photo = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        photo = None
+    if photo is None:
+        raise BadInput(f"{path}: not an image OpenCV can read; convert HEIC photos to JPEG first")
+    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+
+
+def write_image(path, image):
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, whole or not at all."""
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    with written_whole(path) as temporary:
+        temporary.write_bytes(cv2.imencode(path.suffix, image)[1])
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The one way from a photo to the network's input and back; its values are saved in the checkpoint.
+
+    The longer side becomes `size`, the aspect ratio stays, and the right and bottom are padded with the mean
+    colour to a multiple of 32. Squashing the photo to size × size instead gave 0.548 against 0.543 validation IoU on
+    CrackForest (6 epochs, one seed: within noise) for 1.5 times the work and bent cracks, so the ratio is kept.
+    """
+
+    size: int = 512
+    mean: tuple = (0.485, 0.456, 0.406)
+    std: tuple = (0.229, 0.224, 0.225)
+
+    def shape(self, height, width):
+        """Size (h, w) that a photo of height × width has inside the network's input."""
+        scale = self.size / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def resize(self, photo, mask=None):
+        """uint8 photo (and mask) of any size -> at the input's size, not yet padded; the mask by nearest neighbour."""
+        if photo.dtype != np.uint8:
+            raise TypeError(f"a photo is uint8 RGB, got {photo.dtype}")
+        height, width = self.shape(*photo.shape[:2])
+        shrinks = height < photo.shape[0]
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        if mask is None:
+            return photo
+        # plain INTER_NEAREST takes the upper left neighbour: half a pixel off the photo
+        return photo, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def normalise(self, photo):
+        """(h, w, 3) uint8 at the input's size -> (3, h', w') float32, padded to multiples of 32."""
+        tensor = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))).float() / 255
+        return pad(Normalize(self.mean, self.std)(tensor), *ceil32(photo))
+
+    def to_input(self, photo):
+        """(H, W, 3) uint8 RGB -> (3, h', w') float32 network input."""
+        return self.normalise(self.resize(photo))
+
+    def to_photo(self, probability, height, width):
+        """(h', w') float32 network output -> (height, width): pad removed, resized bilinearly."""
+        h, w = self.shape(height, width)
+        return cv2.resize(probability[:h, :w], (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def ceil32(image):
+    """Height and width rounded up to multiples of 32."""
+    return tuple(-(-side // 32) * 32 for side in image.shape[:2])
+
+
+def pad(tensor, height, width):
+    """(C, h, w) -> (C, height, width), zeros to the right and below."""
+    return torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]))

@@ -1,0 +1,142 @@
+"""Which photo trains, validates, tests: 70/15/15, stratified, copies of one photo kept together."""
+
+import json
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from command import BadInput, written_whole
+from photo import read_photo
+
+PARTS = ("train", "valid", "test")
+
+
+def fingerprint(photo):
+    """(SHA-1 of the bytes, 256 signs of horizontal brightness steps as ±1). Raises BadInput for a wrong size.
+
+    The signs survive another JPEG quality, size or exposure: on the real sets different photos differ in 45 or more
+    of 256, a recompressed, resized and brightened copy in at most 27.
+    """
+    grey = read_photo(photo.path, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    if any(abs(4 * small - side) > 8 for small, side in zip(grey.shape, (photo.height, photo.width), strict=True)):
+        raise BadInput(photo.disagreement(4 * grey.shape[0], 4 * grey.shape[1]))
+    steps = np.diff(cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16), axis=1)
+    return photo.sha1(), np.where(steps > 0, 1, -1).ravel()
+
+
+def copies(photos):
+    """Group number of every photo, equal for copies: Roboflow versions, identical bytes, near-identical pictures."""
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        scan = tqdm(pool.map(fingerprint, photos), "comparing photos", len(photos), leave=False)
+        prints, signs = zip(*scan, strict=True)
+    group = list(range(len(photos)))
+    signs = np.stack(signs).astype(np.float32)
+    first = {}
+    for i, photo in enumerate(photos):
+        original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", PurePosixPath(photo.name).name)
+        versions = [(photo.part, original)] if original != PurePosixPath(photo.name).name else []
+        same = [first.setdefault(key, i) for key in [prints[i], *versions]]
+        same += np.flatnonzero(signs[:i] @ signs[i] >= 256 - 2 * 40).tolist()  # at most 40 signs differ
+        for old in {group[j] for j in same} - {group[i]}:
+            group = [group[i] if g == old else g for g in group]
+    return group
+
+
+def stratified(photos, groups, shares, seed):
+    """Photos dealt to parts, cracked and undamaged each by `shares` {part: percent}; a group stays together.
+
+    40 + 10 photos at 70/15/15 give exactly 28/6/6 + 7/1/2.
+    """
+    parts = {part: [] for part in shares}
+    members = {g: [p for p, h in zip(photos, groups, strict=True) if h == g] for g in sorted(set(groups))}
+    for cracked in (True, False):
+        stratum = [m for m in members.values() if any(p.cracked for p in m) == cracked]
+        order = np.random.default_rng(seed).permutation(len(stratum))
+        quota = quotas(sum(map(len, stratum)), shares)
+        for group in sorted((stratum[i] for i in order), key=len, reverse=True):
+            part = max(quota, key=quota.get)
+            quota[part] -= len(group)
+            parts[part] += group
+    return {part: sorted(chosen, key=lambda p: p.name) for part, chosen in parts.items()}
+
+
+def quotas(count, shares):
+    """{part: photos} by cumulative percent, at least one photo a part where there are enough."""
+    edges = [0, *(count * percent // 100 for percent in accumulate(shares.values()))]
+    quota = {part: high - low for part, low, high in zip(shares, edges, edges[1:], strict=False)}
+    for part in quota:
+        if quota[part] == 0 and count >= len(shares):
+            quota[max(quota, key=quota.get)] -= 1
+            quota[part] = 1
+    return quota
+
+
+def split(export, seed=0, file=None):
+    """{"train": [Photo], "valid": [...], "test": [...]}; copies never stand in two parts that are dealt here.
+
+    `file` (splits.json of a run) decides, else the export's own parts (a missing valid is taken from train), else
+    70/15/15 stratified by cracked and undamaged.
+    """
+    own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
+    if file:
+        parts = read_splits(file, export)
+    elif own["train"] and own["valid"]:
+        parts = own
+    elif own["train"] and own["test"]:
+        parts = own | stratified(own["train"], copies(own["train"]), {"train": 85, "valid": 15}, seed)
+    else:
+        parts = stratified(export.photos, copies(export.photos), dict(zip(PARTS, (70, 15, 15), strict=True)), seed)
+    if not any(photo.cracked for photo in parts["train"]):
+        raise BadInput(f"{file or export.root}: no train photo has a crack; label some or change the split")
+    return parts
+
+
+def read_splits(file, export):
+    """A splits.json ({"train": [names], "valid": [...], "test": [...]}) -> {part: [Photo]}. Raises BadInput."""
+    try:
+        names = json.loads(Path(file).read_text(encoding="utf-8"))
+        names = {part: [str(name) for name in names[part]] for part in PARTS}
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read ({error.strerror}); give a splits.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(
+            f'{file}: not a split; it needs {{"train": [file names], "valid": [...], "test": [...]}}'
+        ) from None
+    photos = {photo.name: photo for photo in export.photos}
+    for name, times in Counter(name for part in PARTS for name in names[part]).items():
+        if times > 1:
+            raise BadInput(f"{file}: {name} stands {times} times; a photo belongs to one part")
+        if name not in photos:
+            raise BadInput(f"{file}: {name} is not in {export.root}; use the split of this export")
+    return {part: [photos[name] for name in names[part]] for part in PARTS}
+
+
+def write_splits(path, parts):
+    """The inverse of `read_splits`; beside the names, the SHA-1 of each file tells the same photos apart later."""
+    content = {part: [photo.name for photo in parts[part]] for part in PARTS}
+    content["sha1"] = {photo.name: photo.sha1() for part in PARTS for photo in parts[part]}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def hashes(file):
+    """{photo name: SHA-1} of a splits.json that a run wrote; {} where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")).get("sha1", {}) if file.is_file() else {}
+
+
+def same_photos(file, export):
+    """Does this export hold, under the same names, every photo that the splits.json was written for?"""
+    known, photos = hashes(file), {photo.name: photo for photo in export.photos}
+    return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
+
+
+def trained_on(file):
+    """SHA-1 of every train photo of the run that wrote this splits.json."""
+    known = hashes(file)
+    return {known[name] for name in json.loads(file.read_text(encoding="utf-8"))["train"]} if known else set()
