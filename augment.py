@@ -1,0 +1,159 @@
+"""Random changes of a training photo and its mask: rotation, scale, brightness, contrast, noise, in this order."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+VERSIONS = 5
+ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
+MOST_CRACK_LOST = 0.2  # a draw that pushes more of the crack out of the frame is drawn again
+TRIES = 20
+
+
+def draw(mask, rng):
+    """Parameters of one version: angle in degrees, scale, brightness and contrast as shares."""
+    for _ in range(TRIES):
+        parameters = {
+            "angle": rng.uniform(-ANGLE, ANGLE),
+            "scale": rng.uniform(*SCALE),
+            "brightness": rng.uniform(-BRIGHTNESS, BRIGHTNESS),
+            "contrast": rng.uniform(-CONTRAST, CONTRAST),
+        }
+        if share_lost(mask, matrix(mask.shape, **parameters)) <= MOST_CRACK_LOST:
+            return parameters
+    return parameters | {"angle": 0.0, "scale": 1.0}  # a crack in the corners only: nothing moves
+
+
+def matrix(shape, angle, scale, **_):
+    """2×3 affine matrix: rotation about the middle of an (H, W) image, enlarged by `scale`."""
+    height, width = shape
+    return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+
+
+def warp(image, affine, interpolation):
+    """Rotation and scale in one interpolation; what moves in from outside is the mirrored image."""
+    return cv2.warpAffine(image, affine, image.shape[1::-1], flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def share_lost(mask, affine):
+    """Share of the crack's pixels that the affine map moves out of the frame; 0 without a crack."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return 0.0
+    x, y = affine @ np.stack([columns, rows, np.ones(len(rows))])
+    height, width = mask.shape
+    return 1 - np.mean((x > -0.5) & (y > -0.5) & (x < width - 0.5) & (y < height - 0.5))
+
+
+def relight(photo, brightness, contrast, rng):
+    """uint8 photo -> uint8: brightness (all values times 1 + b), contrast about the mean, Gaussian noise of σ 10."""
+    light = photo.astype(np.float32) * (1 + brightness)
+    mean = light.mean()
+    light = (light - mean) * (1 + contrast) + mean
+    light += SIGMA * rng.standard_normal(photo.shape, dtype=np.float32)
+    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+
+
+def apply(photo, mask, parameters, rng):
+    """One version with the given parameters; the mask stays as it is under light and noise."""
+    affine = matrix(mask.shape, **parameters)
+    photo, mask = warp(photo, affine, cv2.INTER_LINEAR), warp(mask, affine, cv2.INTER_NEAREST)
+    return relight(photo, parameters["brightness"], parameters["contrast"], rng), mask
+
+
+def augment(photo, mask, rng):
+    """(H, W, 3) uint8 photo and (H, W) uint8 mask -> changed copies of the same size; `rng` is a numpy Generator."""
+    return apply(photo, mask, draw(mask, rng), rng)
+
+
+def sheet(pairs, rng):
+    """Picture of the original and five versions of each (photo, mask), a row each."""
+    from audit import contact_sheet, outlined  # the changes themselves need nothing of ours
+
+    tiles = []
+    for photo, mask in pairs:
+        tiles.append((f"original  crack {mask.mean():.2%}", outlined(photo, mask)))
+        for _ in range(VERSIONS):
+            parameters = draw(mask, rng)
+            version = apply(photo, mask, parameters, rng)
+            words = "{angle:+.0f} degrees, scale {scale:.2f}, brightness {brightness:+.0%}, contrast {contrast:+.0%}"
+            tiles.append((words.format(**parameters), outlined(*version)))
+    return contact_sheet(tiles, 1 + VERSIONS)
+
+
+def distribution(pairs, rng):
+    """Figure: histograms of angle, scale, brightness and crack fraction over five versions of each pair."""
+    from matplotlib.figure import Figure
+
+    rows = [
+        (p, apply(*pair, p, rng)[1].mean()) for pair in pairs for p in (draw(pair[1], rng) for _ in range(VERSIONS))
+    ]
+    values = {name: [p[name] for p, _ in rows] for name in ("angle", "scale", "brightness")}
+    values["crack fraction"] = [100 * fraction for _, fraction in rows]
+    units = {"angle": "degrees", "scale": "times", "brightness": "share of the value", "crack fraction": "%"}
+    fig = Figure(figsize=(12, 3.2), layout="constrained")
+    fig.suptitle(f"{len(rows)} augmented versions")
+    for axes, (name, numbers) in zip(fig.subplots(1, 4), values.items(), strict=True):
+        axes.hist(numbers, bins=20, color="steelblue")
+        axes.set(title=name, xlabel=units[name], ylabel="versions")
+    return fig
+
+
+def write_versions(parts, out, seed):
+    """Split COCO export at `out`: train photos with five versions each, valid and test as they are."""
+    from tqdm import tqdm
+
+    from data.convert import export_folder, mask_to_annotations, write_annotations
+    from photo import write_image
+
+    with export_folder(out) as folder:
+        for part, photos in parts.items():
+            (folder / part).mkdir()
+            rows = []
+            for number, item in enumerate(tqdm(photos, part, unit="photo")):
+                stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
+                photo, mask = item.read()
+                versions = [(stem, photo, mask)]
+                if part == "train":
+                    versions += [(f"{stem}_v{i + 1}", *augment(photo, mask, rng)) for i in range(VERSIONS)]
+                for name, image, truth in versions:
+                    write_image(folder / part / f"{name}.jpg", image)
+                    rows.append((f"{name}.jpg", *truth.shape, mask_to_annotations(truth)))
+            write_annotations(folder / part, rows, "augment.py")
+
+
+def main(argv=None):
+    from command import flags
+    from dataset import open_data
+    from inference import save_figure
+    from photo import Preprocess, write_image
+    from split import split
+
+    parser = flags(
+        "See the augmentation: a sheet of originals and their five versions, and how the parameters are distributed. "
+        "With --out, write the versions as a COCO export (train only; valid and test stay as they are).",
+        "python augment.py",
+        "python augment.py my-export --out my-export-augmented",
+    )
+    parser.add_argument("data", nargs="?", help="folder of a COCO export (default: data/sample, drawn on first use)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the augmented export here")
+    args = parser.parse_args(argv)
+    export = open_data(args.data, args.classes)
+    parts, preprocess = split(export, args.seed), Preprocess()
+    pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
+    name = export.root.resolve().name
+    write_image(Path(f"augment-{name}.png"), sheet(pairs[:4], np.random.default_rng(args.seed)))
+    save_figure(Path(f"augment-{name}-distribution.png"), distribution(pairs, np.random.default_rng(args.seed)))
+    print(f"pictures: augment-{name}.png, augment-{name}-distribution.png")
+    if args.out:
+        write_versions(parts, args.out, args.seed)
+        print(f"{args.out}: {len(parts['train'])} train photos with {VERSIONS} versions each, valid and test unchanged")
+    return 0
+
+
+if __name__ == "__main__":
+    from command import execute
+
+    execute(main)
