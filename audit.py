@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from command import BadInput
-from measure import skeleton
 from photo import ORANGE, Preprocess
+from skeleton import skeleton
 from split import copies
 
 

@@ -15,8 +15,8 @@ import metrics
 from command import BadInput, choose_device, execute, flags, written_whole
 from dataset import open_data
 from inference import newest_run, open_model, predict, save_figure
-from measure import skeleton
 from photo import read_photo
+from skeleton import skeleton
 from split import PARTS, same_photos, split, trained_on
 
 MEANING = {
@@ -128,9 +128,9 @@ def masks_from(folder):
     return answer
 
 
-def masks_of(checkpoint, device):
-    """Checkpoint -> (function photo -> mask at the stored threshold, that threshold)."""
-    model, preprocess, threshold = open_model(checkpoint, device)
+def masks_of(path, device):
+    """Checkpoint or run folder -> (function photo -> mask at the stored threshold, that threshold)."""
+    model, preprocess, threshold = open_model(path, device)
     return lambda item, photo: (predict(model, preprocess, photo) >= threshold).astype(np.uint8), threshold
 
 
@@ -253,11 +253,11 @@ def main(argv=None):
         print(evaluate(photos, masks_from(args.predictions), out, title, args.seed), f"written to {out}", sep="\n")
         return 0
     for path in args.runs or [newest_run()]:
-        folder, checkpoint = (path.parent, path) if path.is_file() else (path, path / "best.pt")
-        answer, threshold = masks_of(checkpoint, choose_device(args.device))
+        answer, threshold = masks_of(path, choose_device(args.device))
+        folder = path if path.is_dir() else path.parent
         photos, title, name = choose_photos(args, folder)
         out = args.out or folder / name
-        print(f"{checkpoint} at threshold {threshold:.2f}: {title}", flush=True)
+        print(f"{path} at threshold {threshold:.2f}: {title}", flush=True)
         print(evaluate(photos, answer, out, title, args.seed), f"written to {out}", sep="\n")
     return 0
 

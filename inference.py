@@ -37,9 +37,9 @@ def newest_run():
 
 
 def open_model(path, device):
-    """Checkpoint file -> (model on the device, Preprocess, threshold). Raises BadInput."""
+    """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
     try:
-        model, values, threshold = load_checkpoint(path)
+        model, values, threshold = load_checkpoint(path / "best.pt" if path.is_dir() else path)
     except ValueError as error:
         raise BadInput(error) from None
     return model.to(device, memory_format=torch.channels_last), Preprocess(**values), threshold
@@ -110,7 +110,9 @@ def arguments(argv):
         "python inference.py photos/ --out masks --threshold 0.4",
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo file, or a folder of photos")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="best.pt of a run (default: of the newest run)")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="best.pt or its run folder (default: newest run)"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)"
     )
@@ -128,7 +130,7 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     files = list_photos(args.photos)
-    checkpoint = args.checkpoint or newest_run() / "best.pt"
+    checkpoint = args.checkpoint or newest_run()
     model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
     threshold = threshold if args.threshold is None else args.threshold
     print(f"{len(files)} photo(s) with {checkpoint} at threshold {threshold:.2f} on {device}")

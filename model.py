@@ -148,9 +148,12 @@ def read_checkpoint(path):
 def load_checkpoint(path):
     """File -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises ValueError."""
     content = read_checkpoint(path)
-    model = CrackNet(**content["model"])
-    model.load_state_dict(content["weights"])
-    return model.eval(), content["preprocess"], content["threshold"]
+    try:
+        model = CrackNet(**content["model"])
+        model.load_state_dict(content["weights"])
+        return model.eval(), dict(content["preprocess"]), float(content["threshold"])
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{path}: its weights do not fit CrackNet; give a best.pt that train.py wrote") from None
 
 
 def parameter_count(model):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from augment import augment
@@ -214,10 +214,18 @@ def loaders(parts, preprocess, args):
     return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0)
 
 
+def pace(step, steps):
+    """Share of the highest learning rate: rises over the first tenth of the steps, then half a cosine to 0."""
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, steps - warm))))
+
+
 def optimisation(model, args, steps, device):
     """AdamW without weight decay (the base model has no regularisation), 10 % warm-up then cosine, loss scaling."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.0)
-    schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
+    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")  # float16 gradients would vanish
     return {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
 

@@ -1,0 +1,128 @@
+"""How exact is measure.py? Shapes with known answers, at 13 angles: python tests/accuracy.py
+
+Prints the table of length and width errors and the time for 12 megapixels; exit code 1 if a bound is broken.
+A shape is drawn by its exact distance function: a pixel is crack if more than half of its 9 x 9 samples are.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import measure  # noqa: E402  (the repository is not a package)
+
+LENGTH_MEAN, LENGTH_WORST = 0.03, 0.06  # relative
+WIDTH_MEAN, WIDTH_WORST = 0.5, 1.0  # pixels
+SECONDS = 2.0
+WIDTHS = (2, 3, 4, 5, 8, 12, 20)
+ANGLES = np.arange(13) * 7.5  # 0 to 90 degrees
+SIDE, SAMPLES = 260, 9
+
+
+def draw(inside, angle_deg=0.0, shift=(0.0, 0.0), side=SIDE):
+    """inside(x, y) -> bool about the middle, turned by angle_deg -> (side, side) uint8 mask."""
+    fine = (np.arange(side * SAMPLES, dtype=np.float32) + 0.5) / SAMPLES - side / 2
+    x, y = fine[None] - np.float32(shift[0]), fine[:, None] - np.float32(shift[1])
+    cos, sin = np.float32(np.cos(np.radians(angle_deg))), np.float32(np.sin(np.radians(angle_deg)))
+    hit = inside(x * cos + y * sin, y * cos - x * sin)
+    share = cv2.resize(hit.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return (share > 0.5).astype(np.uint8)
+
+
+def strip(length, width):
+    """A straight crack with square ends."""
+    return lambda x, y: (np.abs(x) <= length / 2) & (np.abs(y) <= width / 2)
+
+
+def cross(length, width):
+    """Two strips at right angles."""
+    one = strip(length, width)
+    return lambda x, y: one(x, y) | one(y, x)
+
+
+def ring(radius, width):
+    """A closed circle."""
+    return lambda x, y: np.abs(np.hypot(x, y) - radius) <= width / 2
+
+
+def arc(radius, half_deg, width):
+    """A circular crack with square ends, half_deg to either side of x, moved to the middle."""
+
+    def inside(x, y):
+        x = x + radius * 0.7
+        return (np.abs(np.hypot(x, y) - radius) <= width / 2) & (np.abs(np.arctan2(y, x)) <= np.radians(half_deg))
+
+    return inside
+
+
+def shapes():
+    """Name, width in px, inside function, true length in px."""
+    for width in WIDTHS:
+        yield "strip", width, strip(180, width), 180
+    for width in WIDTHS[::2]:
+        yield "cross", width, cross(180, width), 360
+    for width in WIDTHS[::2]:
+        yield "arc, radius 100", width, arc(100, 50, width), 100 * np.radians(100)
+    for radius in (30, 80):
+        for width in WIDTHS[::2]:
+            yield f"ring, radius {radius}", width, ring(radius, width), 2 * np.pi * radius
+
+
+def errors(inside, width, length, rng):
+    """-> (13,) relative errors of length, (13,) errors in px of the median width; each angle at its own shift."""
+    found = [measure.measure(draw(inside, angle, rng.uniform(-0.5, 0.5, 2))) for angle in ANGLES]
+    return (
+        np.array([f["length_px"] / length - 1 for f in found]),
+        np.array([f["width_median_px"] - width for f in found]),
+    )
+
+
+def cracks_12_megapixels(rng, height=3024, width=4032, fraction=0.03):
+    """Wandering cracks 8 to 70 px wide with rough edges, over 3 % of the photo: (height, width) uint8."""
+    mask = np.zeros((height, width), np.uint8)
+    while mask.mean() < fraction:
+        steps, radius = int(rng.uniform(300, 1500)), rng.uniform(4, 35)
+        heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.03, steps))
+        path = rng.uniform((0, 0), (width, height)) + np.cumsum(2 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)
+        swell = 1 + 2 * cv2.GaussianBlur(rng.normal(0, 1, (1, steps)), (0, 0), 8)[0]
+        for (x, y), part in zip(path, swell, strict=True):
+            cv2.circle(mask, (int(x), int(y)), max(2, int(radius * part)), 1, cv2.FILLED)
+    rough = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), 3)
+    return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3) + rough > 0.5).astype(np.uint8)
+
+
+def main():
+    rng, good = np.random.default_rng(0), True
+    print(f"{'13 angles each':<17}{'width':>6}{'length error':>22}{'width error':>22}")
+    print(f"{'':<17}{'px':>6}{'bias, mean, worst %':>22}{'bias, mean, worst px':>22}")
+    for name, width, inside, length in shapes():
+        along, across = errors(inside, width, length, rng)
+        numbers = [(e.mean(), np.abs(e).mean(), np.abs(e).max()) for e in (100 * along, across)]
+        row_good = bool(
+            np.abs(along).mean() <= LENGTH_MEAN
+            and np.abs(along).max() <= LENGTH_WORST
+            and np.abs(across).mean() <= WIDTH_MEAN
+            and np.abs(across).max() <= WIDTH_WORST
+        )
+        text = "".join(f"{f'{b:+.2f}  {m:.2f}  {w:.2f}':>22}" for b, m, w in numbers)
+        print(f"{name:<17}{width:>6}{text}{'' if row_good else '   BROKEN'}")
+        good &= row_good
+    print(f"bounds: length {LENGTH_MEAN:.0%} mean, {LENGTH_WORST:.0%} worst; width {WIDTH_MEAN} px, {WIDTH_WORST} px")
+    mask = cracks_12_megapixels(rng)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        measure.measure(mask)
+        seconds.append(time.perf_counter() - start)
+    print(
+        f"{mask.size / 1e6:.1f} megapixels, {mask.mean():.1%} crack, {cv2.getNumThreads()} threads: "
+        f"{min(seconds):.2f} s (best of 3), bound {SECONDS} s"
+    )
+    return 0 if good and min(seconds) <= SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A little drawn export that most tests read: textured road, one polygonal crack a photo, some undamaged."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+CATEGORIES = [
+    {"id": 0, "name": "cracks", "supercategory": "none"},
+    {"id": 1, "name": "crack", "supercategory": "cracks"},
+]
+
+
+def draw_road(rng, height=96, width=128):
+    """(H, W, 3) uint8 texture that differs from photo to photo at every scale."""
+    road = np.full((height, width), 128, np.float32)
+    for cell in (4, 16, 48):
+        coarse = rng.normal(0, 12, (height // cell + 2, width // cell + 2)).astype(np.float32)
+        road += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.repeat(np.clip(road, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def draw_crack(photo, rng):
+    """Draw a dark slanted band; returns its polygon [x, y, x, y, ...]."""
+    height, width = photo.shape[:2]
+    x = rng.uniform(0.2, 0.6) * width
+    lean, half = rng.uniform(0, 0.3) * width, rng.uniform(2, 4)
+    corners = [(x - half, 2), (x + half, 2), (x + lean + half, height - 3), (x + lean - half, height - 3)]
+    cv2.fillPoly(photo, [np.round(corners).astype(np.int32)], (30, 30, 30))
+    return [float(value) for corner in corners for value in corner]
+
+
+def write_export(folder, cracked=8, undamaged=2, seed=0, categories=CATEGORIES, size=(96, 128), category=1):
+    """COCO export of drawn photos in `folder`; returns the folder."""
+    rng, folder = np.random.default_rng(seed), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for i in range(cracked + undamaged):
+        photo, name = draw_road(rng, *size), f"road{i:03d}.jpg"
+        if i < cracked:
+            polygon = draw_crack(photo, rng)
+            annotations.append(
+                {"id": i, "image_id": i, "category_id": category, "segmentation": [polygon], "bbox": [], "area": 1.0,
+                 "iscrowd": 0}
+            )  # fmt: skip
+        cv2.imwrite(str(folder / name), photo, [cv2.IMWRITE_JPEG_QUALITY, 98])
+        images.append({"id": i, "file_name": name, "height": size[0], "width": size[1]})
+    write_json(folder, {"images": images, "annotations": annotations, "categories": categories})
+    return folder
+
+
+def write_json(folder, content):
+    (Path(folder) / "_annotations.coco.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def edit_json(folder, change):
+    """Let `change` alter the export's JSON in place."""
+    content = json.loads((folder / "_annotations.coco.json").read_text(encoding="utf-8"))
+    change(content)
+    write_json(folder, content)
+
+
+@pytest.fixture
+def export(tmp_path):
+    return write_export(tmp_path / "export")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

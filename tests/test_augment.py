@@ -1,0 +1,104 @@
+import cv2
+import numpy as np
+import pytest
+
+from augment import SIGMA, apply, augment, draw, matrix, relight, share_lost
+
+STILL = {"angle": 0.0, "scale": 1.0, "brightness": 0.0, "contrast": 0.0}
+
+
+def bent_crack(height=120, width=160):
+    mask = np.zeros((height, width), np.uint8)
+    cv2.polylines(mask, [np.array([[60, 20], [70, 60], [100, 90]])], False, 1, 7)
+    return mask
+
+
+def test_photo_and_mask_move_together(rng):
+    mask = bent_crack()
+    photo = np.where(mask[..., None] > 0, 30, 220).astype(np.uint8).repeat(3, axis=2)
+    for _ in range(20):
+        moved, truth = augment(photo, mask, rng)
+        dark = cv2.GaussianBlur(moved, (0, 0), 0.8).mean(axis=2) < 0.57 * np.median(moved)
+        assert (dark & (truth > 0)).sum() / (dark | (truth > 0)).sum() > 0.85
+        assert set(np.unique(truth)) == {0, 1} and moved.dtype == truth.dtype == np.uint8
+
+
+def test_parameters_fill_their_ranges_and_never_leave_them(rng):
+    mask = np.zeros((50, 50), np.uint8)
+    drawn = [draw(mask, rng) for _ in range(400)]
+    for name, low, high in (
+        ("angle", -30, 30),
+        ("scale", 0.8, 1.2),
+        ("brightness", -0.2, 0.2),
+        ("contrast", -0.2, 0.2),
+    ):
+        values = [d[name] for d in drawn]
+        slack = 0.05 * (high - low)
+        assert low <= min(values) < low + slack and high - slack < max(values) <= high
+
+
+def test_no_draw_loses_more_than_a_fifth_of_the_crack(rng):
+    mask = np.zeros((100, 200), np.uint8)
+    mask[2:12, :40] = 1
+    for _ in range(100):
+        assert share_lost(mask, matrix(mask.shape, **draw(mask, rng))) <= 0.2
+
+
+def test_the_share_lost_is_that_of_the_pixels_that_leave_the_frame():
+    mask = np.zeros((10, 10), np.uint8)
+    mask[4, :] = 1
+    assert share_lost(mask, np.array([[1.0, 0, 3], [0, 1, 0]])) == pytest.approx(0.3)
+
+
+def test_nothing_is_mirrored(rng):
+    for _ in range(50):
+        assert np.linalg.det(matrix((50, 80), **draw(np.zeros((50, 80), np.uint8), rng))[:, :2]) > 0
+
+
+def test_a_positive_angle_turns_the_crack_against_the_clock_and_scale_enlarges_it(rng):
+    mask = np.zeros((101, 101), np.uint8)
+    mask[49:52, 50:90] = 1
+    turned = apply(np.zeros((101, 101, 3), np.uint8), mask, STILL | {"angle": 30.0}, rng)[1]
+    rows, columns = np.nonzero(turned)
+    assert np.degrees(np.arctan2(50 - rows[columns > 70].mean(), columns[columns > 70].mean() - 50)) == pytest.approx(
+        30, abs=2
+    )
+    mask[30:71, 30:71] = 1
+    larger = apply(np.zeros((101, 101, 3), np.uint8), mask, STILL | {"scale": 1.2}, rng)[1]
+    assert np.ptp(np.nonzero(larger)[0]) == pytest.approx(1.2 * 41, abs=1.5)
+
+
+def test_light_and_noise_leave_the_mask_alone(rng):
+    mask = bent_crack()
+    photo = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    changed, truth = apply(photo, mask, STILL | {"brightness": 0.2, "contrast": -0.2}, rng)
+    assert np.array_equal(truth, mask) and not np.array_equal(changed, photo)
+
+
+def test_brightness_contrast_and_noise_are_of_the_size_that_is_asked_for(rng):
+    photo = np.where(np.arange(200)[:, None, None] % 2, 120, 80).astype(np.uint8) * np.ones((1, 200, 3), np.uint8)
+    plain = relight(photo, 0.0, 0.0, rng).astype(float)
+    assert (plain - photo).std() == pytest.approx(SIGMA, rel=0.03) and SIGMA == 10
+    assert relight(photo, 0.2, 0.0, rng).mean() == pytest.approx(120, abs=0.3)
+    contrasted = relight(photo, 0.0, 0.2, rng).astype(float)
+    assert contrasted.mean() == pytest.approx(100, abs=0.3)
+    assert contrasted[1::2].mean() - contrasted[::2].mean() == pytest.approx(48, abs=0.6)
+
+
+def test_what_moves_in_from_outside_is_the_mirror_image_in_photo_and_mask():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[:, 5:13] = 1
+    photo = np.where(mask[..., None] > 0, 40, 200).astype(np.uint8).repeat(3, axis=2)
+    moved, truth = apply(photo, mask, STILL | {"scale": 0.5}, np.random.default_rng(0))
+    assert len(np.flatnonzero(np.diff(truth[30].astype(int)) == 1)) > 1  # the crack and its mirror image
+    assert np.mean((moved.mean(axis=2) < 120) == (truth > 0)) > 0.97
+
+
+def test_the_generator_alone_decides():
+    mask = bent_crack()
+    photo = np.full((*mask.shape, 3), 90, np.uint8)
+    results = []
+    for noise_seed in (1, 2):
+        np.random.seed(noise_seed)
+        results.append(augment(photo, mask, np.random.default_rng(7)))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))

@@ -1,0 +1,188 @@
+"""The commands as a user types them, on a little drawn export: what they write, what they say, how they end."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from conftest import write_export
+
+import augment
+import dataset
+import evaluate
+import inference
+import train
+from command import execute
+from inference import predict
+from photo import read_photo
+
+FLAGS = ["--size", "96", "--versions", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(export folder, run folder) of a network that has seen a few epochs of drawn cracks."""
+    base = tmp_path_factory.mktemp("trained")
+    data = write_export(base / "roads", cracked=14, undamaged=6)
+    train.main(["--data", str(data), "--epochs", "8", "--out", str(base / "runs" / "first"), *FLAGS])
+    return data, base / "runs" / "first"
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_a_trained_network_beats_an_all_black_answer(trained, capsys):
+    data, run = trained
+    assert evaluate.main([str(run), "--device", "cpu"]) == 0
+    sheet = scores(run / "roads-test")
+    assert sheet["iou_cracked"] > 0.3 and sheet["photos"] == 4
+    low, high = sheet["iou_cracked_interval"]
+    assert low <= sheet["iou_cracked"] <= high
+    assert "iou_cracked" in capsys.readouterr().out
+    with open(run / "roads-test" / "photos.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 and np.mean([float(r["iou"]) for r in rows if int(r["true_pixels"])]) == pytest.approx(
+        sheet["iou_cracked"], abs=1e-4
+    )
+    assert {"worst.png", "median.png", "best.png"} <= {path.name for path in (run / "roads-test").iterdir()}
+
+
+def test_what_is_scored_is_what_ships(trained, tmp_path):
+    """Masks that inference.py writes get the very scores that evaluate.py gives the run."""
+    data, run = trained
+    evaluate.main([str(run), "--split", "all", "--out", str(tmp_path / "run"), "--device", "cpu"])
+    inference.main(
+        [str(data), "--checkpoint", str(run / "best.pt"), "--out", str(tmp_path / "masks"), "--device", "cpu"]
+    )
+    evaluate.main(["--predictions", str(tmp_path / "masks"), "--data", str(data), "--out", str(tmp_path / "masks2")])
+    assert scores(tmp_path / "run") == scores(tmp_path / "masks2")
+
+
+def test_the_mask_has_the_photos_own_size_and_lies_on_the_crack(trained, tmp_path, rng):
+    data, run = trained
+    photo = cv2.resize(cv2.imread(str(data / "road000.jpg")), (311, 205))
+    cv2.imwrite(str(tmp_path / "Straße 1.png"), photo)
+    assert inference.main([str(tmp_path / "Straße 1.png"), "--checkpoint", str(run), "--out", str(tmp_path)]) == 0
+    mask = cv2.imread(str(tmp_path / "Straße 1_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (205, 311) and set(np.unique(mask)) == {0, 255}
+    assert photo[mask > 0].mean() < photo[mask == 0].mean() - 20  # the drawn crack is dark
+    assert read_photo(tmp_path / "Straße 1_overlay.jpg").shape == (205, 311, 3)
+    assert (tmp_path / "Straße 1_figure.png").is_file()
+
+
+def test_the_threshold_moves_the_mask(trained, tmp_path):
+    data, run = trained
+    areas = []
+    for threshold in ("0", "0.5", "1"):
+        flags = ["--checkpoint", str(run), "--out", str(tmp_path), "--threshold", threshold]
+        inference.main([str(data / "road001.jpg"), *flags])
+        areas.append((cv2.imread(str(tmp_path / "road001_mask.png"), 0) > 0).mean())
+    assert areas[0] == 1 > areas[1] > areas[2]
+
+
+def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsys):
+    data, run = trained
+    monkeypatch.setattr(inference, "RUNS", run.parent)
+    inference.main([str(data / "road000.jpg"), "--out", str(tmp_path)])
+    assert str(run) in capsys.readouterr().out
+
+
+def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys):
+    data, run = trained
+    evaluate.main([str(run), "--split", "train", "--out", str(tmp_path / "a")])
+    assert "WARNING: 13 of 13" in capsys.readouterr().out
+    evaluate.main([str(run), "--out", str(tmp_path / "b")])
+    assert "WARNING" not in capsys.readouterr().out
+    other = write_export(tmp_path / "other", cracked=2, undamaged=0, seed=9)  # the same names, other photos
+    evaluate.main([str(run), "--data", str(other), "--out", str(tmp_path / "c")])
+    said = capsys.readouterr().out
+    assert "WARNING" not in said and "other, all, 2 photos" in said
+
+
+def test_one_bad_photo_does_not_stop_the_others(trained, tmp_path, capsys):
+    data, run = trained
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "c.jpg"):
+        (folder / name).write_bytes((data / "road000.jpg").read_bytes())
+    (folder / "b.jpg").write_text("no photo")
+    assert inference.main([str(folder), "--checkpoint", str(run), "--out", str(tmp_path / "out")]) == 1
+    assert "b.jpg" in capsys.readouterr().err
+    assert {p.name for p in (tmp_path / "out").glob("*_mask.png")} == {"a_mask.png", "c_mask.png"}
+
+
+def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, capsys):
+    (export / "road009.jpg").write_bytes((export / "road008.jpg").read_bytes())
+    assert dataset.main([str(export), "--out", str(tmp_path / "audit.png")]) == 0
+    said = capsys.readouterr().out
+    assert "10 photos, 8 cracked, 2 undamaged" in said and "'crack': crack" in said and "'cracks': unused" in said
+    assert "copies of one photo" in said and "road008.jpg, road009.jpg" in said
+    assert "forgotten label" in said
+    assert read_photo(tmp_path / "audit.png").shape[1] > 1000
+
+
+def test_the_augmented_export_has_five_versions_of_train_photos_and_of_no_others(export, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert augment.main([str(export), "--out", str(tmp_path / "more")]) == 0
+    written = dataset.read_export(tmp_path / "more")
+    names = {part: [p.name for p in written.photos if p.part == part] for part in ("train", "valid", "test")}
+    originals = [name for name in names["train"] if "_v" not in name]
+    assert len(names["train"]) == 6 * len(originals)
+    assert not any("_v" in name for part in ("valid", "test") for name in names[part])
+    assert len(originals) + len(names["valid"]) + len(names["test"]) == 10
+    assert (tmp_path / "augment-export.png").is_file() and (tmp_path / "augment-export-distribution.png").is_file()
+    for photo in written.photos:
+        photo.read()  # sizes agree
+
+
+@pytest.mark.parametrize(
+    "main,arguments,says",
+    [
+        (dataset.main, ["nowhere"], "nowhere"),
+        (train.main, ["--data", "nowhere"], "nowhere"),
+        (train.main, ["--resume", "nowhere"], "nowhere"),
+        (evaluate.main, ["nowhere"], "nowhere"),
+        (evaluate.main, ["--predictions", "nowhere", "--data", "nowhere"], "nowhere"),
+        (inference.main, ["nowhere.jpg"], "nowhere.jpg"),
+        (inference.main, ["EXPORT/road000.jpg", "--checkpoint", "EXPORT/road000.jpg"], "not a checkpoint"),
+        (augment.main, ["nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(export, tmp_path, monkeypatch, capsys, main, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.replace("EXPORT", str(export)) for argument in arguments]
+    with pytest.raises(SystemExit) as end:
+        execute(lambda: main(arguments))
+    said = capsys.readouterr().err.strip()
+    assert end.value.code == 2 and says in said and len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]  # nothing half-written
+
+
+def test_a_bad_photo_in_a_worker_is_one_line_too(export, tmp_path, capsys):
+    splits = {"train": [f"road{i:03d}.jpg" for i in range(6)], "valid": ["road006.jpg"], "test": ["road007.jpg"]}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    (export / "road002.jpg").write_text("no photo")
+    flags = ["--data", str(export), "--splits", str(tmp_path / "splits.json"), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as end:
+        execute(lambda: train.main([*flags, *FLAGS, "--workers", "2"]))
+    said = capsys.readouterr().err.strip().splitlines()
+    assert end.value.code == 2 and said[-1].startswith("error: ") and "road002.jpg" in said[-1]
+    assert not any("Traceback" in line for line in said)
+
+
+@pytest.mark.parametrize("module", [dataset, augment, train, evaluate, inference])
+def test_help_teaches_by_example(module, capsys):
+    with pytest.raises(SystemExit) as end:
+        module.main(["--help"])
+    said = capsys.readouterr().out
+    assert end.value.code == 0 and f"python {module.__name__}.py" in said and "--seed" in said and "--device" in said
+
+
+def test_predictions_are_probabilities_of_the_photos_size(trained):
+    data, run = trained
+    model, preprocess, threshold = inference.open_model(run, "cpu")
+    probability = predict(model, preprocess, read_photo(data / "road000.jpg"))
+    assert probability.shape == (96, 128) and probability.dtype == np.float32
+    assert 0 <= probability.min() < threshold < probability.max() <= 1

@@ -1,0 +1,317 @@
+"""Each test is a sentence about measure.py that a mistake would break."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from accuracy import arc, cross, draw, ring, strip  # noqa: E402
+
+import measure  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def wriggle():
+    """A rough crack with branches, a loop and a speck, as masks really are."""
+    rng = np.random.default_rng(3)
+    mask = np.zeros((200, 240), np.uint8)
+    for points, width in (
+        ([(0, 90), (80, 100), (150, 60), (239, 80)], 9),
+        ([(80, 100), (110, 199)], 5),
+        ([(150, 60), (190, 20), (239, 80)], 4),
+        ([(20, 20), (26, 22)], 3),
+    ):
+        cv2.polylines(mask, [np.array(points)], False, 1, width)
+    noise = 0.8 * cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), 1.5)
+    return (cv2.GaussianBlur(mask.astype(float), (0, 0), 1) + noise > 0.5).astype(np.uint8)
+
+
+def grid(lines=5, pitch=40, width=5):
+    """lines x lines strips that enclose (lines - 1) ** 2 square cells, with a margin."""
+    side = pitch * (lines - 1) + 20 + width
+    mask = np.zeros((side, side), np.uint8)
+    for k in range(lines):
+        at = 10 + k * pitch
+        mask[at : at + width, 10 : side - 10] = 1
+        mask[10 : side - 10, at : at + width] = 1
+    return mask
+
+
+def pieces(mask):
+    return cv2.connectedComponents(mask)[0] - 1
+
+
+def holes(mask):
+    return cv2.connectedComponents(1 - np.pad(mask, 1), connectivity=4)[0] - 2
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), bool), np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), [[0, 1]]])
+def test_only_two_dimensional_uint8_is_a_mask_and_the_message_says_what_to_do(wrong):
+    with pytest.raises(TypeError, match=r"astype\(np.uint8\)"):
+        measure.measure(wrong)
+    with pytest.raises(TypeError, match=r"astype\(np.uint8\)"):
+        measure.skeleton(wrong)
+
+
+def test_a_mask_of_0_and_255_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"mask > 0"):
+        measure.measure(np.full((4, 4), 255, np.uint8))
+
+
+@pytest.mark.parametrize("width", [2, 3, 8, 20])
+def test_a_45_degree_strip_keeps_its_length(width):
+    mask = draw(strip(150, width), 45)
+    y, x = np.nonzero(measure.skeleton(mask))
+    assert np.hypot(np.ptp(x), np.ptp(y)) >= 150 - 1.1 * width - 2
+    assert measure.measure(mask)["length_px"] == pytest.approx(150, rel=0.02)
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_length_does_not_depend_on_the_angle(width):
+    masks = [draw(strip(150, width), angle, (0.2, 0.1)) for angle in (0, 20, 45, 70, 90)]
+    lengths = [measure.measure(mask)["length_px"] for mask in masks]
+    assert max(lengths) / min(lengths) < 1.02
+
+
+def test_turning_the_photo_by_a_quarter_keeps_length_and_width_and_swaps_the_patterns(wriggle):
+    straight, turned = measure.measure(wriggle), measure.measure(np.rot90(wriggle).copy())
+    assert turned["length_px"] == pytest.approx(straight["length_px"], rel=0.02)
+    assert turned["width_median_px"] == pytest.approx(straight["width_median_px"], abs=0.3)
+    assert (straight["pattern"], turned["pattern"]) == ("transverse", "longitudinal")
+
+
+def test_the_skeleton_is_thin_lies_in_the_mask_and_keeps_its_pieces_and_holes(wriggle):
+    line = measure.skeleton(wriggle)
+    assert line.dtype == np.uint8 and line.shape == wriggle.shape
+    assert not np.any(line & ~wriggle & 1)
+    assert pieces(line) == pieces(wriggle)
+    assert holes(line) == holes(wriggle) > 0
+    assert cv2.filter2D(line, cv2.CV_8U, np.ones((2, 2)), borderType=cv2.BORDER_CONSTANT).max() < 4
+    assert np.array_equal(measure.skeleton(line), line)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 7])
+def test_a_square_dot_has_a_skeleton_and_its_side_as_length(side):
+    mask = np.zeros((15, 15), np.uint8)
+    mask[4 : 4 + side, 4 : 4 + side] = 1
+    assert measure.skeleton(mask).sum() >= 1
+    assert measure.measure(mask)["length_px"] == pytest.approx(side, abs=0.6)
+
+
+def test_a_crack_to_the_photos_border_is_as_long_as_the_photo():
+    mask = np.zeros((60, 120), np.uint8)
+    mask[20:31] = 1
+    found = measure.measure(mask)
+    assert found["length_px"] == pytest.approx(120, abs=1)
+    assert found["width_max_px"] == pytest.approx(11, abs=0.1)
+
+
+def test_an_empty_mask_has_length_zero_and_no_width():
+    found = measure.measure(np.zeros((30, 40), np.uint8))
+    assert (found["length_px"], found["area_px"], found["pattern"]) == (0, 0, "none")
+    assert all(np.isnan(found[key]) for key in ("width_median_px", "width_p95_px", "width_max_px", "junctions_per_px"))
+    assert not found["below_measurable"] and found["branches"] == found["cracks"] == []
+    assert measure.quantities(found, 1)["seal_m"] == 0
+    assert measure.indicative_severity(found, 1)["indicative_severity"] == "none"
+
+
+def test_a_full_mask_is_measured_without_a_fault():
+    assert measure.measure(np.ones((30, 40), np.uint8))["area_percent"] == 100
+
+
+def test_a_ring_has_no_ends_no_junctions_and_one_cell():
+    found = measure.measure(draw(ring(60, 6)))
+    assert (found["free_ends"], found["junctions"], found["cells"], found["pattern"]) == (0, 0, 1, "closed")
+    assert np.isnan(found["branches"][0]["angle_deg"])
+
+
+@pytest.mark.parametrize("width", [3, 12, 20])
+@pytest.mark.parametrize("angle", [0, 30, 45])
+def test_a_cross_has_one_junction_and_four_branches(width, angle):
+    found = measure.measure(draw(cross(180, width), angle))
+    assert (found["junctions"], found["free_ends"], len(found["branches"])) == (1, 4, 4)
+    assert found["length_px"] == pytest.approx(360, rel=0.02)
+
+
+def test_spurs_under_the_local_width_are_cut_and_longer_side_cracks_kept():
+    bump, side = draw(strip(180, 12)), draw(strip(180, 12))
+    bump[118:124, 130:133] = 1
+    side[106:124, 130:133] = 1
+    assert measure.measure(bump)["junctions"] == 0
+    found = measure.measure(side)
+    assert (found["junctions"], found["free_ends"]) == (1, 3)
+    assert found["length_px"] == pytest.approx(180 + 130 - 106, rel=0.03)
+
+
+def test_a_pinhole_is_no_cell_and_changes_no_length():
+    mask = draw(strip(180, 12))
+    whole = measure.measure(mask)
+    mask[130, 100] = mask[129:131, 150] = 0
+    holed = measure.measure(mask)
+    assert holed["cells"] == 0 and holed["length_px"] == whole["length_px"]
+    assert whole["area_px"] - holed["area_px"] == 3
+
+
+def test_a_curve_is_measured_along_itself():
+    assert measure.measure(draw(arc(100, 50, 8)))["length_px"] == pytest.approx(100 * np.radians(100), rel=0.02)
+
+
+@pytest.mark.parametrize("width", [2, 4, 9, 16])
+def test_the_median_width_is_the_drawn_width(width):
+    assert measure.measure(draw(strip(150, width), 33))["width_median_px"] == pytest.approx(width, abs=0.4)
+
+
+def test_the_widest_place_is_where_the_crack_is_wide():
+    wide = draw(lambda x, y: (np.abs(x) <= 90) & (np.abs(y) <= 4 + 6 * np.exp(-(((x - 30) / 15) ** 2))))
+    found = measure.measure(wide)
+    assert found["width_max_px"] == pytest.approx(20, abs=1)
+    assert found["width_max_xy"] == pytest.approx((159.5, 129.5), abs=4)
+    assert found["width_median_px"] < found["width_p95_px"] < found["width_max_px"]
+
+
+def test_width_is_undefined_at_ends_and_junctions_only():
+    points = measure.measure(draw(cross(180, 8)))["points"]
+    from_middle = np.hypot(points["x_px"] - 129.5, points["y_px"] - 129.5)
+    undefined = np.isnan(points["width_px"])
+    assert undefined[from_middle < 6].all() and undefined[from_middle > 89].all()
+    assert not undefined[(from_middle > 20) & (from_middle < 75)].any()
+
+
+def test_no_width_is_taken_across_a_side_crack():
+    mask = draw(cross(180, 8))
+    assert np.nanmax(measure.measure(mask)["points"]["width_px"]) < 10
+
+
+@pytest.mark.parametrize("width, below", [(2, True), (4, False)])
+def test_under_three_pixels_is_below_measurable(width, below):
+    assert measure.measure(draw(strip(150, width)))["below_measurable"] is below
+
+
+def test_the_parts_sum_to_the_whole(wriggle):
+    found = measure.measure(wriggle)
+    points, whole = found["points"], pytest.approx(found["length_px"])
+    assert points["step_px"].sum() == whole
+    assert sum(b["length_px"] for b in found["branches"]) == whole == sum(c["length_px"] for c in found["cracks"])
+    per_branch = np.bincount(points["branch"], points["step_px"])
+    assert per_branch == pytest.approx([b["length_px"] for b in found["branches"]])
+    assert [found["branches"][b]["crack"] for b in points["branch"]] == points["crack"].tolist()
+    assert sum(m["length_m"] for m in measure.quantities(found, 2)["seal"]) == pytest.approx(found["length_px"] * 0.002)
+    assert sum(c["area_px"] for c in found["cracks"]) == pytest.approx(found["area_px"], rel=0.03)
+
+
+def test_points_lie_on_the_crack_and_every_one_has_a_full_width(wriggle):
+    found = measure.measure(wriggle)
+    x, y = (np.clip(np.rint(found["points"][k]).astype(int), 0, n) for k, n in (("x_px", 239), ("y_px", 199)))
+    assert cv2.dilate(wriggle, np.ones((3, 3)))[y, x].all()
+    assert len(found["points"]["x_px"]) == len(measure.full_width_px(found)) > 0
+    assert np.all(measure.full_width_px(found) > 0)
+
+
+@pytest.mark.parametrize(
+    "angle, name",
+    [
+        (0, "transverse"),
+        (20, "transverse"),
+        (45, "diagonal"),
+        (135, "diagonal"),
+        (75, "longitudinal"),
+        (90, "longitudinal"),
+        (110, "longitudinal"),
+    ],
+)
+def test_the_direction_gives_the_pattern(angle, name):
+    assert measure.measure(draw(strip(150, 5), angle))["pattern"] == name
+
+
+def test_the_direction_of_travel_turns_the_pattern_and_the_angle():
+    mask = draw(strip(150, 5), 30)  # 30 degrees clockwise from right: 120, that is -60, from up
+    assert measure.measure(mask)["branches"][0]["angle_deg"] == pytest.approx(-60, abs=1)
+    assert measure.measure(mask, travel_deg=120)["branches"][0]["angle_deg"] == pytest.approx(0, abs=1)
+    assert measure.measure(mask, travel_deg=120)["pattern"] == "longitudinal"
+
+
+def test_a_cross_is_longitudinal_one_way_and_transverse_the_other():
+    patterns = [b["pattern"] for b in measure.measure(draw(cross(180, 5)))["branches"]]
+    assert sorted(patterns) == ["longitudinal"] * 2 + ["transverse"] * 2
+
+
+def test_a_grid_is_a_network_with_all_its_cells_and_its_area():
+    found = measure.measure(grid())
+    (crack,) = found["cracks"]
+    assert (found["pattern"], found["cells"], crack["network"]) == ("block/alligator", 16, True)
+    assert found["network_area_px"] == 165**2 and crack["cell_side_px"] == pytest.approx(35, abs=0.5)
+    assert found["area_px"] == crack["area_px"]
+
+
+def test_a_long_crack_with_small_loops_is_no_network():
+    mask = np.zeros((80, 600), np.uint8)
+    mask[40:43] = 1
+    for x in (100, 300, 500):
+        cv2.ellipse(mask, (x, 41), (12, 10), 0, 0, 360, 1, 2)
+    found = measure.measure(mask)
+    assert found["cells"] >= 3 and found["pattern"] == "transverse" and found["network_area_px"] == 0
+
+
+def test_lengths_in_metres_are_linear_and_areas_square_in_the_scale():
+    line, net = measure.measure(draw(strip(150, 6))), measure.measure(grid())
+    one, three = measure.quantities(line, 1), measure.quantities(line, 3)
+    assert three["seal_m"] == pytest.approx(3 * one["seal_m"]) and one["seal_m"] == pytest.approx(0.15, rel=0.02)
+    assert three["width_median_mm"] == pytest.approx(18)
+    assert measure.quantities(net, 3)["patch_m2"] == pytest.approx(9 * measure.quantities(net, 1)["patch_m2"])
+    assert measure.quantities(net, 1)["seal_m"] == 0  # what is patched is not sealed as well
+
+
+def test_the_width_decides_the_class_and_unsure_edges_show_in_the_uncertainty():
+    found = measure.measure(draw(strip(150, 10)))
+    sure, edge = measure.quantities(found, 0.5), measure.quantities(found, 1.01)
+    assert [row["length_m"] for row in sure["seal"]] == pytest.approx([0.075, 0, 0], rel=0.02)
+    assert sure["seal"][0]["plus_minus_m"] < 0.1 * sure["seal"][0]["length_m"]
+    assert edge["seal"][1]["length_m"] > 0.8 * edge["seal_m"] and edge["seal"][1]["plus_minus_m"] > 0.5 * edge["seal_m"]
+    exact = measure.quantities(found, 1.01, scale_relative=0, tilt_deg=0)
+    assert exact["seal"][1]["plus_minus_m"] > 0.5 * exact["seal_m"]  # one pixel of mask edge is enough
+    assert [r["width_to_mm"] for r in measure.quantities(found, 1, width_edges_mm=(5,))["seal"]] == [5, np.inf]
+
+
+@pytest.mark.parametrize("key", ["seal_plus_minus_m", "patch_plus_minus_m2", "width_plus_minus_mm"])
+def test_a_worse_scale_and_a_steeper_tilt_widen_every_uncertainty(key):
+    mask = np.hstack([grid(), draw(strip(150, 7), 0, side=185)])
+    found = measure.measure(mask)
+    best = measure.quantities(found, 1, scale_relative=0, tilt_deg=0)[key]
+    assert 0 < best < measure.quantities(found, 1, scale_relative=0.1, tilt_deg=0)[key]
+    assert best < measure.quantities(found, 1, scale_relative=0, tilt_deg=30)[key]
+
+
+@pytest.mark.parametrize("mm_per_pixel, level", [(0.5, "low"), (2, "medium"), (12, "high")])
+def test_severity_follows_the_width_in_millimetres(mm_per_pixel, level):
+    found = measure.indicative_severity(measure.measure(draw(strip(150, 8))), mm_per_pixel)
+    assert found["indicative_severity"] == level
+    assert found["linear_m"][level] == pytest.approx(0.15 * mm_per_pixel, rel=0.02)
+
+
+def test_a_network_is_alligator_with_small_pieces_and_block_with_large_ones():
+    found = measure.measure(grid())
+    small, large = (measure.indicative_severity(found, mm) for mm in (1, 20))
+    assert small["alligator_m2"]["medium"] == pytest.approx(165**2 / 1e6) and small["indicative_severity"] == "medium"
+    assert sum(large["alligator_m2"].values()) == 0 and sum(large["block_m2"].values()) > 0
+    assert sum(small["linear_m"].values()) == 0
+
+
+@pytest.mark.parametrize("scale", [None, 0, -1, float("nan")])
+def test_no_scale_no_millimetres(scale):
+    found = measure.measure(draw(strip(60, 5), side=80))
+    for function in (measure.quantities, measure.indicative_severity):
+        with pytest.raises(ValueError, match="mm_per_pixel"):
+            function(found, scale)
+
+
+def test_the_mask_is_not_written_to_and_the_numbers_are_plain(wriggle):
+    before = wriggle.copy()
+    found = measure.measure(wriggle)
+    assert np.array_equal(wriggle, before)
+    json.dumps({key: value for key, value in found.items() if key != "points"})
+    json.dumps([measure.quantities(found, 1), measure.indicative_severity(found, 1)])

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from metrics import (
+    THRESHOLDS,
+    centreline_counts,
+    counts,
+    counts_by_threshold,
+    counts_by_width,
+    dice,
+    f1,
+    interval,
+    iou,
+    precision,
+    recall,
+    summary,
+    tolerant_counts,
+)  # fmt: skip
+from skeleton import skeleton
+
+TRUTH = np.array([[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.uint8)
+PREDICTION = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], np.uint8)
+EMPTY = np.zeros((3, 5), np.uint8)
+
+
+def test_scores_of_two_little_masks_are_those_worked_out_by_hand():
+    c = counts(PREDICTION, TRUTH)
+    assert c.tolist() == [2, 5, 2, 6]
+    assert (iou(c), dice(c), precision(c), recall(c)) == pytest.approx((2 / 9, 4 / 11, 2 / 7, 2 / 4))
+
+
+def test_what_is_undefined_is_nan():
+    c = counts(EMPTY, EMPTY)
+    assert np.isnan([iou(c), dice(c), precision(c), recall(c)]).all()
+    assert np.isnan(precision(counts(EMPTY, TRUTH))) and recall(counts(EMPTY, TRUTH)) == 0
+
+
+def test_iou_is_symmetric_and_dice_follows_from_it(rng):
+    for _ in range(20):
+        a, b = rng.integers(0, 2, (2, 9, 7), dtype=np.uint8)
+        one, other = counts(a, b), counts(b, a)
+        assert iou(one) == iou(other) and precision(one) == recall(other)
+        assert dice(one) == pytest.approx(2 * iou(one) / (1 + iou(one)))
+
+
+def test_counts_of_all_thresholds_at_once_are_those_of_each(rng):
+    probability = np.round(rng.random((20, 30)), 2).astype(np.float32)
+    truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
+    at_once = counts_by_threshold(probability, truth)
+    for row, threshold in zip(at_once, THRESHOLDS, strict=True):
+        assert row.tolist() == counts((probability >= threshold).astype(np.uint8), truth).tolist()
+
+
+def test_the_summary_is_the_one_worked_out_by_hand():
+    c = np.array([[2, 5, 2, 6], [0, 0, 4, 11], [0, 3, 0, 12], [0, 0, 0, 15]])
+    s = summary(c)
+    assert s["iou_cracked"] == pytest.approx((2 / 9 + 0) / 2)
+    assert s["iou_all"] == pytest.approx((2 / 9 + 0 + 0 + 1) / 4)
+    assert s["iou_pooled"] == pytest.approx(2 / 16)
+    assert s["dice_cracked"] == pytest.approx((4 / 11 + 0) / 2)
+    assert (s["precision"], s["recall"]) == pytest.approx((2 / 10, 2 / 8))
+    assert s["miou_with_background"] == pytest.approx((2 / 16 + 44 / 58) / 2)
+    assert (s["undamaged_correct"], s["undamaged_area"]) == pytest.approx((1 / 2, 3 / 30))
+    assert s["all_black"] == 2 / 4
+
+
+def test_an_all_black_answer_scores_what_the_sheet_calls_all_black():
+    truths = [TRUTH, EMPTY, EMPTY, TRUTH, TRUTH]
+    s = summary([counts(EMPTY, truth) for truth in truths])
+    assert s["iou_all"] == s["all_black"] == 0.4 and s["iou_cracked"] == 0
+
+
+def test_neither_the_order_of_photos_nor_merging_two_sets_changes_pooled_scores(rng):
+    c = rng.integers(1, 50, (9, 4))
+    assert summary(c) == pytest.approx(summary(c[rng.permutation(9)]), nan_ok=True)
+    assert summary(c)["iou_pooled"] == pytest.approx(float(iou(c[:4].sum(axis=0) + c[4:].sum(axis=0))))
+
+
+def test_two_pixels_of_tolerance_forgive_two_pixels_and_not_three():
+    truth = np.zeros((20, 20), np.uint8)
+    truth[10] = 1
+    for shift, expected in ((0, 1.0), (2, 1.0), (3, 0.0)):
+        c = tolerant_counts(np.roll(truth, shift, axis=0), truth)
+        assert np.nan_to_num(f1(c)) == expected
+    corner = np.zeros((20, 20), np.uint8)
+    dot = corner.copy()
+    corner[10, 10], dot[12, 12] = 1, 1  # 2.8 pixels apart
+    assert tolerant_counts(dot, corner).tolist() == [1, 0, 1, 0]
+
+
+def test_tolerance_never_lowers_a_score(rng):
+    for _ in range(20):
+        a, b = (rng.random((2, 15, 15)) > 0.8).astype(np.uint8)
+        assert f1(tolerant_counts(a, b)) >= dice(counts(a, b))
+
+
+def test_centre_line_dice_is_the_share_of_the_lines_that_the_other_mask_covers():
+    truth, prediction = np.zeros((15, 40), np.uint8), np.zeros((15, 40), np.uint8)
+    truth[6:9] = 1
+    prediction[6:9, :20] = 1
+    line = np.zeros_like(truth)
+    line[7] = 1
+    c = centreline_counts(prediction, truth, line & prediction, line)
+    assert c.tolist() == [20, 20, 40, 20] and f1(c) == pytest.approx(2 * 1 * 0.5 / 1.5)
+
+
+@pytest.mark.parametrize("width,group", [(2, 0), (3, 0), (5, 1), (9, 1), (13, 2), (21, 2)])
+def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
+    truth = np.zeros((60, 200), np.uint8)
+    truth[20 : 20 + width] = 1
+    prediction = truth.copy()
+    prediction[:, 50:] = 0
+    hits, true = counts_by_width(prediction, truth, skeleton(truth)).T
+    assert true[group] == truth.sum() and true.sum() == truth.sum()
+    assert hits[group] == prediction.sum()
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_photos(rng):
+    values = rng.random(400)
+    few, many = interval(values[:20]), interval(values)
+    assert few[0] < values[:20].mean() < few[1] and many[0] < values.mean() < many[1]
+    assert many[1] - many[0] < few[1] - few[0]
+    assert interval(values[:20]) == few and np.isnan(interval([np.nan])).all()

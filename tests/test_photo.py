@@ -1,0 +1,117 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from command import BadInput
+from photo import Preprocess, read_photo, write_image
+
+
+def save(path, pixels):
+    """Write as OpenCV does (BGR), so that a mistake in `write_image` cannot hide one in `read_photo`."""
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    return path
+
+
+def with_orientation(jpeg, orientation):
+    """JPEG bytes with an EXIF block that holds nothing but the orientation."""
+    tiff = (
+        b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + bytes(4)
+    )
+    block = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
+
+
+def test_colours_are_read_in_the_order_red_green_blue(tmp_path):
+    blue_green_red = np.full((8, 8, 3), (10, 20, 200), np.uint8)
+    assert read_photo(save(tmp_path / "a.png", blue_green_red))[0, 0].tolist() == [200, 20, 10]
+
+
+def test_what_is_written_is_read_back(tmp_path, rng):
+    photo = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", photo)
+    assert np.array_equal(read_photo(tmp_path / "a.png"), photo)
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (8, 6, 4)], ids=["grey", "alpha"])
+def test_grey_alpha_and_16_bit_become_8_bit_rgb(tmp_path, shape):
+    for dtype, value in ((np.uint8, 100), (np.uint16, 100 * 257)):
+        photo = read_photo(save(tmp_path / "a.png", np.full(shape, value, dtype)))
+        assert photo.shape == (8, 6, 3) and photo.dtype == np.uint8 and (photo == 100).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_upright_whatever_its_exif_orientation(tmp_path, orientation):
+    upright = np.zeros((40, 64, 3), np.uint8)
+    upright[:16, :16] = 255  # the corner tells all eight orientations apart
+    upright[:8, 16:40] = 120
+    undo = {
+        1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a), 7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }  # fmt: skip
+    stored = cv2.imencode(".jpg", np.ascontiguousarray(undo[orientation](upright)))[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(with_orientation(stored, orientation))
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.shape == upright.shape and np.abs(photo.astype(int) - upright).mean() < 4
+
+
+def test_a_file_that_is_no_whole_photo_is_refused_by_name(tmp_path, rng):
+    whole = cv2.imencode(".jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))[1].tobytes()
+    for content in (b"", b"not a photo", whole[: len(whole) // 2]):
+        (tmp_path / "bad.jpg").write_bytes(content)
+        with pytest.raises(BadInput, match="bad.jpg"):
+            read_photo(tmp_path / "bad.jpg")
+    with pytest.raises(BadInput, match="missing.jpg"):
+        read_photo(tmp_path / "missing.jpg")
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (1400, 1050), (320, 480), (100, 100)])
+def test_a_perfect_soft_mask_survives_the_way_there_and_back(shape):
+    mask = np.zeros(shape, np.uint8)
+    cv2.polylines(
+        mask,
+        [np.array([[5, 9], [shape[1] // 2, shape[0] // 3], [shape[1] - 7, shape[0] - 20]])],
+        True,
+        1,
+        max(shape) // 80,
+    )
+    preprocess = Preprocess()
+    soft = cv2.resize(mask.astype(np.float32), preprocess.shape(*shape)[::-1], interpolation=cv2.INTER_AREA)
+    padded = np.pad(soft, ((0, 64), (0, 64)))
+    back = preprocess.to_photo(padded, *shape) >= 0.5
+    assert back.shape == shape
+    assert (back & (mask > 0)).sum() / (back | (mask > 0)).sum() > 0.98
+
+
+def test_the_aspect_ratio_is_kept_and_the_input_padded_to_32():
+    network_input = Preprocess(size=512).to_input(np.zeros((300, 400, 3), np.uint8))
+    assert network_input.shape == (3, 384, 512)
+    assert Preprocess(size=100).to_input(np.zeros((400, 300, 3), np.uint8)).shape == (3, 128, 96)
+
+
+def test_the_input_is_normalised_and_padded_with_the_mean_colour():
+    preprocess = Preprocess(size=100)
+    photo = np.full((100, 100, 3), np.round(255 * np.array(preprocess.mean)), np.uint8)
+    network_input = preprocess.to_input(photo)
+    assert torch.allclose(network_input, torch.zeros(()), atol=0.02)
+    white = preprocess.to_input(np.full((100, 100, 3), 255, np.uint8))
+    expected = [(1 - mean) / std for mean, std in zip(preprocess.mean, preprocess.std, strict=True)]
+    assert white[:, 50, 50].tolist() == pytest.approx(expected, abs=1e-4)
+    assert (white[:, :, 100:] == 0).all() and (white[:, 100:] == 0).all()
+
+
+def test_photo_and_mask_stay_on_top_of_each_other_when_resized():
+    mask = np.zeros((331, 497), np.uint8)
+    mask[100:231, 150:260] = 1
+    photo, small = Preprocess(size=200).resize(np.repeat(255 * mask[..., None], 3, axis=2), mask)
+    assert set(np.unique(small)) == {0, 1}
+    for axis in (0, 1):
+        centre = [(weights.sum(axis=1 - axis) * np.arange(weights.shape[axis])).sum() / weights.sum()
+                  for weights in (photo[..., 0].astype(float), small.astype(float))]  # fmt: skip
+        assert centre[0] == pytest.approx(centre[1], abs=0.2)
+
+
+def test_only_uint8_is_a_photo():
+    with pytest.raises(TypeError, match="uint8"):
+        Preprocess().to_input(np.zeros((32, 32, 3), np.float32))

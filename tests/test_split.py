@@ -1,0 +1,113 @@
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import edit_json, write_export
+
+from command import BadInput
+from dataset import read_export
+from split import PARTS, copies, read_splits, split, stratified, write_splits
+
+SHARES = dict(zip(PARTS, (70, 15, 15), strict=True))
+
+
+def people(cracked, undamaged):
+    return [SimpleNamespace(name=f"{i:03d}", cracked=i < cracked) for i in range(cracked + undamaged)]
+
+
+def test_forty_and_ten_photos_are_dealt_28_6_6_and_7_1_2():
+    parts = stratified(people(40, 10), list(range(50)), SHARES, seed=3)
+    assert [sum(p.cracked for p in parts[part]) for part in PARTS] == [28, 6, 6]
+    assert [sum(not p.cracked for p in parts[part]) for part in PARTS] == [7, 1, 2]
+
+
+def test_every_photo_is_in_exactly_one_part_and_groups_stay_together():
+    photos, groups = people(31, 8), [i // 3 for i in range(39)]
+    parts = stratified(photos, groups, SHARES, seed=1)
+    assert sorted(p.name for part in PARTS for p in parts[part]) == [p.name for p in photos]
+    where = {p.name: part for part in PARTS for p in parts[part]}
+    for group in set(groups):
+        assert len({where[p.name] for p, g in zip(photos, groups, strict=True) if g == group}) == 1
+
+
+def test_the_seed_alone_decides_the_split(export):
+    photos = read_export(export)
+    names = [[p.name for p in split(photos, seed)["train"]] for seed in (1, 1, 2)]
+    assert names[0] == names[1] != names[2]
+
+
+def test_copies_of_a_photo_share_a_group_and_other_photos_do_not(tmp_path):
+    folder = write_export(tmp_path / "e", cracked=6, undamaged=0)
+    photo = cv2.imread(str(folder / "road000.jpg"))
+    brighter = cv2.convertScaleAbs(photo, alpha=1.05, beta=6)
+    cv2.imwrite(str(folder / "road001.jpg"), brighter, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    (folder / "road002.jpg").write_bytes((folder / "road003.jpg").read_bytes())
+    groups = copies(read_export(folder).photos)
+    assert groups[0] == groups[1] and groups[2] == groups[3]
+    assert len({groups[0], groups[2], groups[4], groups[5]}) == 4
+
+
+def test_roboflow_versions_of_one_photo_share_a_group(tmp_path):
+    folder = write_export(tmp_path / "e", cracked=3, undamaged=0)
+    names = ["IMG_1_jpg.rf.0a1b2c.jpg", "IMG_1_jpg.rf.9f8e7d.jpg", "IMG_2_jpg.rf.0a1b2c.jpg"]
+    for i, name in enumerate(names):
+        (folder / f"road{i:03d}.jpg").rename(folder / name)
+
+    def rename(content):
+        for image, name in zip(content["images"], names, strict=True):
+            image["file_name"] = name
+
+    edit_json(folder, rename)
+    groups = copies(read_export(folder).photos)
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_an_export_that_comes_split_is_used_as_it_is_and_a_missing_valid_is_taken_from_train(tmp_path):
+    for part, seed, count in (("train", 0, 14), ("test", 1, 4)):
+        write_export(tmp_path / part, cracked=count, undamaged=2, seed=seed)
+    parts = split(read_export(tmp_path))
+    assert {p.part for p in parts["test"]} == {"test"} and len(parts["test"]) == 6
+    assert {p.part for p in parts["valid"]} == {"train"} and len(parts["train"]) + len(parts["valid"]) == 16
+    assert {p.cracked for p in parts["valid"]} == {True, False}
+    write_export(tmp_path / "valid", cracked=2, undamaged=0, seed=2)
+    assert {p.part for p in split(read_export(tmp_path))["valid"]} == {"valid"}
+
+
+def test_a_lone_valid_folder_is_dealt_into_all_parts(tmp_path):
+    write_export(tmp_path / "valid", cracked=8, undamaged=2)
+    assert all(split(read_export(tmp_path)).values())
+
+
+def test_splits_that_are_written_are_read_back(export, tmp_path):
+    photos = read_export(export)
+    parts = split(photos)
+    write_splits(tmp_path / "splits.json", parts)
+    assert read_splits(tmp_path / "splits.json", photos) == parts == split(photos, 7, tmp_path / "splits.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["nonsense", "[]", '{"train": []}', '{"train": ["x.jpg"], "valid": [], "test": []}',
+     '{"train": ["road000.jpg"], "valid": ["road000.jpg"], "test": []}',
+     '{"train": ["road009.jpg"], "valid": [], "test": []}'],
+    ids=["no json", "list", "parts missing", "unknown photo", "photo twice", "no crack in train"],
+)  # fmt: skip
+def test_a_split_that_cannot_be_used_is_refused_by_name(export, tmp_path, content):
+    (tmp_path / "mine.json").write_text(content)
+    with pytest.raises(BadInput, match="mine.json"):
+        split(read_export(export), 0, tmp_path / "mine.json")
+
+
+def test_the_hashes_of_the_files_are_kept_with_the_split(export, tmp_path):
+    photos = read_export(export)
+    write_splits(tmp_path / "splits.json", split(photos))
+    kept = json.loads((tmp_path / "splits.json").read_text())["sha1"]
+    assert kept == {p.name: p.sha1() for p in photos.photos}
+
+
+def test_a_photo_of_another_size_than_its_export_says_is_refused_before_training(export):
+    cv2.imwrite(str(export / "road000.jpg"), np.zeros((128, 96, 3), np.uint8))
+    with pytest.raises(BadInput, match="road000.jpg.*96×128"):
+        split(read_export(export))

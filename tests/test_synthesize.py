@@ -1,0 +1,205 @@
+"""data/synthesize.py: the same photos for a seed, exact labels, not solved by a threshold."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from command import BadInput
+from data import asphalt, convert, synthesize
+from tests.test_convert import read_back
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = (150, 200)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """20 photos of the default size, 16 of them cracked."""
+    out = tmp_path_factory.mktemp("drawn") / "sample"
+    synthesize.draw_export(out, photos=20)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pairs(sample):
+    """[(photo (H, W) uint8 grey, mask)]."""
+    return [(cv2.imread(str(sample / name), cv2.IMREAD_GRAYSCALE), mask) for name, mask in read_back(sample).items()]
+
+
+def scene_of(seed, shape=SMALL):
+    return asphalt.road(np.random.default_rng(seed), shape, 0.5)
+
+
+# ------------------------------------------------------------------------------------------------ determinism
+def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
+    for workers in (1, 3):
+        synthesize.draw_export(tmp_path / str(workers), photos=6, size=SMALL, workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+def test_another_seed_draws_other_photos(tmp_path):
+    for seed in (0, 1):
+        synthesize.draw_export(tmp_path / str(seed), photos=2, size=SMALL, seed=seed)
+    assert not set(contents(tmp_path / "0").values()) & set(contents(tmp_path / "1").values())
+
+
+def test_a_longer_set_begins_with_the_shorter_one(tmp_path):
+    for photos in (2, 5):
+        synthesize.draw_export(tmp_path / str(photos), photos=photos, size=SMALL)
+    short, long = contents(tmp_path / "2"), contents(tmp_path / "5")
+    assert all(long[name] == data for name, data in short.items() if name.endswith(".jpg"))
+
+
+# ----------------------------------------------------------------------------------------------------- labels
+def test_the_export_holds_the_drawn_mask_exactly(sample):
+    for index in (0, 3):
+        _, mask = synthesize.draw_photo(np.random.default_rng([0, index]), (480, 640), cracked=True)
+        np.testing.assert_array_equal(read_back(sample)[f"asphalt_{index + 1:05d}.jpg"], mask)
+
+
+def test_every_fifth_photo_is_undamaged_and_has_no_annotation(pairs):
+    assert [mask.any() for _, mask in pairs] == [True, True, True, True, False] * 4
+
+
+@pytest.mark.parametrize("share, undamaged", [(0, 0), (0.25, 2), (1, 8)])
+def test_share_of_undamaged_photos(share, undamaged):
+    assert sum(not synthesize.is_cracked(index, share) for index in range(8)) == undamaged
+
+
+@pytest.mark.parametrize("thing", [*asphalt.BUILT, *asphalt.LOOSE], ids=lambda thing: thing.__name__)
+def test_things_on_the_road_change_the_photo_and_stay_finite(thing):
+    scene = scene_of(1)
+    before = scene.colour.copy()
+    for seed in range(4):
+        thing(np.random.default_rng(seed), scene)
+    assert np.isfinite(scene.colour).all() and np.isfinite(scene.height).all()
+    assert np.abs(scene.colour - before).max() > 0.01
+
+
+def test_things_on_the_road_are_never_labelled(monkeypatch):
+    monkeypatch.setattr(
+        synthesize.asphalt, "scatter", lambda rng, scene, things, mean: [thing(rng, scene) for thing in things]
+    )
+    _, mask = synthesize.draw_photo(np.random.default_rng(2), SMALL, cracked=False)
+    assert not mask.any()
+
+
+def test_no_crack_is_labelled_where_something_hides_the_road():
+    scene = scene_of(3)
+    cracks = [(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))]
+    scene.hidden[:, 80:120] = 1
+    labelled = synthesize.field_of(np.random.default_rng(0), cracks, scene, 8.0) > 0
+    assert labelled[:, :70].any() and labelled[:, 130:].any() and not labelled[:, 80:120].any()
+
+
+# ----------------------------------------------------------------------------------------------------- cracks
+@pytest.mark.parametrize("half", [1.0, 3.25, 8.0])
+def test_mask_is_as_wide_as_the_crack(half):
+    cracks = [(np.array([[-20.0, 75.3], [220.0, 75.3]]), np.full(2, half))]
+    width = (synthesize.signed_distance(cracks, SMALL) > 0).sum(axis=0)
+    assert abs(width.mean() - 2 * half) <= 0.5
+
+
+def test_a_crack_is_darker_than_the_road_beside_it():
+    scene = scene_of(4)
+    distance = synthesize.signed_distance([(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))], SMALL)
+    synthesize.cut(np.random.default_rng(0), scene, distance, 8.0)
+    assert scene.colour[distance > 1].mean() < 0.85 * scene.colour[distance < -8].mean()
+    assert scene.height[distance > 1].mean() < scene.height[distance < -8].mean()
+
+
+def test_every_kind_of_crack_can_be_drawn():
+    rng = np.random.default_rng(5)
+    for kind in (synthesize.line_crack, synthesize.alligator, synthesize.block):
+        cracks = kind(rng, (480, 640), 1.0, 3.0, 0.1)
+        assert cracks and all(len(path) == len(half) for path, half in cracks)
+
+
+def test_midpoint_displacement_keeps_the_ends_and_reaches_the_step():
+    path = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 50.0]])
+    fine = asphalt.jagged(np.random.default_rng(0), path, 0.1, 4)
+    np.testing.assert_array_equal(fine[[0, -1]], path[[0, -1]])
+    assert np.hypot(*np.diff(fine, axis=0).T).max() <= 4
+
+
+# ------------------------------------------------------------------------------------------------- difficulty
+def iou(answer, mask):
+    return (answer & mask).sum() / (answer | mask).sum()
+
+
+def test_neither_all_black_nor_any_threshold_solves_it(pairs):
+    cracked = [(cv2.medianBlur(photo, 3), mask > 0) for photo, mask in pairs if mask.any()]
+    level_ious = [[iou(photo < level, mask) for photo, mask in cracked] for level in range(20, 180, 10)]
+    adaptive_ious = [
+        [iou(cv2.adaptiveThreshold(photo, 1, 0, cv2.THRESH_BINARY_INV, 61, drop) > 0, mask) for photo, mask in cracked]
+        for drop in (10, 20, 30, 40)
+    ]
+    assert max(np.mean(level_ious, axis=1)) < 0.35 and max(np.mean(adaptive_ious, axis=1)) < 0.35
+
+
+def test_most_cracks_can_be_seen(pairs):
+    contrast = []
+    for photo, mask in pairs:
+        if mask.any():
+            near = cv2.dilate(mask, np.ones((25, 25))) - cv2.dilate(mask, np.ones((7, 7)))
+            contrast.append(photo[near > 0].mean() - photo[mask > 0].mean())
+    assert np.median(contrast) > 15
+
+
+# ------------------------------------------------------------------------------------------------ the command
+def test_runs_as_a_script_and_says_what_it_drew(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "data" / "synthesize.py",
+        "--photos",
+        "2",
+        "--size",
+        "200x150",
+        "--undamaged",
+        "0.5",
+        "--out",
+        "drawn",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "2 photos, 1 cracked, 1 undamaged" in done.stdout
+    assert cv2.imread(str(tmp_path / "drawn" / "asphalt_00001.jpg")).shape == (150, 200, 3)
+
+
+@pytest.mark.parametrize("arguments", [["--photos", "0"], ["--undamaged", "1.5"], ["--workers", "0"], ["--seed", "-1"]])
+def test_bad_input_stops_and_names_the_flag(arguments, tmp_path):
+    with pytest.raises(BadInput, match=arguments[0]):
+        synthesize.main([*arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["huge", "640", "0x480", "640x99999"])
+def test_bad_size_stops_with_exit_code_2(size, capsys):
+    with pytest.raises(SystemExit) as stop:
+        synthesize.main(["--size", size])
+    assert stop.value.code == 2 and size in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(BadInput, match=tmp_path.name):
+        synthesize.draw_export(tmp_path, photos=1, size=SMALL)
+    assert contents(tmp_path) == {"diary.txt": b"mine"}
+
+
+def test_an_error_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "write_annotations", broken)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize.draw_export(tmp_path / "out", photos=1, size=SMALL)
+    assert list(tmp_path.iterdir()) == []
