@@ -237,7 +237,7 @@ def save_epoch(folder, model, preprocess, threshold, history, state, args):
     training = {name: part.state_dict() for name, part in state.items()}
     training |= {"history": history, "random": torch.get_rng_state(), "arguments": to_keep(args)}
     save_checkpoint(folder / "last.pt", model, asdict(preprocess), threshold, training)
-    write_history(folder, history, f"{args.data}, seed {args.seed}")
+    write_history(folder, history, f"{Path(args.data).name}, seed {args.seed}")
 
 
 def restore(saved, model, state):

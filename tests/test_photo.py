@@ -112,6 +112,13 @@ def test_photo_and_mask_stay_on_top_of_each_other_when_resized():
         assert centre[0] == pytest.approx(centre[1], abs=0.2)
 
 
+def test_a_resized_mask_holds_the_nearest_pixel_and_nothing_in_between(rng):
+    mask = rng.integers(0, 2, (300, 400), dtype=np.uint8)
+    small = Preprocess(size=128).resize(np.zeros((300, 400, 3), np.uint8), mask)[1]
+    rows, columns = (((np.arange(n) + 0.5) * 400 / 128).astype(int) for n in small.shape)
+    assert np.array_equal(small, mask[np.ix_(rows, columns)])
+
+
 def test_only_uint8_is_a_photo():
     with pytest.raises(TypeError, match="uint8"):
         Preprocess().to_input(np.zeros((32, 32, 3), np.float32))

@@ -1,11 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from augment import augment
 from command import BadInput
 from dataset import CrackDataset, loader, read_export
+from evaluate import best_threshold
+from metrics import THRESHOLDS
 from model import CrackNet, read_checkpoint
 from photo import Preprocess
 from train import arguments, dice_bce, loaders, main, optimisation, pace, rank, train_one_epoch
@@ -24,10 +27,12 @@ def test_the_loss_is_the_one_worked_out_by_hand():
 
 def test_dice_is_taken_over_the_batch_so_that_an_undamaged_photo_changes_little():
     mask = torch.zeros(2, 1, 8, 8)
-    mask[0, 0, 3] = 1
+    mask[1, 0, 3] = 1
     logits = 8 * (2 * mask - 1)
     assert dice_bce(logits, mask, 1, 0) < 0.01
-    assert dice_bce(logits[1:], mask[1:], 1, 0) < 0.05  # left empty and undamaged: right
+    assert dice_bce(logits[:1], mask[:1], 1, 0) < 0.05  # left empty and undamaged: right
+    both = torch.stack([logits[0], -logits[1]])  # the crack missed, everything else called crack
+    assert dice_bce(both, mask, 1, 0) > 0.9
 
 
 def test_a_perfect_answer_costs_less_than_any_other():
@@ -107,6 +112,15 @@ def test_only_train_photos_are_augmented(export):
 def test_the_base_model_is_trained_without_weight_decay():
     state = optimisation(CrackNet(), arguments([]), 10, torch.device("cpu"))
     assert all(group["weight_decay"] == 0 for group in state["optimizer"].param_groups)
+
+
+def test_the_threshold_is_the_one_with_the_best_iou_over_cracked_photos():
+    counts = np.zeros((3, len(THRESHOLDS), 4), int)
+    counts[:2] = [1, 9, 9, 0]
+    counts[:2, 6] = [9, 1, 1, 0]
+    counts[2, 3] = [0, 500, 0, 0]  # an undamaged photo has no say
+    assert best_threshold(counts) == THRESHOLDS[6]
+    assert best_threshold(counts[2:]) == 0.5
 
 
 def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing():

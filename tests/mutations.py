@@ -1,0 +1,62 @@
+"""Break one line at a time in a copy of the repository and see the suite fail: python tests/mutations.py
+
+A mutation that survives is a sentence about the code that no test says. Exit code 1 if any survives.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test file that should notice)
+    "colour order": ("photo.py", "cv2.COLOR_BGR2RGB) if photo", "cv2.COLOR_BGR2RGB)[..., ::-1] if photo", "photo"),
+    "mask interpolated smoothly": ("photo.py", "cv2.INTER_NEAREST_EXACT", "cv2.INTER_LINEAR", "photo"),
+    "mask resized half a pixel off": ("photo.py", "cv2.INTER_NEAREST_EXACT", "cv2.INTER_NEAREST", "photo"),
+    "normalisation left out": ("photo.py", "Normalize(self.mean, self.std)(tensor)", "tensor", "photo"),
+    "pad not removed": ("photo.py", "probability[:h, :w]", "probability", "photo"),
+    "off by one on the way back": ("photo.py", "probability[:h, :w]", "probability[1 : h + 1, :w]", "photo"),
+    "worst threshold chosen": ("evaluate.py", ".argmax()", ".argmin()", "train"),
+    "validation photos augmented": ("train.py", 'CrackDataset(parts["valid"], preprocess)',
+                                    'CrackDataset(parts["valid"], preprocess, augment, 1)', "train"),
+    "misses and false alarms swapped": ("metrics.py", "np.array([hits, false_alarms, misses,",
+                                        "np.array([hits, misses, false_alarms,", "metrics"),
+    "skip connection dropped": ("model.py", "self.merge4(x4 + double", "self.merge4(double", "model"),
+    "empty photo counts 1 whatever is predicted": ("metrics.py", "np.where(cracked | ~empty,", "np.where(cracked,",
+                                                   "metrics"),
+    "augmentation without seed": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng()", "dataset"),
+    "epoch ignored": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng([self.seed, k])", "dataset"),
+    "copies dealt to any part": ("split.py", "signs[i] >= 256 - 2 * 40", "signs[i] >= 999", "split"),
+    "Dice per photo": ("train.py", "(probability * mask).sum(), probability.sum() + mask.sum()",
+                       "(probability * mask)[0].sum(), probability[0].sum() + mask[0].sum()", "train"),
+    "random state not restored": ("train.py", 'torch.set_rng_state(saved["training"]["random"])', "pass", "train"),
+    "checkpoint may hold code": ("model.py", "weights_only=True", "weights_only=False", "model"),
+    "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
+}  # fmt: skip
+
+
+def survives(file, old, new, test):
+    """Does the test file still pass with `old` replaced by `new` in `file`?"""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "sample", "__pycache__"))
+        text = (copy / file).read_text(encoding="utf-8")
+        if text.count(old) < 1:
+            sys.exit(f"{file} no longer has {old!r}: bring tests/mutations.py up to date")
+        (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/test_{test}.py"]
+        return subprocess.run(command, cwd=copy, capture_output=True).returncode == 0
+
+
+def main():
+    alive = []
+    for name, mutation in MUTATIONS.items():
+        alive += [name] * survives(*mutation)
+        print(f"{'SURVIVES' if name in alive else 'caught  '}  {name} ({mutation[0]})", flush=True)
+    print(f"{len(MUTATIONS) - len(alive)} of {len(MUTATIONS)} caught")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
