@@ -69,7 +69,7 @@ def augment(photo, mask, rng):
 
 def sheet(pairs, rng):
     """Picture of the original and five versions of each (photo, mask), a row each."""
-    from audit import contact_sheet, outlined  # the changes themselves need nothing of ours
+    from dataset import contact_sheet, outlined  # the changes themselves need nothing of ours
 
     tiles = []
     for photo, mask in pairs:
@@ -104,13 +104,16 @@ def write_versions(parts, out, seed):
     """Split COCO export at `out`: train photos with five versions each, valid and test as they are."""
     from tqdm import tqdm
 
+    from command import BadInput
     from data.convert import export_folder, mask_to_annotations, write_annotations
     from photo import write_image
 
     with export_folder(out) as folder:
         for part, photos in parts.items():
             (folder / part).mkdir()
-            rows = []
+            rows, stems = [], [Path(item.name).stem for item in photos]
+            if len(set(stems)) < len(stems):
+                raise BadInput(f"{part}: two photos share a name without suffix or folder; rename one")
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
                 stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
                 photo, mask = item.read()
@@ -126,8 +129,8 @@ def write_versions(parts, out, seed):
 def main(argv=None):
     from command import flags
     from dataset import open_data
-    from inference import save_figure
     from photo import Preprocess, write_image
+    from report.figure import save_figure
     from split import split
 
     parser = flags(

@@ -16,8 +16,9 @@ def execute(main):
     try:
         sys.exit(main())
     except BadInput as error:
-        # a DataLoader worker puts its own traceback before the message: the last line is ours
-        print("error:", str(error).splitlines()[-1].removeprefix("command.BadInput: "), file=sys.stderr)
+        # a DataLoader worker puts its own traceback before the message
+        message = str(error).rpartition("command.BadInput: ")[2].strip()
+        print("error:", " ".join(message.splitlines()), file=sys.stderr)
         sys.exit(2)
     except (OSError, FloatingPointError) as error:  # disk full, folder read-only, loss not finite
         print("error:", error, file=sys.stderr)
@@ -28,15 +29,22 @@ def execute(main):
 
 
 def choose_device(name):
-    """ "auto", "cuda", "mps" or "cpu" -> torch.device; auto takes the first that is there."""
+    """Name (auto, cuda, mps or cpu) -> torch.device; auto takes the first that is there. Raises BadInput."""
     import torch  # heavy: only once the flags have been understood
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind in there if there[kind])
     if not there[name]:
-        raise argparse.ArgumentTypeError(f"no {name} on this machine; leave --device out")
+        raise BadInput(f"--device {name}: not on this machine; leave the flag out")
     return torch.device(name)
+
+
+def seed(text):
+    """A seed that NumPy and PyTorch both take, for argparse."""
+    if not 0 <= int(text) < 2**32:
+        raise argparse.ArgumentTypeError(f"{text}: a seed is a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def flags(description, *examples):
@@ -47,7 +55,7 @@ def flags(description, *examples):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     machine = parser.add_argument_group("every command")
-    machine.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random (default: 0)")
+    machine.add_argument("--seed", type=seed, default=0, help="of everything that is drawn at random (default: 0)")
     machine.add_argument(
         "--device",
         choices=("auto", "cuda", "mps", "cpu"),

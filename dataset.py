@@ -1,203 +1,22 @@
-"""A COCO export becomes (photo, mask) pairs: reading, split, data set; run it to audit an export."""
+"""(photo, mask) pairs for training and scoring, and the audit of an export; how COCO is read stands in coco.py."""
 
-import contextlib
-import hashlib
-import io
-import json
-import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from pycocotools.coco import COCO
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
-from audit import audit
+from coco import read_export
 from command import BadInput, execute, flags
-from photo import SUFFIXES, ceil32, pad, read_photo, write_image
-from split import PARTS
+from photo import ORANGE, Preprocess, ceil32, pad, write_image
+from quantify.skeleton import skeleton
+from split import copies
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
-MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
-UNDAMAGED = re.compile(r"\b(un|no|non|not|without)\b|uncrack|undamaged|normal|intact|background|healthy")
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """One photo of an export with the annotations of the crack class."""
-
-    name: str  # path inside the export, with /
-    path: Path
-    height: int
-    width: int
-    annotations: tuple = ()
-    part: str | None = None  # train, valid or test where the export comes split
-    coco: COCO | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def cracked(self):
-        return bool(self.annotations)
-
-    def sha1(self):
-        return hashlib.sha1(self.path.read_bytes()).hexdigest()
-
-    def mask(self):
-        """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
-        mask = np.zeros((self.height, self.width), np.uint8)
-        for annotation in self.annotations:
-            mask |= self.coco.annToMask(annotation)
-        return mask
-
-    def read(self):
-        """(H, W, 3) uint8 RGB and (H, W) uint8 mask. Raises BadInput where file and export disagree in size."""
-        photo = read_photo(self.path)
-        if photo.shape[:2] != (self.height, self.width):
-            raise BadInput(self.disagreement(*photo.shape[:2]))
-        return photo, self.mask()
-
-    def disagreement(self, height, width):
-        return (
-            f"{self.path}: upright it is {width}×{height}, its export says {self.width}×{self.height}; "
-            "export again with Auto-Orient"
-        )
-
-
-@dataclass
-class Export:
-    """A COCO export as read: its photos, how each category was taken, and what looks wrong."""
-
-    root: Path
-    photos: list
-    categories: dict  # name -> "crack", "not crack" or "unused"
-    problems: list
-
-
-def read_export(data, classes=None):
-    """Folder with one COCO file, or with Roboflow's train/ valid/ test/ -> Export. Raises BadInput."""
-    root = Path(data)
-    if not root.is_dir():
-        raise BadInput(f"{root}: no such folder; give the folder of a COCO export")
-    parts = [(p, root / p) for p in PARTS if (root / p).is_dir() and any((root / p).glob("*.json"))]
-    files = [(part, annotation_file(folder)) for part, folder in parts or [(None, root)]]
-    export = Export(root, [], {}, [])
-    loaded = [(part, file, load_coco(file)) for part, file in files]
-    crack_names = choose_classes([coco for *_, coco in loaded], classes, export, files[0][1])
-    for part, file, coco in loaded:
-        add_photos(export, part, file, coco, crack_names)
-    if not export.photos:
-        raise BadInput(f"{root}: none of the listed photos is there; put the photos beside the JSON file")
-    return export
-
-
-def annotation_file(folder):
-    """Roboflow's `_annotations.coco.json`, or the only COCO file of the folder."""
-    roboflow = folder / "_annotations.coco.json"
-    if roboflow.is_file():
-        return roboflow
-    found = [file for file in sorted(folder.glob("*.json")) if is_coco(file)]
-    if len(found) != 1:
-        what = "no COCO file" if not found else "several COCO files: " + ", ".join(f.name for f in found)
-        raise BadInput(f"{folder}: {what}; export as COCO Segmentation, one _annotations.coco.json beside the photos")
-    return found[0]
-
-
-def is_coco(file):
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
-
-
-def load_coco(file):
-    """The file through pycocotools, which expects what `is_coco` checks."""
-    if not is_coco(file):
-        raise BadInput(f"{file}: not a COCO file; it needs images, annotations and categories (COCO Segmentation)")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timing
-        try:
-            return COCO(str(file))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{file}: broken COCO file ({error!r}); export it again") from None
-
-
-def says_crack(name):
-    """True for a spelling of crack, False for a name that says undamaged, None for anything else."""
-    name = re.sub(r"[\s_-]+", " ", name).strip().lower()
-    if UNDAMAGED.search(name):
-        return False
-    return True if "crack" in name or name in MISSPELT else None
-
-
-def choose_classes(cocos, classes, export, file):
-    """The set of category names that mean crack; fills `export.categories`. Names decide, ids never do."""
-    names = {c["id"]: c["name"] for coco in cocos for c in coco.cats.values()}
-    names = sorted({str(c["name"]) for coco in cocos for c in coco.cats.values()})
-    used = {str(coco.cats[a["category_id"]]["name"]) for coco in cocos for a in coco.anns.values()}
-    wanted = {name.strip().lower() for name in classes} if classes else None
-    if wanted and (unknown := wanted - {name.strip().lower() for name in names}):
-        raise BadInput(f"{file}: no class {', '.join(sorted(unknown))}; the export has: {', '.join(names)}")
-    reads = {name: name.strip().lower() in wanted if wanted else says_crack(name) for name in names}
-    if unclear := [name for name in names if reads[name] is None and name in used]:
-        raise BadInput(
-            f"{file}: cannot tell whether {', '.join(map(repr, unclear))} means crack; classes found: "
-            f"{', '.join(map(repr, names))}; name the crack classes with --classes NAME ..."
-        )
-    if not any(reads.values()):
-        raise BadInput(f"{file}: no crack class among {', '.join(map(repr, names))}; use --classes NAME ...")
-    for name in names:
-        export.categories[name] = "unused" if name not in used else "crack" if reads[name] else "not crack"
-    return {name for name in names if reads[name]}
-
-
-def add_photos(export, part, file, coco, crack_names):
-    """Append the photos of one COCO file whose image is there; what is dropped goes to `export.problems`."""
-    prefix = f"{part}/" if part else ""
-    seen = Counter(str(image["file_name"]) for image in coco.imgs.values())
-    for image in coco.imgs.values():
-        name = str(image["file_name"])
-        if seen[name] > 1:
-            raise BadInput(f"{file}: {name} is listed {seen[name]} times; merge its entries")
-        inside = PurePosixPath(name.replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts:
-            raise BadInput(f"{file}: {name} points outside the export; photos stand beside the JSON file")
-        if not (path := file.parent / name).is_file():
-            export.problems.append(f"{prefix}{name}: listed, but the file is missing; left out")
-            continue
-        photo = Photo(prefix + name, path, int(image["height"]), int(image["width"]), (), part, coco)
-        cracks = []
-        for annotation in coco.imgToAnns[image["id"]]:
-            if str(coco.cats[annotation["category_id"]]["name"]) in crack_names:
-                kept, problems = usable(annotation, photo)
-                cracks += kept
-                export.problems += [f"{photo.name}: {problem}" for problem in problems]
-        export.photos.append(replace(photo, annotations=tuple(cracks)))
-    unlisted = sorted(f.name for f in file.parent.iterdir() if f.suffix.lower() in SUFFIXES and f.name not in seen)
-    export.problems += [f"{prefix}{name}: not listed in {file.name}; left out" for name in unlisted]
-
-
-def usable(annotation, photo):
-    """([annotation] or [], problems): polygons that pycocotools cannot draw or that lie outside are dropped."""
-    shape = annotation["segmentation"]
-    if isinstance(shape, dict):
-        fits = list(shape.get("size", [])) == [photo.height, photo.width] and bool(shape.get("counts"))
-        return ([annotation], []) if fits else ([], [f"RLE of size {shape.get('size')}, not of the photo; dropped"])
-    kept, problems = [], []
-    for polygon in shape:
-        points = np.asarray(polygon, float)
-        x, y = points[0::2], points[1::2]
-        if len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
-            problems.append(f"polygon of {len(points)} numbers is no area; dropped")
-        elif x.max() <= 0 or y.max() <= 0 or x.min() >= photo.width or y.min() >= photo.height:
-            problems.append("polygon outside the photo; dropped")
-        else:
-            kept.append(polygon)
-    return ([{**annotation, "segmentation": kept}] if kept else []), problems
-
-
-# ---------------------------------------------------------------------------------------------- data set
 
 
 class CrackDataset(Dataset):
@@ -285,6 +104,109 @@ def open_data(data=None, classes=None):
     return export
 
 
+# ---------------------------------------------------------------------------------------------- audit
+
+
+def crack_widths(mask):
+    """(H, W) uint8 mask -> width in pixels at each point of its centre line: twice the distance to the road, - 1."""
+    return 2 * cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[skeleton(mask) > 0] - 1
+
+
+def outlined(photo, mask):
+    """Copy of the photo with an orange line one pixel outside the mask, so that a thin crack stays visible."""
+    outlines, _ = cv2.findContours(cv2.dilate(mask, np.ones((3, 3), np.uint8)), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(photo.copy(), outlines, -1, ORANGE, 1)
+
+
+def contact_sheet(tiles, columns=4):
+    """[(caption, (h, w, 3) uint8)] -> one (H, W, 3) uint8 picture, each tile undistorted under its caption."""
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    width = max(tile.shape[1] for _, tile in tiles) + 8
+    strips = []
+    for row in rows:
+        strip = np.full((max(tile.shape[0] for _, tile in row) + 28, columns * width, 3), 255, np.uint8)
+        for left, (caption, tile) in zip(range(0, columns * width, width), row, strict=False):
+            cv2.putText(strip, caption, (left, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+            strip[28 : 28 + tile.shape[0], left : left + tile.shape[1]] = tile
+        strips.append(strip)
+    return np.vstack(strips)
+
+
+def odd_polygons(photo):
+    """Lines about polygons that are kept although they look like a slip of the mouse."""
+    lines = []
+    for annotation in photo.annotations:
+        polygons = annotation["segmentation"] if isinstance(annotation["segmentation"], list) else []
+        for polygon in polygons:
+            x, y = np.asarray(polygon[0::2]), np.asarray(polygon[1::2])
+            if np.ptp(x) < 2 or np.ptp(y) < 2:
+                lines.append(f"{photo.name}: polygon under 2 pixels wide or high")
+            if min(x.min(), y.min(), photo.width - x.max(), photo.height - y.max()) < -1:
+                lines.append(f"{photo.name}: polygon reaches outside the photo, cut at the border")
+    return lines
+
+
+def suspicions(export, copied, broken):
+    """Lines about everything in an export that may be a mistake."""
+    found = Counter(export.problems + [line for photo in export.photos for line in odd_polygons(photo)])
+    lines = [line if n == 1 else f"{line} ({n} times)" for line, n in found.items()] + broken
+    empty = [photo.name for photo in export.photos if not photo.cracked]
+    if empty:
+        names = ", ".join(empty[:12]) + (" ..." if len(empty) > 12 else "")
+        lines.append(
+            f"{len(empty)} photos ({len(empty) / len(export.photos):.0%}) without a crack annotation count as "
+            f"undamaged; a forgotten label teaches the opposite: {names}"
+        )
+    parts = {photo.name: photo.part for photo in export.photos}
+    for names in copied:
+        apart = len({parts[name] for name in names}) > 1
+        what = "stand in DIFFERENT parts, so scores will be too good" if apart else "are kept in one part"
+        lines += [f"copies of one photo {what}: {', '.join(names)}"] if len(names) > 1 else []
+    return lines
+
+
+def audit(export, seed=0, shown=12):
+    """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
+    preprocess, readable, masks, broken = Preprocess(), [], [], []
+    for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
+        try:
+            masks.append(preprocess.resize(*photo.read())[1])
+            readable.append(photo)
+        except BadInput as error:
+            broken.append(str(error))
+    groups = copies(readable)
+    copied = [[p.name for p, h in zip(readable, groups, strict=True) if h == g] for g in sorted(set(groups))]
+    doubts = suspicions(export, copied, broken)
+    lines = describe(export, [mask for mask in masks if mask.any()])
+    lines += [f"{len(doubts)} suspicions:" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
+    chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
+    return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+
+
+def tile(photo, preprocess):
+    """(caption, processed photo with its mask outlined)."""
+    image, mask = preprocess.resize(*photo.read())
+    return f"{photo.name[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
+
+
+def describe(export, masks):
+    """Counts, sizes, fractions, widths and categories, a line each; `masks` are the cracked ones at 512."""
+    photos = export.photos
+    parts = Counter(photo.part for photo in photos if photo.part)
+    sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
+    cracked = sum(photo.cracked for photo in photos)
+    lines = [f"{export.root}: {len(photos)} photos, {cracked} cracked, {len(photos) - cracked} undamaged"]
+    if parts:
+        lines.append("comes split: " + ", ".join(f"{part} {count}" for part, count in parts.items()))
+    lines.append("sizes: " + ", ".join(f"{size} ({n})" for size, n in sizes[:5]) + (" ..." if len(sizes) > 5 else ""))
+    if masks:
+        fractions = [mask.mean() for mask in masks]
+        low, median, high = np.percentile(np.concatenate([crack_widths(mask) for mask in masks]), [10, 50, 90])
+        lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.1%}")
+        lines.append(f"crack width at 512 pixels: median {median:.0f}, 10th percentile {low:.0f}, 90th {high:.0f}")
+    return lines + [f"category {name!r}: {how}" for name, how in export.categories.items()]
+
+
 def main(argv=None):
     parser = flags(
         "What is in this COCO export? Prints an audit and saves a picture of processed photos with their masks.",
@@ -296,10 +218,12 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
     args = parser.parse_args(argv)
     export = find_export(args.data, args.classes)
-    report, sheet = audit(export, args.seed)
+    report, tiles = audit(export, args.seed)
     out = args.out or Path(f"audit-{export.root.resolve().name}.png")
-    write_image(out, sheet)
-    print(report, f"picture: {out}", sep="\n")
+    print(report)
+    if tiles:
+        write_image(out, contact_sheet(tiles))
+        print(f"picture: {out}")
     return 0
 
 

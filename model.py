@@ -1,5 +1,6 @@
 """CrackNet, a small encoder-decoder for thin dark lines, and the checkpoint that rebuilds it without a flag."""
 
+import io
 import os
 from pathlib import Path
 
@@ -121,10 +122,12 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
         "threshold": float(threshold),
         "training": training,
     }
+    buffer = io.BytesIO()  # torch.save reports a full disk as RuntimeError, a plain write as OSError
+    torch.save(content, buffer)
     temporary = Path(path).with_name(f".{os.getpid()}-{Path(path).name}")
     try:
         with open(temporary, "wb") as file:
-            torch.save(content, file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
         os.replace(temporary, path)
@@ -151,7 +154,11 @@ def load_checkpoint(path):
     try:
         model = CrackNet(**content["model"])
         model.load_state_dict(content["weights"])
-        return model.eval(), dict(content["preprocess"]), float(content["threshold"])
+        if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+            raise ValueError("weights that are not finite")
+        if not 0 <= content["threshold"] <= 1:
+            raise ValueError("a threshold that is no probability")
+        return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise ValueError(f"{path}: its weights do not fit CrackNet; give a best.pt that train.py wrote") from None
 

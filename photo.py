@@ -17,7 +17,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 def read_photo(path, flags=cv2.IMREAD_COLOR):
     """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
 
-    Raises BadInput for a file that is missing, is no image or ends too early.
+    Raises BadInput for a file that is missing, is no image or ends too early. Damage in the middle of a JPEG passes:
+    OpenCV fills it in.
     """
     try:
         data = Path(path).read_bytes()
@@ -34,8 +35,20 @@ def read_photo(path, flags=cv2.IMREAD_COLOR):
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
 
 
+def read_mask(path):
+    """Mask image of any program -> (H, W) uint8 of 0 and 1, split at half of white. Raises BadInput.
+
+    White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
+    are both common and nothing else in the file tells them apart.
+    """
+    grey = read_photo(path, cv2.IMREAD_GRAYSCALE)
+    return (grey > (1 if grey.max() == 1 else 255) / 2).astype(np.uint8)
+
+
 def write_image(path, image):
     """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, whole or not at all."""
+    if not cv2.haveImageWriter(str(path)):
+        raise BadInput(f"{path}: not the name of a picture; end it with .png or .jpg")
     image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     with written_whole(path) as temporary:
         temporary.write_bytes(cv2.imencode(path.suffix, image)[1])
@@ -53,6 +66,10 @@ class Preprocess:
     size: int = 512
     mean: tuple = (0.485, 0.456, 0.406)
     std: tuple = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        if not (isinstance(self.size, int) and self.size >= 32 and len(self.mean) == len(self.std) == 3):
+            raise ValueError(f"a size of at least 32 pixels and three colours, got {self}")
 
     def shape(self, height, width):
         """Size (h, w) that a photo of height × width has inside the network's input."""

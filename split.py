@@ -24,7 +24,7 @@ def fingerprint(photo):
     of 256, a recompressed, resized and brightened copy in at most 27.
     """
     grey = read_photo(photo.path, cv2.IMREAD_REDUCED_GRAYSCALE_4)
-    if any(abs(4 * small - side) > 8 for small, side in zip(grey.shape, (photo.height, photo.width), strict=True)):
+    if any(abs(4 * small - side) > 4 for small, side in zip(grey.shape, (photo.height, photo.width), strict=True)):
         raise BadInput(photo.disagreement(4 * grey.shape[0], 4 * grey.shape[1]))
     steps = np.diff(cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16), axis=1)
     return photo.sha1(), np.where(steps > 0, 1, -1).ravel()
@@ -32,20 +32,35 @@ def fingerprint(photo):
 
 def copies(photos):
     """Group number of every photo, equal for copies: Roboflow versions, identical bytes, near-identical pictures."""
+    if not photos:
+        return []
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
         scan = tqdm(pool.map(fingerprint, photos), "comparing photos", len(photos), leave=False)
         prints, signs = zip(*scan, strict=True)
-    group = list(range(len(photos)))
+    group = np.arange(len(photos))
     signs = np.stack(signs).astype(np.float32)
     first = {}
     for i, photo in enumerate(photos):
-        original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", PurePosixPath(photo.name).name)
-        versions = [(photo.part, original)] if original != PurePosixPath(photo.name).name else []
-        same = [first.setdefault(key, i) for key in [prints[i], *versions]]
+        name = PurePosixPath(photo.name).name
+        original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", name)
+        same = [first.setdefault(key, i) for key in {prints[i], original if original != name else prints[i]}]
         same += np.flatnonzero(signs[:i] @ signs[i] >= 256 - 2 * 40).tolist()  # at most 40 signs differ
-        for old in {group[j] for j in same} - {group[i]}:
-            group = [group[i] if g == old else g for g in group]
-    return group
+        group[np.isin(group, group[same])] = group[i]
+    return group.tolist()
+
+
+def shared(parts, groups):
+    """[[names]] of copies that stand in more than one part; `groups` is {photo: group number}."""
+    where = {}
+    for part, photos in parts.items():
+        for photo in photos:
+            where.setdefault(groups[photo], []).append((part, photo.name))
+    return [[name for _, name in members] for members in where.values() if len({part for part, _ in members}) > 1]
+
+
+def deal(photos, groups, shares, seed):
+    """`stratified` with groups as {photo: group number}."""
+    return stratified(photos, [groups[photo] for photo in photos], shares, seed)
 
 
 def stratified(photos, groups, shares, seed):
@@ -54,7 +69,9 @@ def stratified(photos, groups, shares, seed):
     40 + 10 photos at 70/15/15 give exactly 28/6/6 + 7/1/2.
     """
     parts = {part: [] for part in shares}
-    members = {g: [p for p, h in zip(photos, groups, strict=True) if h == g] for g in sorted(set(groups))}
+    members = {}
+    for photo, group in zip(photos, groups, strict=True):
+        members.setdefault(group, []).append(photo)
     for cracked in (True, False):
         stratum = [m for m in members.values() if any(p.cracked for p in m) == cracked]
         order = np.random.default_rng(seed).permutation(len(stratum))
@@ -84,30 +101,40 @@ def split(export, seed=0, file=None):
     70/15/15 stratified by cracked and undamaged.
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
+    groups = dict(zip(export.photos, copies(export.photos), strict=True))
     if file:
         parts = read_splits(file, export)
     elif own["train"] and own["valid"]:
         parts = own
     elif own["train"] and own["test"]:
-        parts = own | stratified(own["train"], copies(own["train"]), {"train": 85, "valid": 15}, seed)
+        parts = own | deal(own["train"], groups, {"train": 85, "valid": 15}, seed)
     else:
-        parts = stratified(export.photos, copies(export.photos), dict(zip(PARTS, (70, 15, 15), strict=True)), seed)
+        parts = deal(export.photos, groups, dict(zip(PARTS, (70, 15, 15), strict=True)), seed)
+    if together := shared(parts, groups):
+        names = ", ".join(together[0])
+        print(f"WARNING: {len(together)} photo(s) have a copy in another part, so scores will be too good: {names}")
     if not any(photo.cracked for photo in parts["train"]):
         raise BadInput(f"{file or export.root}: no train photo has a crack; label some or change the split")
     return parts
 
 
-def read_splits(file, export):
-    """A splits.json ({"train": [names], "valid": [...], "test": [...]}) -> {part: [Photo]}. Raises BadInput."""
+def content_of(file):
+    """The dict in a splits.json. Raises BadInput."""
     try:
-        names = json.loads(Path(file).read_text(encoding="utf-8"))
-        names = {part: [str(name) for name in names[part]] for part in PARTS}
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read ({error.strerror}); give a splits.json") from None
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(
-            f'{file}: not a split; it needs {{"train": [file names], "valid": [...], "test": [...]}}'
-        ) from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in PARTS):
+        raise BadInput(f'{file}: not a split; it needs {{"train": [file names], "valid": [...], "test": [...]}}')
+    return content
+
+
+def read_splits(file, export):
+    """A splits.json ({"train": [names], "valid": [...], "test": [...]}) -> {part: [Photo]}. Raises BadInput."""
+    content = content_of(Path(file))
+    names = {part: [str(name) for name in content[part]] for part in PARTS}
     photos = {photo.name: photo for photo in export.photos}
     for name, times in Counter(name for part in PARTS for name in names[part]).items():
         if times > 1:
@@ -126,8 +153,8 @@ def write_splits(path, parts):
 
 
 def hashes(file):
-    """{photo name: SHA-1} of a splits.json that a run wrote; {} where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")).get("sha1", {}) if file.is_file() else {}
+    """{photo name: SHA-1} of a splits.json that a run wrote; {} where there is none. Raises BadInput."""
+    return content_of(file).get("sha1", {}) if file.is_file() else {}
 
 
 def same_photos(file, export):
@@ -139,4 +166,4 @@ def same_photos(file, export):
 def trained_on(file):
     """SHA-1 of every train photo of the run that wrote this splits.json."""
     known = hashes(file)
-    return {known[name] for name in json.loads(file.read_text(encoding="utf-8"))["train"]} if known else set()
+    return {known[name] for name in content_of(file)["train"] if name in known} if known else set()

@@ -20,11 +20,12 @@ from augment import augment
 from command import BadInput, choose_device, execute, flags, written_whole
 from dataset import SAMPLE, CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, threshold_counts
-from inference import RUNS, save_figure
+from inference import RUNS
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, parameter_count, read_checkpoint, save_checkpoint
 from photo import Preprocess
-from split import split, write_splits
+from report.figure import save_figure
+from split import same_photos, split, write_splits
 
 EPOCHS = 30  # the drawn sample takes under 12 minutes, CrackForest under 30, on 2 cores
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
@@ -80,7 +81,9 @@ def validate(model, batches, preprocess, loss_of, device):
         with autocast(device):
             logits = model(inputs.to(device, memory_format=torch.channels_last, non_blocking=True))
         total += loss_of(logits.float(), masks.to(device)).item() * len(inputs)
-    counts = threshold_counts(model, preprocess, batches.dataset.photos)
+    if not math.isfinite(total):
+        raise FloatingPointError("the validation loss is not finite: the network has diverged; try a smaller --lr")
+    counts = threshold_counts(model, preprocess, batches.dataset.photos)  # at the photos' own size, as they will ship
     scores = summary(counts[:, THRESHOLDS.tolist().index(0.5)])
     row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in IOU_KEYS}
     return row, best_threshold(counts)
@@ -111,13 +114,13 @@ def rank(row):
     return row["iou_cracked"] if math.isfinite(row["iou_cracked"]) else -row["valid_loss"]
 
 
-def write_history(run, history, title):
+def write_history(run, history, args):
     """history.csv and curves.png of the run, each whole or not at all."""
     with written_whole(run / "history.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, history[0])
         writer.writeheader()
         writer.writerows(history)
-    save_figure(run / "curves.png", curves(history, title))
+    save_figure(run / "curves.png", curves(history, f"{Path(args.data).name}, seed {args.seed}"))
 
 
 def arguments(argv):
@@ -153,8 +156,10 @@ def arguments(argv):
     args = parser.parse_args(argv)
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0}
     for name, bound in lowest.items():
-        if getattr(args, name) < bound:
-            parser.error(f"--{name.replace('_', '-')} must be at least {bound}")
+        if not bound <= getattr(args, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')} must be a number of at least {bound}")
+    if not args.dice + args.bce:
+        parser.error("--dice and --bce cannot both be 0")
     if not 0 <= args.dropout < 1:
         parser.error("--dropout must be at least 0 and below 1")
     return args
@@ -175,13 +180,28 @@ def open_run(args):
         if (folder / "last.pt").exists():
             raise BadInput(f"{folder}: holds a run already; go on with --resume {folder} or choose another --out")
         return folder, None
-    try:
-        saved = read_checkpoint(args.resume / "last.pt")
-    except ValueError as error:
-        raise BadInput(f"--resume {args.resume}: {error}") from None
+    saved = read_saved(args.resume)
     kept = {"data": args.data or saved["training"]["arguments"]["data"]}
+    defaults = arguments([])
+    for name, value in to_keep(args).items():
+        if name != "data" and value != getattr(defaults, name) and value != saved["training"]["arguments"][name]:
+            was, flag = saved["training"]["arguments"][name], name.replace("_", "-")
+            raise BadInput(f"--resume {args.resume}: the run was started with --{flag} {was}; leave --{flag} out")
     vars(args).update(saved["training"]["arguments"] | kept | {"splits": args.resume / "splits.json"})
     return args.resume, saved
+
+
+def read_saved(folder):
+    """last.pt of a run that can be resumed. Raises BadInput."""
+    if not (folder / "last.pt").is_file():
+        raise BadInput(f"--resume {folder}: no last.pt there; give the folder of a run that finished an epoch")
+    try:
+        saved = read_checkpoint(folder / "last.pt")
+    except ValueError as error:
+        raise BadInput(f"--resume {error}") from None
+    if not saved["training"]:
+        raise BadInput(f"--resume {folder}: its last.pt only predicts; a run that can go on wrote more into it")
+    return saved
 
 
 def to_keep(args):
@@ -237,7 +257,7 @@ def save_epoch(folder, model, preprocess, threshold, history, state, args):
     training = {name: part.state_dict() for name, part in state.items()}
     training |= {"history": history, "random": torch.get_rng_state(), "arguments": to_keep(args)}
     save_checkpoint(folder / "last.pt", model, asdict(preprocess), threshold, training)
-    write_history(folder, history, f"{Path(args.data).name}, seed {args.seed}")
+    write_history(folder, history, args)
 
 
 def restore(saved, model, state):
@@ -278,8 +298,10 @@ def main(argv=None):
     state = optimisation(model, args, args.epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=args.dice, bce_weight=args.bce)
     history = restore(saved, model, state) if saved else []
-    if not saved:
-        write_facts(folder, args, parts, device)
+    if saved:
+        write_history(folder, history, args)  # the run may have been killed before it could
+        if not same_photos(folder / "splits.json", export):
+            raise BadInput(f"{export.root}: other photos than those of {folder}; give the run's own with --data")
     print(introduction(folder, parts, model, args, device), flush=True)
 
     for epoch in range(len(history), args.epochs):
@@ -287,6 +309,8 @@ def main(argv=None):
         row = {"epoch": epoch + 1, "train_loss": train_one_epoch(model, train_batches, loss_of, **state, device=device)}
         scores, threshold = validate(model, valid_batches, preprocess, loss_of, device)
         history.append(row | scores | {"seconds": time.perf_counter() - began})
+        if epoch == 0:
+            write_facts(folder, args, parts, device)  # not earlier: bad photos would leave half a run behind
         save_epoch(folder, model, preprocess, threshold, history, state, args)
         print(in_words(history[-1], args.epochs), flush=True)
     print(f"best epoch {max(history, key=rank)['epoch']}; next: python evaluate.py {folder}")

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, execute
+from photo import SUFFIXES, read_mask, read_photo
 
 JSON_NAME = "_annotations.coco.json"
 CATEGORIES = [
@@ -25,7 +26,6 @@ CATEGORIES = [
     {"id": 1, "name": "crack", "supercategory": "cracks"},
 ]
 MADE_BY = "asphalt crack segmentation: "  # marks an export that this project wrote itself
-PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
 
@@ -76,19 +76,6 @@ def mask_to_annotations(mask):
             }
         )
     return annotations
-
-
-def read_mask(path):
-    """Mask image -> (H, W) uint8 of 0 and 1, split at half of white.
-
-    White is 255, unless the file's largest value is 1: the one place where values decide. Masks of 0/1
-    and of 0/255 are both common, and nothing else in the file tells them apart.
-    """
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
-        raise BadInput(f"{path}: not an image OpenCV can read; save the mask as PNG first")
-    white = 1 if grey.max() == 1 else 255
-    return (grey > white / 2).astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------------------ writing an export
@@ -151,7 +138,7 @@ def list_images(folder):
     """Folder -> sorted image paths."""
     if not Path(folder).is_dir():
         raise BadInput(f"{folder}: no such folder")
-    return sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PHOTO_ENDINGS)
+    return sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def pair_by_stem(photos, masks):
@@ -171,9 +158,7 @@ def pair_by_stem(photos, masks):
 def convert_pair(photo, mask, folder):
     """Copies the photo into the folder; -> (file name, height, width, annotations)."""
     truth = read_mask(mask)
-    pixels = cv2.imread(str(photo), cv2.IMREAD_COLOR)  # upright: OpenCV obeys the EXIF orientation
-    if pixels is None:
-        raise BadInput(f"{photo}: not an image OpenCV can read; convert HEIC photos to JPEG first")
+    pixels = read_photo(photo)
     if pixels.shape[:2] != truth.shape:
         raise BadInput(
             f"{mask}: mask is {truth.shape[1]}x{truth.shape[0]}, its photo {photo.name} is "
@@ -189,7 +174,7 @@ def convert(photos, masks, out):
 
     pairs = pair_by_stem(list_images(photos), list_images(masks))
     if not pairs:
-        raise BadInput(f"{photos}: no photo found (looked for {' '.join(sorted(PHOTO_ENDINGS))})")
+        raise BadInput(f"{photos}: no photo found (looked for {' '.join(sorted(SUFFIXES))})")
     with export_folder(out) as folder:
         rows = [convert_pair(*pair, folder) for pair in tqdm(pairs, desc="converting", unit="photo")]
         write_annotations(folder, rows, "data/convert.py")

@@ -103,11 +103,10 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(path, CrackNet(), VALUES, 0.5)
     before = path.read_bytes()
 
-    def disk_full(content, file):
-        file.write(b"half")
+    def disk_full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(torch, "save", disk_full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, CrackNet(), VALUES, 0.9)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

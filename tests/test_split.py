@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import edit_json, write_export
 
+from coco import read_export
 from command import BadInput
-from dataset import read_export
 from split import PARTS, copies, read_splits, split, stratified, write_splits
 
 SHARES = dict(zip(PARTS, (70, 15, 15), strict=True))
@@ -64,15 +64,17 @@ def test_roboflow_versions_of_one_photo_share_a_group(tmp_path):
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_an_export_that_comes_split_is_used_as_it_is_and_a_missing_valid_is_taken_from_train(tmp_path):
+def test_an_export_that_comes_split_is_used_as_it_is_and_a_missing_valid_is_taken_from_train(tmp_path, capsys):
     for part, seed, count in (("train", 0, 14), ("test", 1, 4)):
         write_export(tmp_path / part, cracked=count, undamaged=2, seed=seed)
     parts = split(read_export(tmp_path))
     assert {p.part for p in parts["test"]} == {"test"} and len(parts["test"]) == 6
     assert {p.part for p in parts["valid"]} == {"train"} and len(parts["train"]) + len(parts["valid"]) == 16
     assert {p.cracked for p in parts["valid"]} == {True, False}
-    write_export(tmp_path / "valid", cracked=2, undamaged=0, seed=2)
+    assert "copy in another part" not in capsys.readouterr().out
+    write_export(tmp_path / "valid", cracked=2, undamaged=0, seed=1)  # begins with the photos of test
     assert {p.part for p in split(read_export(tmp_path))["valid"]} == {"valid"}
+    assert "WARNING: 2 photo(s) have a copy in another part" in capsys.readouterr().out
 
 
 def test_a_lone_valid_folder_is_dealt_into_all_parts(tmp_path):

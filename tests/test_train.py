@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from augment import augment
+from coco import read_export
 from command import BadInput
-from dataset import CrackDataset, loader, read_export
+from dataset import CrackDataset, loader
 from evaluate import best_threshold
 from metrics import THRESHOLDS
 from model import CrackNet, read_checkpoint

@@ -1,0 +1,294 @@
+"""A COCO export as Roboflow and others write it -> its photos with the annotations of the crack class.
+
+Whatever stands in the JSON is checked once, here: what cannot be meant is refused with the entry's name, a shape that
+cannot be drawn is dropped and said. Behind this file every annotation can be rasterised.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from command import BadInput
+from photo import SUFFIXES, read_photo
+
+PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
+DENIED = re.compile(r"\b(un|no|non|not|without)( any)? ?crack|crack ?(free|less)\b")
+SOUND = re.compile(r"\b(undamaged|normal|intact|background|healthy)\b")
+REPAIRED = re.compile(r"\b(sealed|seal|filled|repaired)\b")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One photo of an export with the annotations of the crack class."""
+
+    name: str  # path inside the export, with /
+    path: Path
+    height: int
+    width: int
+    annotations: tuple = ()
+    part: str | None = None  # train, valid or test where the export comes split
+    coco: COCO | None = field(default=None, repr=False)
+
+    @property
+    def cracked(self):
+        return bool(self.annotations)
+
+    def sha1(self):
+        return hashlib.sha1(self.path.read_bytes()).hexdigest()
+
+    def mask(self):
+        """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
+        mask = np.zeros((self.height, self.width), np.uint8)
+        for annotation in self.annotations:
+            mask |= self.coco.annToMask(annotation)
+        return mask
+
+    def read(self):
+        """(H, W, 3) uint8 RGB and (H, W) uint8 mask. Raises BadInput where file and export disagree in size."""
+        photo = read_photo(self.path)
+        if photo.shape[:2] != (self.height, self.width):
+            raise BadInput(self.disagreement(*photo.shape[:2]))
+        return photo, self.mask()
+
+    def disagreement(self, height, width):
+        return (
+            f"{self.path}: upright it is {width}×{height}, its export says {self.width}×{self.height}; "
+            "export again with Auto-Orient"
+        )
+
+
+@dataclass
+class Export:
+    """A COCO export as read: its photos, how each category was taken, and what was left out."""
+
+    root: Path
+    photos: list
+    categories: dict  # name -> "crack", "not crack" or "unused" (no annotation has it)
+    problems: list
+
+
+def read_export(data, classes=None):
+    """Folder with one COCO file, or with Roboflow's train/ valid/ test/ -> Export. Raises BadInput."""
+    root = Path(data)
+    if not root.is_dir():
+        found = "is a file; give the folder that holds it" if root.exists() else "no such folder; check the name"
+        raise BadInput(f"{root}: {found}")
+    loaded = [(part, file, load_coco(file)) for part, file in annotation_files(root)]
+    categories = read_categories([coco for *_, coco in loaded], classes, loaded[0][1])
+    export = Export(root, [], categories, [])
+    for part, file, coco in loaded:
+        add_photos(export, part, file, coco)
+    if not export.photos:
+        raise BadInput(f"{root}: none of the listed photos is there; put the photos beside the JSON file")
+    return export
+
+
+def annotation_files(root):
+    """[(part or None, COCO file)]: the folder's own, else those of its train, valid (or val) and test folders."""
+    folders = {PART_NAMES.get(f.name.lower()): f for f in sorted(root.iterdir()) if f.is_dir()}
+    parts = [(part, f) for part, f in folders.items() if part and any(f.glob("*.json"))]
+    if (root / "_annotations.coco.json").is_file() or not parts:
+        return [(None, annotation_file(root))]
+    return [(part, annotation_file(folder)) for part, folder in parts]
+
+
+def annotation_file(folder):
+    """Roboflow's `_annotations.coco.json`, or the only COCO file of the folder."""
+    roboflow = folder / "_annotations.coco.json"
+    if roboflow.is_file():
+        return roboflow
+    found = [file for file in sorted(folder.glob("*.json")) if isinstance(read_json(file), dict)]
+    if len(found) != 1:
+        what = "no COCO file" if not found else "several COCO files: " + ", ".join(f.name for f in found)
+        raise BadInput(f"{folder}: {what}; export as COCO Segmentation, one _annotations.coco.json beside the photos")
+    return found[0]
+
+
+def read_json(file):
+    """The content of a COCO file, or words on why it is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"cannot be read as JSON ({str(error).splitlines()[0][:80]})"
+    keys = {"images", "annotations", "categories"}
+    if not isinstance(content, dict) or not keys <= content.keys():
+        return "not a COCO file; it needs images, annotations and categories"
+    return content
+
+
+def load_coco(file):
+    """File -> COCO whose entries have been checked. Raises BadInput."""
+    content = read_json(file)
+    if isinstance(content, str):
+        raise BadInput(f"{file}: {content}; export again as COCO Segmentation")
+    try:
+        check_entries(content)
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}; export again as COCO Segmentation") from None
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["id"] = number  # nothing of ours refers to it, and pycocotools loses all but the last of an id
+    coco = COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco.createIndex()
+    return coco
+
+
+def check_entries(content):
+    """Raises ValueError, naming the entry, where images, categories and annotations cannot be told apart or put
+    together."""
+    required = {
+        "images": {"id": int, "file_name": str, "height": int, "width": int},
+        "categories": {"id": int, "name": str},
+        "annotations": {"image_id": int, "category_id": int},
+    }
+    for kind, keys in required.items():
+        entries = content[kind]
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError(f"{kind} is not a list of entries")
+        for number, entry in enumerate(entries):
+            for key, wanted in keys.items():
+                if type(entry.get(key)) is not wanted:
+                    raise ValueError(f"entry {number} of {kind} has {key} {entry.get(key)!r:.40}")
+    ids = {kind: [entry["id"] for entry in content[kind]] for kind in ("images", "categories")}
+    for kind, numbers in ids.items():
+        if repeated := [number for number, times in Counter(numbers).items() if times > 1]:
+            raise ValueError(f"id {repeated[0]} stands for several {kind}")
+    images, categories = set(ids["images"]), set(ids["categories"])
+    for number, entry in enumerate(content["annotations"]):
+        if entry["image_id"] not in images or entry["category_id"] not in categories:
+            raise ValueError(f"entry {number} of annotations belongs to no listed image and category")
+    for entry in content["images"]:
+        if not (0 < entry["height"] < 10**6 and 0 < entry["width"] < 10**6):
+            raise ValueError(f"image {entry['file_name']!r:.80} has size {entry['width']}×{entry['height']}")
+
+
+def says_crack(name):
+    """True for a spelling of crack, False for a name that says undamaged, None for anything else."""
+    name = re.sub(r"[\s_-]+", " ", name).strip().lower()
+    crack, sound = "crack" in name or name in MISSPELT, bool(SOUND.search(name))
+    if DENIED.search(name) or (sound and not crack):
+        return False
+    return True if crack and not sound and not REPAIRED.search(name) else None
+
+
+def read_categories(cocos, classes, file):
+    """{name: "crack", "not crack" or "unused"}: names decide, ids never do. Raises BadInput."""
+    names = sorted({c["name"] for coco in cocos for c in coco.cats.values()})
+    used = {coco.cats[a["category_id"]]["name"] for coco in cocos for a in coco.dataset["annotations"]}
+    shown = ", ".join(map(repr, names)) or "none"
+    wanted = {name.strip().lower() for name in classes or ()}
+    for name in wanted - {name.strip().lower() for name in used}:
+        raise BadInput(f"{file}: no annotation has the class {name!r}; classes: {shown}")
+    reads = {name: name.strip().lower() in wanted if wanted else says_crack(name) for name in names}
+    if unclear := [name for name in names if reads[name] is None and name in used]:
+        raise BadInput(
+            f"{file}: cannot tell whether {', '.join(map(repr, unclear))} means crack; classes found: {shown}; "
+            "name the crack classes with --classes NAME ..."
+        )
+    if not any(reads.values()):
+        raise BadInput(f"{file}: no crack class; classes found: {shown}; name it with --classes NAME ...")
+    return {n: "unused" if n not in used else "crack" if reads[n] else "not crack" for n in names}
+
+
+def add_photos(export, part, file, coco):
+    """Append the photos of one COCO file whose image is there; what is dropped goes to `export.problems`."""
+    prefix, folder = f"{part}/" if part else "", file.parent.resolve()
+    listed = set()
+    for image in coco.imgs.values():
+        name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
+        if name in listed:
+            raise BadInput(f"{file}: {name!r} is listed twice; merge its entries")
+        listed.add(name)
+        path = file.parent / name
+        if PureWindowsPath(name).is_absolute() or not path.resolve().is_relative_to(folder):
+            raise BadInput(f"{file}: {name!r:.80} points outside the export; photos stand beside the JSON file")
+        if len(name) > 250 or not path.is_file():
+            export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing; left out")
+            continue
+        photo = Photo(prefix + name, path, image["height"], image["width"], (), part, coco)
+        cracks = []
+        for annotation in coco.imgToAnns[image["id"]]:
+            if export.categories[coco.cats[annotation["category_id"]]["name"]] == "crack":
+                shape, problems = usable(annotation.get("segmentation"), photo)
+                cracks += [{**annotation, "segmentation": shape}] if shape else []
+                export.problems += [f"{photo.name}: {problem}; dropped" for problem in problems]
+        export.photos.append(replace(photo, annotations=tuple(cracks)))
+    unlisted = sorted(f.name for f in file.parent.iterdir() if f.suffix.lower() in SUFFIXES and f.name not in listed)
+    export.problems += [f"{prefix}{name}: not listed in {file.name}; left out" for name in unlisted]
+
+
+# ---------------------------------------------------------------------------------------------- shapes
+
+
+def usable(shape, photo):
+    """A segmentation as it stands in the JSON -> (the part of it that can be drawn or None, problems)."""
+    if isinstance(shape, dict):
+        problem = rle_problem(shape, photo)
+        return (None, [problem]) if problem else (shape, [])
+    if not isinstance(shape, list) or not shape:
+        return None, ["annotation without an outline (a box only?)"]
+    kept, problems = [], []
+    for polygon in shape:
+        problem = polygon_problem(polygon, photo)
+        problems += [problem] if problem else []
+        kept += [] if problem else [[float(number) for number in polygon]]
+    return kept or None, list(dict.fromkeys(problems))
+
+
+def is_coordinate(number):
+    return type(number) in (int, float) and abs(number) < 1e9  # so neither NaN nor infinite, nor a bool
+
+
+def polygon_problem(polygon, photo):
+    """Why [x, y, x, y, ...] cannot be drawn on the photo, or None."""
+    if not isinstance(polygon, list) or len(polygon) % 2 or not all(map(is_coordinate, polygon)):
+        return "polygon that is no list of x, y, x, y"
+    if len(polygon) < 6:
+        return f"polygon of {len(polygon) // 2} points"
+    x, y = polygon[0::2], polygon[1::2]
+    if min(x) >= photo.width or min(y) >= photo.height or max(x) <= 0 or max(y) <= 0:
+        return "polygon outside the photo"
+    # pycocotools takes memory for each pixel of the outline, wherever it runs
+    if min(x) < -photo.width or max(x) > 2 * photo.width or min(y) < -photo.height or max(y) > 2 * photo.height:
+        return "polygon that reaches far outside the photo"
+    if coco_mask.area(coco_mask.frPyObjects([polygon], photo.height, photo.width))[0] == 0:
+        return "polygon that covers no pixel"
+    return None
+
+
+def rle_problem(shape, photo):
+    """Why run lengths make no mask of the photo, or None. pycocotools leaves a mask that is too short unfilled."""
+    counts = shape.get("counts")
+    runs = decode_runs(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        return "run lengths (RLE) that cannot be read"
+    if shape.get("size") != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
+        return f"run lengths (RLE) of size {shape.get('size')!r:.40}, not the photo's"
+    return "run lengths (RLE) without a pixel" if sum(runs[1::2]) == 0 else None
+
+
+def decode_runs(text):
+    """COCO's compressed run lengths -> list of runs, None where they are cut: 5 bits a character from 48 on, bit 5
+    says that more follow; from the third run on the difference to the run before last (pycocotools, maskApi.c)."""
+    runs, value, shift = [], 0, 0
+    for code in (ord(character) - 48 for character in text):
+        if not 0 <= code < 64 or shift > 40:
+            return None
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= (1 << shift) * (code >> 4 & 1)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value, shift = 0, 0
+    return runs if shift == 0 else None
