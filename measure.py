@@ -9,98 +9,14 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from skeleton import check_mask, depth, junctions, prune, skeleton, thin  # noqa: F401  (measure.skeleton is public)
+from quantify.centreline import centre_lines
+from quantify.skeleton import check_mask, depth, junctions, prune, skeleton, thin  # noqa: F401  (measure.skeleton is public)
 
 MEASURABLE_PX = 3  # below, one pixel of mask edge is more than a third of the width
 WIDTH_EDGES_MM = (10, 75)  # low | medium | high in ASTM D6433
 ALLIGATOR_PIECE_MM = 500  # ASTM D6433: larger pieces are block cracking
 LENGTH_RELATIVE = 0.03  # bound of the length method's mean error, held by tests/accuracy.py
 SEVERITIES = ("low", "medium", "high")
-
-
-def _run(xy):
-    """(N, 2) -> (N,) way along the line."""
-    return np.r_[0, np.cumsum(np.hypot(*np.diff(xy, axis=0).T))]
-
-
-def _smooth(xy, sigma, closed):
-    """(N, 2) -> (N, 2): Gaussian along the chain; the ends of an open one stay where they are."""
-    reach = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    how = {"mode": "wrap"} if closed else {"mode": "reflect", "reflect_type": "odd"}
-    longer = np.pad(xy, ((reach, reach), (0, 0)), **how)
-    return np.stack([np.convolve(line, kernel / kernel.sum(), "valid") for line in longer.T], 1)
-
-
-def _edge(image, xy, way, low, high):
-    """Along way (N, 2) from xy (N, 2), where between low and high (N,) does the bilinear image fall under 0.5?"""
-    t = low[:, None] + np.linspace(0, 1, 16) * (high - low)[:, None]
-    at = np.clip(xy[:, None] + t[..., None] * way[:, None], 0, np.array(image.shape[::-1]) - 1.001)
-    (x, y), (fx, fy) = np.moveaxis(at.astype(int), -1, 0), np.moveaxis(at % 1, -1, 0)
-    upper, lower = (image[v, x] * (1 - fx) + image[v, x + 1] * fx for v in (y, y + 1))
-    value = upper * (1 - fy) + lower * fy
-    value[:, -1] = np.minimum(value[:, -1], 0.49)  # no edge found: high
-    rows, out = np.arange(len(t)), np.maximum(np.argmax(value < 0.5, 1), 1)
-    before, after = value[rows, out - 1], value[rows, out]
-    part = np.clip((before - 0.5) / np.maximum(before - after, 1e-6), 0, 1)
-    return t[rows, out - 1] + part * (t[rows, out] - t[rows, out - 1])
-
-
-def _start(padded, xy, depth, hub, sigma, side):
-    """A chain's first half made true -> (its points to drop, tip (2,), zone px in which no width can be had).
-
-    From a junction it goes to the middle. At a free end the skeleton turns into a corner or stops half a width
-    short: straight on to the edge of the mask. A dot of one pixel goes to side 1 and -1.
-    """
-    if hub is not None:
-        return 0, hub[:2], 1.5 * hub[2] + 1
-    drop = min(int(np.argmin(np.r_[_run(xy) < 3 * depth, False])), (len(xy) - 1) // 3)
-    deep = depth[drop]
-    core = _smooth(xy[drop : drop + int(4 * deep) + 10], sigma, False)
-    way = core[0] - core[min(int(2 * deep) + 4, len(core) - 1)]
-    way = way / np.hypot(*way) if way.any() else np.array([side, 0.0])
-    far = _edge(padded, core[:1], way[None], np.zeros(1), np.array([5.0 * deep + 2]))
-    return drop, core[0] + far * way, 1.5 * deep + 1
-
-
-def _centre_line(padded, depth, chain, hubs):
-    """Pixel chain, the hub or None at its two ends -> dict: smoothed xy (N, 2) a pixel apart, length_px,
-    clear (N,) bool: far enough from the ends to measure a width, free_ends."""
-    xy, deep = np.stack(np.divmod(chain, padded.shape[1])[::-1], 1).astype(float), depth.ravel()[chain]
-    sigma = 1.5 + np.median(deep) / 3  # wide cracks have rougher centre lines
-    closed, zones = len(chain) > 2 and chain[0] == chain[-1] and hubs[0] is None, (0, 0)
-    if closed:
-        core = _smooth(xy[:-1], sigma, True)
-        core = np.vstack([core, core[:1]])
-    else:
-        (first, tip, zone), (last, tail, end_zone) = (
-            _start(padded, xy[::k], deep[::k], hub, sigma, k) for k, hub in zip((1, -1), hubs, strict=True)
-        )
-        zones = zone, end_zone
-        core = np.vstack([tip, _smooth(xy[first : len(xy) - last], sigma, False), tail])
-    run = _run(core)
-    at = np.linspace(0, run[-1], int(np.ceil(run[-1])) + 2)
-    return {
-        "xy": np.stack([np.interp(at, run, c) for c in core.T], 1),
-        "length_px": float(run[-1]),
-        "clear": (at >= zones[0]) & (run[-1] - at >= zones[1]),
-        "free_ends": 0 if closed else sum(hub is None for hub in hubs),
-    }
-
-
-def _widths(padded, depth, xy):
-    """Points (N, 2) -> (width_px by orthogonal profile, rough width_px by depth), each (N,).
-
-    The profile counts where it agrees with twice the depth; elsewhere it has run into a bay or a side branch.
-    """
-    x, y = np.clip(np.rint(xy).astype(int), 0, np.array(depth.shape[::-1]) - 1).T
-    ridge = cv2.dilate(depth, np.ones((3, 3)))[y, x]
-    rough = 2 * ridge - 0.5  # between 2d - 1 of an odd and 2d of an even width
-    way = np.gradient(xy, axis=0)[:, ::-1] * (1, -1)
-    way /= np.maximum(np.hypot(*way.T), 1e-9)[:, None]
-    low, high = np.maximum(depth[y, x] - 2, 0), 1.5 * ridge + 2
-    width = _edge(padded, xy, way, low, high) + _edge(padded, xy, -way, low, high)
-    return np.where(np.abs(width - rough) <= 0.5 * rough + 1, width, rough), rough
 
 
 def _fill_pinholes(mask):
@@ -147,11 +63,37 @@ def _classify(crack, branches, junctions):
         branch["pattern"] = "block/alligator" if network else "closed" if closed and way is own else name
 
 
-def _squared_way(xy, travel_deg):
-    """Direction of a line from the chords of its quarters, up + i right, squared: a line and its reverse agree."""
-    quarters = np.diff(xy[np.linspace(0, len(xy) - 1, 5).astype(int)], axis=0) @ (1j, -1)
+def _squared_ways(lines, travel_deg):
+    """(C,) complex: direction from the chords of a line's quarters, up + i right, squared: its reverse agrees."""
+    first, last = np.cumsum(lines["points"]) - lines["points"], lines["points"] - 1
+    at = first[:, None] + (last[:, None] * np.linspace(0, 1, 5)).astype(int)
+    quarters = np.diff(lines["xy"][at], axis=1) @ (1j, -1)
     squares = quarters**2 / np.maximum(np.abs(quarters), 1e-9)
-    return complex(squares.sum() * np.exp(-2j * np.radians(travel_deg)))
+    return squares.sum(1) * np.exp(-2j * np.radians(travel_deg))
+
+
+def _medians(values, group, count):
+    """(N,) values, those that are nan left out, and their groups -> (count,) medians, nan of nothing."""
+    values, group = values[~np.isnan(values)], group[~np.isnan(values)]
+    values, number = values[np.lexsort((values, group))], np.bincount(group, minlength=count)
+    start, out, some = np.cumsum(number) - number, np.full(count, np.nan), number > 0
+    out[some] = (values[(start + (number - 1) // 2)[some]] + values[(start + number // 2)[some]]) / 2
+    return out
+
+
+def _branches(lines, owner, travel_deg):
+    """Centre lines and the crack (C,) each belongs to -> measure's branches, with their squared way for _classify."""
+    return [
+        {"length_px": length, "width_median_px": width, "crack": crack, "free_ends": free, "way": way}
+        for length, width, crack, free, way in zip(
+            lines["length_px"].tolist(),
+            _medians(lines["width_px"], lines["branch"], len(owner)).tolist(),
+            owner.tolist(),
+            lines["free_ends"].tolist(),
+            _squared_ways(lines, travel_deg).tolist(),
+            strict=True,
+        )
+    ]
 
 
 def _quantile(values, percent):
@@ -181,51 +123,21 @@ def measure(mask, travel_deg=0.0):
     padded = np.pad(_fill_pinholes(check_mask(mask)), 1)
     deep, labels = depth(padded), cv2.connectedComponents(padded)[1]
     number, hubs, chains = junctions(*prune(thin(padded), deep)[1:], deep)
-    ends = [number.ravel()[[c[0], c[-1]]] for c in chains]
-    lines = [
-        _centre_line(padded, deep, c, tuple(hubs[e] if e else None for e in pair))
-        for c, pair in zip(chains, ends, strict=True)
-    ]
-    owner = np.array([labels.ravel()[c[0]] - 1 for c in chains], int)
-    points = _points(padded, deep, lines, owner)
-    widths = np.split(points["width_px"], np.cumsum([len(line["xy"]) for line in lines], dtype=int))[:-1]
-    branches = [
-        {
-            "length_px": line["length_px"],
-            "width_median_px": _quantile(width, 50),
-            "crack": int(crack),
-            "free_ends": line["free_ends"],
-            "way": _squared_way(line["xy"], travel_deg),
-        }
-        for line, width, crack in zip(lines, widths, owner, strict=True)
-    ]
+    ends = number.ravel()[np.array([(c[0], c[-1]) for c in chains], int).reshape(-1, 2)]
+    hubs[0] = np.nan  # the end is free
+    lines = centre_lines(padded, deep, chains, hubs[ends])
+    owner = labels.ravel()[[c[0] for c in chains]].astype(int) - 1 if chains else np.zeros(0, int)
+    branches = _branches(lines, owner, travel_deg)
     cracks = _outlines(padded, labels)
-    for index, crack in enumerate(cracks):
-        mine = np.flatnonzero(owner == index)
-        _classify(crack, [branches[k] for k in mine], len({e for k in mine for e in ends[k]} - {0}))
+    mine, joins = [[] for _ in cracks], [set() for _ in cracks]
+    for branch, pair in zip(branches, ends.tolist(), strict=True):
+        mine[branch["crack"]].append(branch)
+        joins[branch["crack"]].update(pair)
+    for crack, own, join in zip(cracks, mine, joins, strict=True):
+        _classify(crack, own, len(join - {0}))
+    points = {key: lines[key] for key in ("width_px", "width_rough_px", "step_px", "branch")}
+    points |= {"x_px": lines["xy"][:, 0] - 1, "y_px": lines["xy"][:, 1] - 1, "crack": owner[lines["branch"]]}
     return _summary(mask, branches, cracks, points)
-
-
-def _points(padded, depth, lines, owner):
-    """Centre lines -> the points of measure."""
-    branch = np.repeat(np.arange(len(lines)), [len(line["xy"]) for line in lines])
-    if not lines:
-        keys = ("x_px", "y_px", "width_px", "width_rough_px", "step_px")
-        return dict.fromkeys(keys, np.zeros(0)) | {"branch": branch, "crack": owner}
-    xy, clear = (np.concatenate([line[key] for line in lines]) for key in ("xy", "clear"))
-    steps = [np.gradient(np.linspace(0, line["length_px"], len(line["xy"]))) for line in lines]
-    for step in steps:
-        step[[0, -1]] /= 2
-    width, rough = _widths(padded, depth, xy)
-    return {
-        "x_px": xy[:, 0] - 1,
-        "y_px": xy[:, 1] - 1,
-        "width_px": np.where(clear, width, np.nan),
-        "width_rough_px": rough,
-        "step_px": np.concatenate(steps),
-        "branch": branch,
-        "crack": owner[branch],
-    }
 
 
 def _summary(mask, branches, cracks, points):

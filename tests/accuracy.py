@@ -80,18 +80,66 @@ def errors(inside, width, length, rng):
     )
 
 
+def wander(rng, bend, height, width):
+    """A path (N, 2) of 2 px steps that turns by bend radians a step, from anywhere in the photo."""
+    steps = int(rng.uniform(300, 1500))
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, bend, steps))
+    return rng.uniform((0, 0), (width, height)) + np.cumsum(2 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)
+
+
 def cracks_12_megapixels(rng, height=3024, width=4032, fraction=0.03):
     """Wandering cracks 8 to 70 px wide with rough edges, over 3 % of the photo: (height, width) uint8."""
     mask = np.zeros((height, width), np.uint8)
     while mask.mean() < fraction:
-        steps, radius = int(rng.uniform(300, 1500)), rng.uniform(4, 35)
-        heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.03, steps))
-        path = rng.uniform((0, 0), (width, height)) + np.cumsum(2 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)
-        swell = 1 + 2 * cv2.GaussianBlur(rng.normal(0, 1, (1, steps)), (0, 0), 8)[0]
+        path, radius = wander(rng, 0.03, height, width), rng.uniform(4, 35)
+        swell = 1 + 2 * cv2.GaussianBlur(rng.normal(0, 1, (1, len(path))), (0, 0), 8)[0]
         for (x, y), part in zip(path, swell, strict=True):
             cv2.circle(mask, (int(x), int(y)), max(2, int(radius * part)), 1, cv2.FILLED)
     rough = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), 3)
     return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3) + rough > 0.5).astype(np.uint8)
+
+
+def network_12_megapixels(rng, height=3024, width=4032, fraction=0.03):
+    """Crossing cracks 2 to 6 px wide and 150 px long, over 3 % of the photo: (height, width) uint8."""
+    mask = np.zeros((height, width), np.uint8)
+    while mask.mean() < fraction:
+        path = np.rint(wander(rng, 0.06, height, width)[:75]).astype(np.int32)
+        cv2.polylines(mask, [path], False, 1, int(rng.integers(2, 7)))
+    return mask
+
+
+def specks_12_megapixels(rng, height=3024, width=4032, count=10_000):
+    """Dots of 1 to 7 px, as a bad threshold leaves them: (height, width) uint8."""
+    mask = np.zeros((height, width), np.uint8)
+    for x, y in rng.integers(0, (width, height), (count, 2)).tolist():
+        cv2.circle(mask, (x, y), int(rng.integers(0, 4)), 1, cv2.FILLED)
+    return mask
+
+
+def timings(rng):
+    """Prints a row for each kind of mask of 12 megapixels -> the most seconds of processor time, best of 3 each.
+
+    Processor time of all threads: on free cores the clock shows no more, and a busy machine doesn't change it.
+    """
+    wide, fine, specks = (draw(rng) for draw in (cracks_12_megapixels, network_12_megapixels, specks_12_megapixels))
+    most = 0
+    for name, mask in {
+        "wide cracks": wide,
+        "fine network": fine,
+        "specks": specks,
+        "all": wide | fine | specks,
+    }.items():
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            found = measure.measure(mask)
+            seconds.append(time.process_time() - start)
+        print(
+            f"{mask.size / 1e6:.1f} MP, {name:<12} {mask.mean():5.1%} crack, {len(found['branches']):>5} branches: "
+            f"{min(seconds):.2f} s of processor time, best of 3, bound {SECONDS} s"
+        )
+        most = max(most, min(seconds))
+    return most
 
 
 def main():
@@ -111,17 +159,7 @@ def main():
         print(f"{name:<17}{width:>6}{text}{'' if row_good else '   BROKEN'}")
         good &= row_good
     print(f"bounds: length {LENGTH_MEAN:.0%} mean, {LENGTH_WORST:.0%} worst; width {WIDTH_MEAN} px, {WIDTH_WORST} px")
-    mask = cracks_12_megapixels(rng)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        measure.measure(mask)
-        seconds.append(time.perf_counter() - start)
-    print(
-        f"{mask.size / 1e6:.1f} megapixels, {mask.mean():.1%} crack, {cv2.getNumThreads()} threads: "
-        f"{min(seconds):.2f} s (best of 3), bound {SECONDS} s"
-    )
-    return 0 if good and min(seconds) <= SECONDS else 1
+    return 0 if timings(rng) <= SECONDS and good else 1
 
 
 if __name__ == "__main__":

@@ -85,6 +85,28 @@ def test_turning_the_photo_by_a_quarter_keeps_length_and_width_and_swaps_the_pat
     assert (straight["pattern"], turned["pattern"]) == ("transverse", "longitudinal")
 
 
+def test_a_quarter_turn_keeps_each_cracks_width_where_the_median_of_all_lies_between_two_widths():
+    mask = np.vstack([draw(strip(180, 4)), draw(strip(180, 30))])
+    turns = [measure.measure(np.rot90(mask, k).copy()) for k in range(4)]
+    for found in turns:
+        assert sorted(b["width_median_px"] for b in found["branches"]) == pytest.approx([4, 30], abs=0.5)
+
+
+def test_a_crack_measures_the_same_alone_and_among_others(wriggle):
+    others = [draw(ring(60, 6)), draw(cross(180, 8), 30), np.eye(260, dtype=np.uint8)[:, ::-1], draw(strip(1, 1))]
+    masks = [wriggle, *others, wriggle[::-1]]
+    side = max(max(mask.shape) for mask in masks)
+    masks = [np.pad(m, [(1, side - n) for n in m.shape]) for m in masks]
+    together, alone = measure.measure(np.hstack(masks)), [measure.measure(mask) for mask in masks]
+    for key in ("length_px", "junctions", "free_ends", "cells"):
+        assert together[key] == pytest.approx(sum(found[key] for found in alone))
+    assert sum(np.nansum(found["points"]["width_px"]) for found in alone) == pytest.approx(
+        np.nansum(together["points"]["width_px"])
+    )
+    per_branch = np.sort([b["width_median_px"] for found in alone for b in found["branches"]])  # nan last
+    assert np.sort([b["width_median_px"] for b in together["branches"]]) == pytest.approx(per_branch, nan_ok=True)
+
+
 def test_the_skeleton_is_thin_lies_in_the_mask_and_keeps_its_pieces_and_holes(wriggle):
     line = measure.skeleton(wriggle)
     assert line.dtype == np.uint8 and line.shape == wriggle.shape
@@ -122,6 +144,22 @@ def test_an_empty_mask_has_length_zero_and_no_width():
 
 def test_a_full_mask_is_measured_without_a_fault():
     assert measure.measure(np.ones((30, 40), np.uint8))["area_percent"] == 100
+
+
+def test_a_ring_bends_evenly_also_where_its_chain_begins():
+    points = measure.measure(draw(ring(30, 12)))["points"]
+    xy = np.stack([points["x_px"], points["y_px"]], 1)
+    heading = np.unwrap(np.arctan2(*np.diff(np.vstack([xy, xy[1]]), axis=0).T))
+    assert np.abs(np.diff(heading)).max() < 0.08  # radians a pixel; a circle of radius 30 bends by 0.033
+    assert not np.isnan(points["width_px"]).any()
+
+
+def test_a_branch_has_the_median_of_its_own_points(wriggle):
+    found = measure.measure(wriggle)
+    for index, branch in enumerate(found["branches"]):
+        width = found["points"]["width_px"][found["points"]["branch"] == index]
+        known = width[~np.isnan(width)]
+        assert branch["width_median_px"] == pytest.approx(np.median(known) if known.size else np.nan, nan_ok=True)
 
 
 def test_a_ring_has_no_ends_no_junctions_and_one_cell():

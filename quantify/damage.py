@@ -1,0 +1,106 @@
+"""One photo's result as numbers: a flat row for tables, the quantities behind it, one sentence for people."""
+
+import math
+
+import numpy as np
+
+from measure import LENGTH_RELATIVE, SEVERITIES, WIDTH_EDGES_MM, full_width_px, indicative_severity, quantities
+
+NO_SCALE = (
+    "No scale, so no millimetres and no budget: give --mm-per-pixel, --reference x1,y1,x2,y2,MM, or lay an A4 sheet "
+    "or a printed marker on the road and give --find-a4 or --marker-mm."
+)
+SEAL_KEYS = (("m", "length_m"), ("plus_minus_m", "plus_minus_m"))  # row's key, key of quantities
+BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: the narrowest that can be measured
+BINS_MM = [0, 2, 5, 10, 20, 30, 50, 75, math.inf]  # holds the class limits of ASTM D6433
+
+
+def in_pixels(measured, valid_px):
+    """What `measure` gave, pixels that show road -> the part of the row that needs no scale."""
+    x, y = measured["width_max_xy"]
+    return {
+        "crack_percent": 100 * measured["area_px"] / valid_px,
+        "crack_area_px": measured["area_px"],
+        "length_px": measured["length_px"],
+        "width_median_px": measured["width_median_px"],
+        "width_max_px": measured["width_max_px"],
+        "width_max_x": x,
+        "width_max_y": y,
+        "pattern": measured["pattern"],
+        "junctions": measured["junctions"],
+        "cells": measured["cells"],
+    }
+
+
+def uncertainty(length, scale, own=0.0):
+    """Plus and minus of a length with this scale: scale and tilt by their share, `own` in the length's unit."""
+    return float(np.hypot(length * np.hypot(scale.relative, 1 - np.cos(np.radians(scale.tilt_deg))), own))
+
+
+def in_millimetres(measured, valid_px, scale, amounts):
+    """The part of the row that a scale adds; amounts: what `quantities` gave."""
+    mm, severity = scale.mm_per_pixel, indicative_severity(measured, scale.mm_per_pixel)
+    length, widest = measured["length_px"] * mm / 1000, measured["width_max_px"] * mm
+    classes = zip(SEVERITIES, amounts["seal"], strict=True)
+    metres = {f"seal_{name}_{key}": part[of] for name, part in classes for key, of in SEAL_KEYS}
+    return {
+        "indicative_severity": severity["indicative_severity"],
+        "mm_per_pixel": mm,
+        "scale_plus_minus_percent": 100 * scale.relative,
+        "scale_source": scale.source + " (rough)" * (scale.rough and "rough" not in scale.source),
+        "photographed_m2": valid_px * mm**2 / 1e6,
+        "photographed_plus_minus_m2": 2 * uncertainty(valid_px * mm**2 / 1e6, scale),
+        "length_m": length,
+        "length_plus_minus_m": uncertainty(length, scale, length * LENGTH_RELATIVE),
+        "width_median_mm": amounts["width_median_mm"],
+        "width_median_plus_minus_mm": amounts["width_plus_minus_mm"],
+        "width_max_mm": widest,
+        "width_max_plus_minus_mm": uncertainty(widest, scale, mm),
+        **metres,
+        "patch_m2": amounts["patch_m2"],
+        "patch_plus_minus_m2": amounts["patch_plus_minus_m2"],
+    }
+
+
+def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM):
+    """What `measure` gave, pixels that show road, Scale or None -> dict of plain values, None where undefined:
+
+    row; quantities: by width_edges_mm, for the budget, None without a scale; length_by_width: the crack's metres (or
+    pixels) in each of BINS_MM (or BINS_PX).
+    """
+    row, mm, amounts = in_pixels(measured, valid_px), 1, None
+    if scale:
+        mm = scale.mm_per_pixel
+        row |= in_millimetres(measured, valid_px, scale, quantities(measured, mm, scale.relative, scale.tilt_deg))
+        amounts = quantities(measured, mm, scale.relative, scale.tilt_deg, width_edges_mm)
+    steps = measured["points"]["step_px"] * (mm / 1000 if scale else 1)
+    by_width = np.histogram(full_width_px(measured) * mm, BINS_MM if scale else BINS_PX, weights=steps)[0]
+    return plain({"row": row, "quantities": amounts, "length_by_width": by_width.tolist()})
+
+
+def plain(value):
+    """Nested dicts and lists -> the same with None for nan and inf, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def sentence(row):
+    """A row -> its finding in words, with uncertainties where there is a scale."""
+    if not row["crack_area_px"]:
+        return "no crack found"
+    widest = row["width_max_px"] is not None
+    if "length_m" not in row:
+        width = f", up to {row['width_max_px']:.0f} px wide" if widest else ""
+        return f"{row['length_px']:.0f} px of crack{width}, {row['crack_percent']:.2f} % of the photo"
+    width = f", up to {row['width_max_mm']:.1f} ± {row['width_max_plus_minus_mm']:.1f} mm wide" if widest else ""
+    length = f"{row['length_m']:.2f} ± {row['length_plus_minus_m']:.2f} m of crack"
+    return f"{length}{width}, indicative severity {row['indicative_severity']}"
+
+
+def worst_first(row):
+    """Sorting key: severity, then share of the photo."""
+    levels = {"high": 3, "medium": 2, "low": 1}
+    return -levels.get(row.get("indicative_severity"), 0), -row["crack_percent"]

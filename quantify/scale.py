@@ -1,0 +1,233 @@
+"""How large is a pixel on the road? Flags, an A4 sheet, a marker or EXIF -> millimetres per pixel, the road from above.
+
+Pixel centres lie at whole (x, y). Lens distortion and an uneven road are left out. A marker to print: python scale.py
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from command import BadInput, execute
+from photo import write_image
+from quantify.exif import DIAGONAL_35MM, exif
+from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
+
+FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
+CORNER_PX = 0.3  # 1 sigma of a found corner
+SHEET_RELATIVE = 0.01  # paper curls, a printer does not print quite to scale, lenses bend lines
+CLICK_PX, TAPE_RELATIVE = 2, 0.01  # both ends of a reference line together; its length on the road
+GIVEN_RELATIVE, ROUGH_RELATIVE = 0.05, 0.2  # --mm-per-pixel as users know it; a hand-held camera's height
+INSTEAD = "give --reference x1,y1,x2,y2,MM or --mm-per-pixel instead"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a pixel is on the road. BadInput if that is not a length above 0."""
+
+    mm_per_pixel: float  # in the road's plane; with a homography of the rectified photo
+    relative: float  # of mm_per_pixel, 1 sigma: *_RELATIVE, CLICK_PX, or CORNER_PX carried through the homography
+    source: str
+    homography: np.ndarray | None = None  # (3, 3) photo -> rectified pixels, last row 1 at the sheet; None: from above
+    tilt_deg: float = 10.0  # assumed where no homography takes it out
+    rough: bool = False
+
+    def __post_init__(self):
+        if not 0 < self.mm_per_pixel < np.inf:
+            raise BadInput(f"scale ({self.source}): {self.mm_per_pixel} mm per pixel; it must be above 0")
+
+
+def positive(text):
+    """Flag's text -> float above 0. Raises BadInput."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 < value < np.inf:
+        raise BadInput(f"scale: {text!r} is no number of millimetres above 0")
+    return value
+
+
+def reference(text):
+    """ "x1,y1,x2,y2,MM" -> ((2, 2) pixels, mm). Raises BadInput for anything else and for a line of no length."""
+    try:
+        *ends, mm = (float(part) for part in text.split(","))
+        ends = np.array(ends).reshape(2, 2)
+    except ValueError:
+        raise BadInput(f"--reference {text}: give x1,y1,x2,y2,MM, for example 100,200,900,210,500") from None
+    if not (np.isfinite(ends).all() and (ends[0] != ends[1]).any() and 0 < mm < np.inf):
+        raise BadInput(f"--reference {text}: give two different points and a length above 0 mm")
+    return ends, mm
+
+
+def add_scale_flags(parser):
+    """Give an ArgumentParser the flags that find_scale reads; at most one can be given."""
+    group = parser.add_argument_group("scale", "one of these turns pixels into millimetres")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument("--mm-per-pixel", type=positive, metavar="MM", help="size of a pixel on the road, from above")
+    one.add_argument(
+        "--reference",
+        type=reference,
+        metavar="x1,y1,x2,y2,MM",
+        help="two points in the photo and the millimetres between them on the road",
+    )
+    one.add_argument(
+        "--marker-mm",
+        type=positive,
+        metavar="MM",
+        help="find an ArUco marker (DICT_4X4_50) whose black square has this side; "
+        "python scale.py marker.png makes one to print; takes out the camera's tilt",
+    )
+    one.add_argument(
+        "--find-a4", action="store_true", help="find a white A4 sheet on the road; takes out the camera's tilt"
+    )
+    one.add_argument(
+        "--camera-height-mm",
+        type=positive,
+        metavar="MM",
+        help="rough: height above the road, with the focal length in the photo's EXIF",
+    )
+
+
+def find_scale(photo, path, args):
+    """(H, W, 3) uint8 RGB, its file, the flags of add_scale_flags -> Scale, or None if no flag was given.
+
+    Raises BadInput for what is asked for and not in the photo: a line, a sheet, a marker, a focal length.
+    """
+    if args.mm_per_pixel is not None:
+        return Scale(args.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel")
+    if args.reference is not None:
+        return _along_line(photo, path, *args.reference)
+    if args.marker_mm is not None:
+        return _from_marker(photo, path, args.marker_mm)
+    if args.find_a4:
+        return _from_a4(photo, path)
+    return None if args.camera_height_mm is None else _from_height(photo, path, args.camera_height_mm)
+
+
+def _along_line(photo, path, ends, mm):
+    """Scale from a line (2, 2) px of known length. Raises BadInput where it leaves the photo."""
+    height, width = photo.shape[:2]
+    if (ends < 0).any() or (ends > (width - 1, height - 1)).any():
+        raise BadInput(f"{path}: --reference leaves the photo of {width} x {height} pixels; give points inside it")
+    length = float(np.hypot(*(ends[1] - ends[0])))
+    return Scale(mm / length, float(np.hypot(CLICK_PX / length, TAPE_RELATIVE)), "reference line")
+
+
+def _from_height(photo, path, height_mm):
+    """Scale of a camera that looks straight down. Raises BadInput without a focal length."""
+    focal = exif(path)["focal_35mm"]
+    if focal is None:
+        raise BadInput(f"{path}: no focal length in its EXIF for --camera-height-mm; {INSTEAD}")
+    pixel = height_mm * DIAGONAL_35MM / (focal * np.hypot(*photo.shape[:2]))
+    return Scale(float(pixel), ROUGH_RELATIVE, "camera height and EXIF focal length (rough)", rough=True)
+
+
+def _from_marker(photo, path, mm):
+    """Scale from the largest ArUco marker. Raises BadInput where there is none."""
+    corners = find_marker(photo)
+    if corners is None:
+        raise BadInput(f"{path}: no ArUco marker of DICT_4X4_50 found; it needs its white rim, sharp, or {INSTEAD}")
+    return _from_corners(corners, rectangle(mm, mm), photo.shape, "ArUco marker")
+
+
+def _from_a4(photo, path):
+    """Scale from the largest sheet that can be A4. Raises BadInput where there is none."""
+    focal = exif(path)["focal_35mm"]
+    found = find_a4(photo, None if focal is None else focal / DIAGONAL_35MM)
+    if found is None:
+        raise BadInput(f"{path}: no A4 sheet found; lay it flat, white side up, whole in the photo, or {INSTEAD}")
+    return _from_corners(*found, photo.shape, "A4 sheet")
+
+
+def _apply(homography, points):
+    """(N, 2) -> (N, 2)."""
+    ahead = np.c_[points, np.ones(len(points))] @ homography.T
+    return ahead[:, :2] / ahead[:, 2:]
+
+
+def _nearness(homography, points):
+    """(N, 2) -> (N,) how near the camera is the road there: 1 at the sheet, 0 at the horizon."""
+    return points @ homography[2, :2] + homography[2, 2]
+
+
+def _visible(homography, shape):
+    """Corners (N, 2) px of the convex part of the photo that is nearer than FARTHEST."""
+    rim, out = rectangle(shape[1] - 1, shape[0] - 1) + (shape[1] / 2 - 0.5, shape[0] / 2 - 0.5), []
+    near = _nearness(homography, rim) - FARTHEST
+    for k in range(4):
+        out += [rim[k]] if near[k] >= 0 else []
+        if near[k] * near[k - 3] < 0:  # k - 3: the next corner
+            out.append(rim[k] + near[k] / (near[k] - near[k - 3]) * (rim[k - 3] - rim[k]))
+    return np.array(out)
+
+
+def _from_corners(corners, sheet, shape, source):
+    """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale; at the sheet, the photo's up stays up.
+
+    A pixel of the rectified photo is as large as at the sheet, or so large that twice the photo's pixels suffice.
+    """
+    plain, middle = _plane(corners, sheet), np.mean(corners, axis=0, keepdims=True)
+    step = 0.5 * np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
+    below, above, right, left = _apply(plain, middle + step)
+    down, across = below - above, right - left
+    mm = np.sqrt(abs(down[0] * across[1] - down[1] * across[0]))
+    turn = np.array([(down[1], -down[0]), (down[0], down[1])]) / np.hypot(*down)
+    seen = _apply(plain, _visible(plain, shape)) @ turn.T
+    mm *= max(1, np.sqrt(np.prod(np.ptp(seen, axis=0) / mm + 1) / (2 * shape[0] * shape[1])))
+    shift = np.eye(3)
+    shift[:2] = np.c_[turn, -seen.min(0)] / mm
+    return Scale(float(mm), _sheet_relative(corners, sheet, shape), source, shift @ plain, tilt_deg=0.0)
+
+
+def _plane(corners, sheet):
+    """(3, 3) photo px -> road mm, divided so that _nearness is 1 in the middle of the corners."""
+    plain = cv2.getPerspectiveTransform(np.float32(corners), np.float32(sheet))
+    return plain / _nearness(plain, np.mean(corners, axis=0, keepdims=True))
+
+
+def _sheet_relative(corners, sheet, shape):
+    """Relative error of lengths, root mean square over the photo: every corner off by CORNER_PX, and the sheet."""
+    x, y = np.meshgrid(np.linspace(0, shape[1] - 1, 7), np.linspace(0, shape[0] - 1, 7))
+    plain, points = _plane(corners, sheet), np.c_[x.ravel(), y.ravel()]
+    points = points[_nearness(plain, points) >= FARTHEST]
+
+    def log_size(homography):  # of a pixel on the road: its area is det / nearness ** 3
+        return 0.5 * np.log(np.linalg.det(homography)) - 1.5 * np.log(np.maximum(_nearness(homography, points), 1e-3))
+
+    moves = CORNER_PX * np.eye(8).reshape(8, 4, 2)
+    errors = [log_size(_plane(corners + move, sheet)) - log_size(plain) for move in moves]
+    return float(np.sqrt(np.mean(np.sum(np.square(errors), 0)) + SHEET_RELATIVE**2))
+
+
+def rectify(image, scale):
+    """The road from above: -> (image, valid (H', W') bool, mm_per_pixel). Only valid pixels show road: count those.
+
+    image is a photo (H, W, 3) uint8, a probability (H, W) float32 (both bilinear, 0 where not valid) or a mask (H, W)
+    uint8 0/1 (smooth, then cut at a half). Without a homography it comes back as it is.
+    """
+    if scale.homography is None:
+        return image, np.ones(image.shape[:2], bool), scale.mm_per_pixel
+    corners = _apply(scale.homography, _visible(scale.homography, image.shape))
+    width, height = np.ceil(corners.max(0)).astype(int) + 1
+    valid = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), np.rint(corners).astype(np.int32), 1)
+    mask = image.ndim == 2 and image.dtype == np.uint8
+    source = image.astype(np.float32) if mask else image
+    flat = cv2.warpPerspective(source, scale.homography, (int(width), int(height)), flags=cv2.INTER_LINEAR)
+    flat = (flat > 0.5).astype(np.uint8) if mask else flat
+    flat[valid == 0] = 0
+    return flat, valid > 0, scale.mm_per_pixel
+
+
+def main(argv=None):
+    """Write a marker to print: black square and the white rim it needs."""
+    names = sys.argv[1:] if argv is None else argv
+    if len(names) != 1 or not names[0].endswith(".png"):
+        raise BadInput("give the file to write: python scale.py marker.png; print it, then measure the black square")
+    write_image(Path(names[0]), draw_marker())
+
+
+if __name__ == "__main__":
+    execute(main)

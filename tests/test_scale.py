@@ -1,0 +1,319 @@
+"""Each test is a sentence about scale.py, sheet.py or exif.py that a mistake would break."""
+
+import argparse
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from command import BadInput
+from photo import read_photo
+from quantify.exif import DIAGONAL_35MM, exif
+from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify
+from quantify.sheet import A4_MM, draw_marker, rectangle
+
+HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
+CAMERA_MM = 1100  # from the sheet
+ROAD = 3000  # drawn, 1 mm a pixel
+LETTER_MM = (279.4, 215.9)
+
+
+def flags(*words):
+    parser = argparse.ArgumentParser()
+    add_scale_flags(parser)
+    return parser.parse_args(words)
+
+
+def lens(tilt_deg, turn_deg=0.0):
+    """(3, 3): mm on the road, from the middle of the sheet, -> pixels of a camera tilted away from straight down."""
+    t, a = np.radians((tilt_deg, turn_deg))
+    tilt = np.array([(1, 0, 0), (0, np.cos(t), -np.sin(t)), (0, np.sin(t), np.cos(t))])
+    turn = np.array([(np.cos(a), -np.sin(a), 0), (np.sin(a), np.cos(a), 0), (0, 0, 1)])
+    camera = np.array([(FOCAL, 0, WIDTH / 2 - 0.5), (0, FOCAL, HEIGHT / 2 - 0.5), (0, 0, 1)])
+    return camera @ np.c_[(tilt @ turn)[:, :2], (0, 0, CAMERA_MM)]
+
+
+def photograph(sheet, tilt_deg, turn_deg=20.0):
+    """Photo (HEIGHT, WIDTH, 3) of rough road with `sheet` on it: (W, H) mm of white paper, or marker pixels."""
+    rng = np.random.default_rng(0)
+    road = cv2.GaussianBlur(rng.normal(95, 25, (ROAD, ROAD)).astype(np.float32), (0, 0), 1)
+    if isinstance(sheet, np.ndarray):
+        at = (ROAD - len(sheet)) // 2
+        road[at : at + len(sheet), at : at + len(sheet)] = sheet
+    else:
+        corners = (
+            rectangle(*sheet) - 0.5 + ROAD / 2 - 0.5 * np.sign(rectangle(1, 1))
+        )  # fillConvexPoly draws the rim too
+        cv2.fillConvexPoly(road, np.rint((corners + 0.5) * 256).astype(np.int32), 235, cv2.LINE_AA, 8)
+    to_mm = np.array([(1, 0, 0.5 - ROAD / 2), (0, 1, 0.5 - ROAD / 2), (0, 0, 1)])
+    photo = cv2.warpPerspective(road, lens(tilt_deg, turn_deg) @ to_mm, (WIDTH, HEIGHT), borderValue=95)
+    return np.repeat(np.clip(photo, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def apply(homography, points):
+    ahead = np.c_[points, np.ones(len(points))] @ homography.T
+    return ahead[:, :2] / ahead[:, 2:]
+
+
+def length_errors(scale, tilt_deg, turn_deg=20.0):
+    """Relative errors of 250 mm lines all about the sheet and all over the middle of the photo."""
+    rng = np.random.default_rng(1)
+    start, heading = rng.uniform(-200, 200, (100, 2)), rng.uniform(0, 2 * np.pi, 100)
+    ends = start, start + 250 * np.stack([np.cos(heading), np.sin(heading)], 1)
+    one, other = (apply(scale.homography, apply(lens(tilt_deg, turn_deg), end)) for end in ends)
+    return np.hypot(*(other - one).T) * scale.mm_per_pixel / 250 - 1
+
+
+def sheet_and_flags(kind):
+    """-> what lies on the road and the flags that look for it."""
+    return (A4_MM, flags("--find-a4")) if kind == "A4" else (draw_marker(200, 33), flags("--marker-mm", "200"))
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 20, 40])
+@pytest.mark.parametrize("kind", ["A4", "ArUco"])
+def test_a_sheet_or_a_marker_gives_lengths_within_2_percent_at_any_tilt(kind, tilt_deg):
+    sheet, args = sheet_and_flags(kind)
+    scale = find_scale(photograph(sheet, tilt_deg), "a.jpg", args)
+    errors = length_errors(scale, tilt_deg)
+    assert np.abs(errors).max() < 0.02
+    assert scale.source.startswith(kind) and scale.tilt_deg == 0 and not scale.rough
+    assert np.sqrt(np.mean(errors**2)) < scale.relative < 0.06  # what it says of itself is not less than the truth
+
+
+@pytest.mark.parametrize("turn_deg", [0, 50, 100, 170, 250, 300])
+def test_however_the_sheet_lies_the_photos_up_stays_up_and_nothing_is_mirrored(turn_deg):
+    scale = find_scale(photograph(A4_MM, 30, turn_deg), "a.jpg", flags("--find-a4"))
+    middle = np.array([(WIDTH / 2, HEIGHT / 2)])
+    here, above, right = (apply(scale.homography, middle + step)[0] for step in ((0, 0), (0, -1), (1, 0)))
+    assert abs(above[0] - here[0]) < 0.02 < here[1] - above[1]
+    assert right[0] > here[0]
+    assert np.abs(length_errors(scale, 30, turn_deg)).max() < 0.02
+
+
+def test_the_uncertainty_grows_with_the_tilt_and_shrinks_with_the_sheet():
+    level, steep = (find_scale(photograph(A4_MM, t), "", flags("--find-a4")).relative for t in (0, 50))
+    marker = find_scale(photograph(draw_marker(100, 20), 0), "", flags("--marker-mm", "100")).relative
+    assert level < steep and level < marker
+
+
+@pytest.mark.parametrize("paper", [LETTER_MM, (210, 210), (297, 100), None], ids=str)
+@pytest.mark.parametrize("tilt_deg", [0, 20])
+def test_what_is_no_a4_sheet_is_refused_with_a_remedy(paper, tilt_deg):
+    photo = photograph(paper or (1, 1), tilt_deg)
+    with pytest.raises(BadInput, match=r"a\.jpg: no A4 sheet found; .*--reference"):
+        find_scale(photo, "a.jpg", flags("--find-a4"))
+
+
+def test_yellow_paint_of_a4_size_is_no_sheet():
+    photo = photograph(A4_MM, 20)
+    photo[..., 2] = np.minimum(photo[..., 2], 70)
+    with pytest.raises(BadInput, match="no A4 sheet"):
+        find_scale(photo, "a.jpg", flags("--find-a4"))
+
+
+def test_a_sheet_that_leaves_the_photo_is_not_guessed():
+    with pytest.raises(BadInput, match="no A4 sheet"):
+        find_scale(photograph(A4_MM, 20)[:, : WIDTH // 2], "a.jpg", flags("--find-a4"))
+
+
+def test_no_marker_is_an_error_and_the_printed_one_is_found(tmp_path):
+    with pytest.raises(BadInput, match=r"a\.jpg: no ArUco marker"):
+        find_scale(photograph(A4_MM, 0), "a.jpg", flags("--marker-mm", "100"))
+    main([str(tmp_path / "marker.png")])
+    photo = read_photo(tmp_path / "marker.png")
+    found = find_scale(photo, "a.jpg", flags("--marker-mm", "120"))
+    assert found.mm_per_pixel == pytest.approx(0.1, rel=0.005)
+    with pytest.raises(BadInput, match=r"marker\.png"):
+        main([])
+
+
+def test_a_rectified_line_is_as_long_as_on_the_road_in_photo_probability_and_mask():
+    scale = find_scale(photograph(A4_MM, 35), "a.jpg", flags("--find-a4"))
+    ends = apply(lens(35, 20), np.array([(-250, -150), (-250, 150)]))
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.line(mask, *np.rint(ends).astype(int).tolist(), 1, 5)
+    for image in (mask, mask.astype(np.float32), np.repeat(255 * mask[..., None], 3, 2)):
+        flat, valid, mm = rectify(image, scale)
+        assert flat.dtype == image.dtype and flat.shape[:2] == valid.shape and mm == scale.mm_per_pixel
+        x, y = cv2.minAreaRect(
+            np.argwhere(flat.reshape(*valid.shape, -1)[..., 0] > 0.5 * image.max()).astype(np.float32)
+        )[1]
+        assert (max(x, y) - 5) * mm == pytest.approx(300, rel=0.02)
+    flat = rectify(mask, scale)[0]
+    assert set(np.unique(flat)) == {0, 1}
+    assert flat.sum() == pytest.approx(rectify(mask.astype(np.float32), scale)[0].sum(), rel=0.03)  # not fatter
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 30, 50, 65])
+def test_only_what_the_photo_shows_near_enough_is_valid_and_the_size_is_bounded(tilt_deg):
+    scale = find_scale(photograph(A4_MM, tilt_deg), "a.jpg", flags("--find-a4"))
+    flat, valid, mm = rectify(np.full((HEIGHT, WIDTH), 1, np.uint8), scale)
+    assert valid.size < 2.02 * HEIGHT * WIDTH and not flat[~valid].any()
+    assert flat[valid].mean() > 0.99 and valid.mean() > 0.3
+    whole = apply(np.linalg.inv(lens(tilt_deg, 20)), np.array([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT)]))
+    area = cv2.contourArea(np.float32(whole))
+    shown = valid.sum() * mm**2
+    if tilt_deg < 50:  # further up is the horizon
+        assert shown == pytest.approx(area, rel=0.03)
+    else:
+        assert shown < 8e6
+
+
+def test_a_scale_from_above_changes_no_photo():
+    photo, scale = photograph(A4_MM, 10), Scale(0.5, 0.05, "given")
+    flat, valid, mm = rectify(photo, scale)
+    assert flat is photo and valid.all() and valid.shape == photo.shape[:2] and mm == 0.5
+
+
+def test_a_reference_line_divides_its_length_and_a_longer_one_is_surer():
+    photo = np.zeros((400, 600, 3), np.uint8)
+    line = find_scale(photo, "a.jpg", flags("--reference", "10,20,310,320,250"))
+    short = find_scale(photo, "a.jpg", flags("--reference", "10,20,13,24,2.5"))
+    assert line.mm_per_pixel == pytest.approx(250 / np.hypot(300, 300)) and short.mm_per_pixel == 0.5
+    assert 0.01 < line.relative < 0.02 < 0.3 < short.relative
+    assert line.homography is None and line.tilt_deg > 0
+
+
+@pytest.mark.parametrize("words", ["1,2,3,4", "1,2,3,4,x", "5,5,5,5,100", "1,2,3,4,0", "1,2,3,nan,5", "1,2,3,4,inf"])
+def test_a_senseless_reference_is_refused(words):
+    with pytest.raises(BadInput, match="--reference"):
+        flags("--reference", words)
+
+
+@pytest.mark.parametrize("words", ["-1,2,3,4,5", "1,2,600,4,5", "1,2,3,400,5"])
+def test_a_reference_outside_the_photo_is_refused(words):
+    with pytest.raises(BadInput, match=r"a\.jpg: --reference leaves the photo of 600 x 400"):
+        find_scale(np.zeros((400, 600, 3), np.uint8), "a.jpg", flags(f"--reference={words}"))
+
+
+@pytest.mark.parametrize("flag", ["--mm-per-pixel", "--marker-mm", "--camera-height-mm"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
+def test_a_length_that_is_not_above_0_is_refused(flag, value):
+    with pytest.raises(BadInput, match="above 0"):
+        flags(f"{flag}={value}")
+
+
+@pytest.mark.parametrize("value", [0, -2.0, float("nan"), float("inf")])
+def test_no_scale_is_made_of_a_senseless_number(value):
+    with pytest.raises(BadInput, match="above 0"):
+        Scale(value, 0.05, "given")
+
+
+def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken(capsys):
+    photo = np.zeros((40, 60, 3), np.uint8)
+    assert find_scale(photo, "a.jpg", flags()) is None
+    found = find_scale(photo, "a.jpg", flags("--mm-per-pixel", "0.4"))
+    assert (found.mm_per_pixel, found.source, found.homography) == (0.4, "given with --mm-per-pixel", None)
+    with pytest.raises(SystemExit):
+        flags("--mm-per-pixel", "0.4", "--find-a4")
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def tiff(order, camera=(), place=()):
+    """EXIF block with a camera and a GPS directory; entries are (tag, kind, count, value as bytes)."""
+
+    def directory(at, entries):
+        heap_at = at + 2 + 12 * len(entries) + 4
+        body, heap = struct.pack(order + "H", len(entries)), b""
+        for tag, kind, count, value in entries:
+            body += struct.pack(order + "HHI", tag, kind, count)
+            body += value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", heap_at + len(heap))
+            heap += value if len(value) > 4 else b""
+        return body + bytes(4) + heap
+
+    second = directory(38, camera)
+    third = directory(38 + len(second), place)
+    pointers = [
+        (0x8769, 4, 1, struct.pack(order + "I", 38)),
+        (0x8825, 4, 1, struct.pack(order + "I", 38 + len(second))),
+    ]
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    return start + directory(8, pointers) + second + third
+
+
+def jpeg(block):
+    """The start of a JPEG with this EXIF block after a JFIF one."""
+    segment = b"Exif\0\0" + block
+    jfif = b"\xff\xe0\0\x10JFIF\0" + bytes(9)
+    return b"\xff\xd8" + jfif + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + b"\xff\xd9"
+
+
+def fractions(order, *numbers):
+    return b"".join(struct.pack(order + "II", round(1000 * n), 1000) for n in numbers)
+
+
+def full(order):
+    """EXIF of a 26 mm photo at 33 degrees 51 minutes 30 seconds south, 151.2 east."""
+    place = [
+        (1, 2, 2, b"S\0"),
+        (2, 5, 3, fractions(order, 33, 51, 30)),
+        (3, 2, 2, b"E\0"),
+        (4, 5, 3, fractions(order, 151, 12, 0)),
+    ]
+    return tiff(order, [(0xA405, 3, 1, struct.pack(order + "H", 26))], place)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("wrap", [jpeg, bytes], ids=["jpeg", "tiff"])
+def test_focal_length_and_place_are_read_in_both_byte_orders(tmp_path, order, wrap):
+    (tmp_path / "a").write_bytes(wrap(full(order)))
+    found = exif(tmp_path / "a")
+    assert found["focal_35mm"] == 26
+    assert found["gps"] == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
+
+
+def test_the_focal_length_follows_from_the_sensors_size_too(tmp_path):
+    camera = [
+        (0x920A, 5, 1, fractions("<", 4.5)),
+        (0xA002, 4, 1, struct.pack("<I", 4000)),
+        (0xA003, 4, 1, struct.pack("<I", 3000)),
+        (0xA20E, 5, 1, fractions("<", 5000)),  # a cm: 8 by 6 mm
+        (0xA210, 3, 1, struct.pack("<H", 3)),
+    ]
+    (tmp_path / "a.jpg").write_bytes(jpeg(tiff("<", camera)))
+    assert exif(tmp_path / "a.jpg")["focal_35mm"] == pytest.approx(4.5 * DIAGONAL_35MM / 10)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_damaged_exif_never_raises_and_never_gives_the_impossible(tmp_path, order):
+    whole, rng, file = jpeg(full(order)), np.random.default_rng(0), tmp_path / "a.jpg"
+    damaged = [whole[:k] for k in range(0, len(whole), 7)] + [
+        b"",
+        b"\xff\xd8\xff",
+        rng.bytes(500),
+        jpeg(rng.bytes(500)),
+    ]
+    for _ in range(400):
+        bytes_ = bytearray(whole)
+        for at in rng.integers(20, len(whole), 3):
+            bytes_[at] = rng.integers(256)
+        damaged.append(bytes(bytes_))
+    for data in damaged:
+        file.write_bytes(data)
+        found = exif(file)
+        assert found["focal_35mm"] is None or 1 <= found["focal_35mm"] <= 2000
+        assert found["gps"] is None or (abs(found["gps"][0]) <= 90 and abs(found["gps"][1]) <= 180)
+
+
+def test_a_value_that_lies_outside_the_file_costs_only_itself(tmp_path):
+    block = full("<")
+    far = block.replace(fractions("<", 33, 51, 30), b"")
+    (tmp_path / "a.jpg").write_bytes(jpeg(far[: len(far) - 24]))
+    assert exif(tmp_path / "a.jpg") == {"focal_35mm": 26, "gps": None}
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "", "a\0b"])
+def test_a_file_that_is_not_there_has_no_exif(tmp_path, name):
+    assert exif(tmp_path / name) == {"focal_35mm": None, "gps": None}
+
+
+def test_camera_height_is_a_rough_scale_and_needs_a_focal_length(tmp_path):
+    photo, args = np.zeros((3000, 4000, 3), np.uint8), flags("--camera-height-mm", "1500")
+    (tmp_path / "a.jpg").write_bytes(jpeg(full("<")))
+    found = find_scale(photo, tmp_path / "a.jpg", args)
+    # a 36 by 24 mm film 26 mm behind the lens sees 1500 / 26 times its size
+    assert found.mm_per_pixel == pytest.approx(1500 / 26 * np.hypot(36, 24) / 5000)
+    assert found.rough and found.relative >= 0.1 and "rough" in found.source
+    with pytest.raises(BadInput, match=r"none\.jpg: no focal length"):
+        find_scale(photo, tmp_path / "none.jpg", args)
