@@ -1,42 +1,23 @@
-"""Scores of a trained run, or of any masks, on a split: table, scores.json, photos.csv, overlays."""
+"""Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
 
-import csv
 import json
 import math
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from tqdm import tqdm
 
 import metrics
 from command import BadInput, choose_device, execute, flags, written_whole
 from dataset import open_data
-from inference import newest_run, open_model, predict, save_figure
-from photo import read_photo
-from skeleton import skeleton
+from inference import newest_run, open_model, predict
+from photo import read_mask
+from quantify.skeleton import skeleton
+from report import evaluation
+from report.figure import save_figure
+from report.robustness import CHANGES, unchanged
 from split import PARTS, same_photos, split, trained_on
-
-MEANING = {
-    "iou_cracked": "IoU of the crack, mean over photos that have one (headline)",
-    "iou_all": "mean over all photos; an undamaged photo counts 1 left empty, else 0",
-    "iou_pooled": "IoU of all pixels of the split together",
-    "dice_cracked": "Dice of the crack, mean over photos that have one",
-    "precision": "share of predicted crack pixels that are right",
-    "recall": "share of true crack pixels that were found",
-    "f1_2px": "F1 with 2 pixels of tolerance at the photo's own size",
-    "cldice": "centre-line Dice, mean over photos with a crack",
-    "recall_to_3px": "recall where the true crack is up to 3 pixels wide",
-    "recall_3_to_10px": "recall where it is 3 to 10 pixels wide",
-    "recall_over_10px": "recall where it is over 10 pixels wide",
-    "miou_with_background": "only to compare with papers that average the background in",
-    "undamaged_correct": "share of undamaged photos left empty",
-    "undamaged_area": "mean predicted area on undamaged photos",
-    "all_black": "iou_all of an answer without any crack: the number to beat",
-}
-COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
 
 
 def threshold_counts(model, preprocess, photos):
@@ -54,155 +35,164 @@ def best_threshold(c):
     return float(metrics.THRESHOLDS[metrics.iou(cracked).mean(axis=0).argmax()]) if len(cracked) else 0.5
 
 
-def score_photo(prediction, truth):
-    """Two (H, W) masks -> counts that all scores are made of, for one photo."""
+def score_photo(prediction, truth, probability=None):
+    """Two (H, W) masks and the probability behind the first -> counts that all scores are made of, for one photo."""
     lines = skeleton(prediction), skeleton(truth)
+    unknown = np.full((len(metrics.THRESHOLDS), 4), np.nan)  # a mask does not say what another threshold would give
     return {
         "counts": metrics.counts(prediction, truth),
         "near": metrics.tolerant_counts(prediction, truth),
         "line": metrics.centreline_counts(prediction, truth, *lines),
         "width": metrics.counts_by_width(prediction, truth, lines[1]),
+        "noise": metrics.label_noise_counts(truth),
+        "thresholds": unknown if probability is None else metrics.counts_by_threshold(probability, truth),
     }
 
 
 def score_sheet(rows, seed=0):
     """Rows of `score_photo` -> {key of MEANING: score}, with the interval of the headline."""
-    stack = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    stack = {key: np.array([row[key] for row in rows]) for key in rows[0] if key != "mask"}
     c, cracked = stack["counts"], stack["counts"][:, [0, 2]].sum(axis=1) > 0
     sheet = metrics.summary(c)
     sheet["f1_2px"] = float(metrics.f1(stack["near"].sum(axis=0)))
     sheet["cldice"] = metrics.mean(np.nan_to_num(metrics.f1(stack["line"][cracked])))
     hits, true = stack["width"].sum(axis=0).T
-    by_width = metrics.divide(hits, true).tolist()
-    sheet |= dict(zip(("recall_to_3px", "recall_3_to_10px", "recall_over_10px"), by_width, strict=True))
-    return {key: sheet[key] for key in MEANING}, metrics.interval(metrics.iou(c[cracked]), seed)
+    sheet |= dict(zip(metrics.WIDTHS, metrics.divide(hits, true).tolist(), strict=True))
+    sheet["ods"], sheet["ois"] = metrics.at_best_threshold(stack["thresholds"])
+    for i, key in enumerate(("label_noise_1px", "label_noise_2px")):
+        sheet[key] = metrics.mean(metrics.iou(stack["noise"][cracked, i]).mean(axis=1))
+    return {key: sheet[key] for key in metrics.MEANING}, metrics.interval(metrics.iou(c[cracked]), seed)
 
 
-def marked(photo, truth, prediction):
-    """Grey photo with hits blue, misses orange and false alarms magenta, the texture visible underneath."""
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    drawn = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB).astype(np.float32)
-    p, t = prediction > 0, truth > 0
-    for name, where in {"hit": p & t, "missed": t & ~p, "false alarm": p & ~t}.items():
-        drawn[where] = 0.3 * drawn[where] + 0.7 * np.array(COLOURS[name])
-    return drawn.astype(np.uint8)
+def score(photos, answer, name, title, threshold=None, seed=0, change=unchanged):
+    """`answer(item, photo) -> (mask, probability or None)` on every photo, each first changed -> Scored."""
+    rows = []
+    for i, item in enumerate(tqdm(photos, f"scoring {name}", leave=False, unit="photo")):
+        photo, truth = change(*item.read(), np.random.default_rng([seed, i]))
+        mask, probability = answer(item, photo)
+        # as PNG: the pictures need the masks of few photos, and which ones is known only at the end
+        kept = {"mask": cv2.imencode(".png", mask)[1], "size": mask.shape[::-1]}
+        rows.append(score_photo(mask, truth, probability) | kept)
+    sheet, interval = score_sheet(rows, seed)
+    return evaluation.Scored(name, title, photos, rows, sheet, interval, threshold)
 
 
-def comparison(items, title):
-    """Figure: photo, ground truth, prediction (hits, misses, false alarms) in a row for each (label, photo, truth,
-    prediction)."""
-    height, width = items[0][2].shape
-    fig = Figure(figsize=(12, 0.9 + len(items) * (12 / 3 * height / width + 0.3)), layout="constrained")
-    fig.suptitle(title)
-    for row, (label, photo, truth, prediction) in zip(fig.subplots(len(items), 3, squeeze=False), items, strict=True):
-        panels = {f"{label}": photo, "ground truth": 255 * truth, "prediction": marked(photo, truth, prediction)}
-        step = 1 + max(truth.shape) // 1600
-        for axes, (name, image) in zip(row, panels.items(), strict=True):
-            axes.imshow(image[::step, ::step], cmap="gray", vmin=0, vmax=255)
-            axes.set_title(name, fontsize=9)
-            axes.axis("off")
-    handles = [Patch(color=np.array(colour) / 255, label=name) for name, colour in COLOURS.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3)
-    return fig
-
-
-def read_mask(path, shape):
-    """A mask image of any program -> (H, W) uint8 0/1, at half of the format's range. Raises BadInput."""
-    grey = read_photo(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if grey.shape != shape:
-        size = f"{grey.shape[1]}×{grey.shape[0]}"
-        raise BadInput(f"{path}: mask of {size} for a photo of {shape[1]}×{shape[0]}; save it at the photo's size")
-    return (grey >= (128 if grey.max() > 1 else 1)).astype(np.uint8)  # 0/1 masks are common, so the values decide
+def checked(mask, photo, path):
+    """The mask, if it is of the photo's size. Raises BadInput."""
+    if mask.shape != photo.shape[:2]:
+        sizes = [f"{image.shape[1]}×{image.shape[0]}" for image in (mask, photo)]
+        raise BadInput(f"{path}: mask of {sizes[0]} for a photo of {sizes[1]}; save it at the photo's size")
+    return mask
 
 
 def masks_from(folder):
-    """Folder of masks named NAME.png or NAME_mask.png -> a function photo -> mask; a missing file is BadInput."""
+    """Folder of masks named NAME.png or NAME_mask.png -> `answer` of `score`; a missing file is BadInput."""
 
     def answer(item, photo):
         stem = Path(item.name).stem
         for name in (f"{stem}_mask.png", f"{stem}.png", f"{stem}.jpg", f"{stem}.bmp"):
             if (folder / name).is_file():
-                return read_mask(folder / name, photo.shape[:2])
+                return checked(read_mask(folder / name), photo, folder / name), None
         raise BadInput(f"{folder}: no {stem}.png or {stem}_mask.png; every photo of the split needs a mask")
 
     return answer
 
 
 def masks_of(path, device):
-    """Checkpoint or run folder -> (function photo -> mask at the stored threshold, that threshold)."""
+    """Checkpoint or run folder -> (`answer` of `score` at the stored threshold, that threshold)."""
     model, preprocess, threshold = open_model(path, device)
-    return lambda item, photo: (predict(model, preprocess, photo) >= threshold).astype(np.uint8), threshold
+
+    def answer(item, photo):
+        probability = predict(model, preprocess, photo)
+        return (probability >= threshold).astype(np.uint8), probability
+
+    return answer, threshold
 
 
-def table(sheet, interval, sizes):
+def table(scored):
     """The score sheet as printed."""
-    lines = [f"{key:22} {value:8.4f}  {MEANING[key]}" for key, value in sheet.items()]
-    lines[0] += f"; 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-    at = next(i for i, line in enumerate(lines) if line.startswith("f1_2px"))
-    lines[at] += f" ({sizes})"
+    lines = [f"{key:22} {value:8.4f}  {metrics.MEANING[key]}" for key, value in scored.sheet.items()]
+    lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
+    lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
     return "\n".join(lines)
 
 
-def write_photos(path, names, rows):
-    """photos.csv: one row a photo with its own scores; empty where undefined."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        keys = ("iou", "dice", "precision", "recall", "f1_2px", "cldice")
-        writer.writerow(["photo", "true_pixels", "predicted_pixels", *keys])
-        for name, row in zip(names, rows, strict=True):
-            c = row["counts"]
-            scores = [metrics.iou(c), metrics.dice(c), metrics.precision(c), metrics.recall(c)]
-            scores += [metrics.f1(row["near"]), metrics.f1(row["line"])]
-            cells = ["" if math.isnan(s) else f"{float(s):.4f}" for s in scores]
-            writer.writerow([name, c[0] + c[2], c[0] + c[1], *cells])
+def facts(scored):
+    """What scores.json holds."""
+    about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
+    return about | scored.sheet | {"iou_cracked_interval": scored.interval}
 
 
-def save_overlays(out, photos, rows, answer, title):
-    """worst.png, median.png, best.png (three photos each) and false_alarms.png with every false alarm."""
-    scores = metrics.iou(np.array([row["counts"] for row in rows]))
-    cracked = [i for i in range(len(rows)) if photos[i].cracked]
-    ranked, middle = sorted(cracked, key=lambda i: scores[i]), max(0, len(cracked) // 2 - 1)
-    alarms = [i for i in range(len(rows)) if not photos[i].cracked and rows[i]["counts"][1]]
-    sheets = {
-        "worst": ranked[:3],
-        "median": ranked[middle : middle + 3],
-        "best": ranked[::-1][:3],
-        "false_alarms": alarms,
-    }
-    for name, chosen in sheets.items():
-        items = []
-        for i in chosen:
-            photo, truth = photos[i].read()
-            label = f"{photos[i].name}: IoU {scores[i]:.3f}" if photos[i].cracked else f"{photos[i].name}: undamaged"
-            items.append((label, photo, truth, answer(photos[i], photo)))
-        (out / f"{name}.png").unlink(missing_ok=True)  # no picture of an earlier evaluation stays
-        if items:
-            save_figure(out / f"{name}.png", comparison(items, f"{title}: {name.replace('_', ' ')}"))
+def plain(value):
+    """nan inside dicts and lists becomes None: JSON has no nan, so what is undefined is null."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def evaluate(photos, answer, out, title, seed=0):
-    """Score `answer(item, photo) -> mask` on photos; writes all files to `out`, returns the printed sheet."""
-    rows = []
-    for item in tqdm(photos, "scoring", leave=False, unit="photo"):
-        photo, truth = item.read()
-        rows.append(score_photo(answer(item, photo), truth))
-    sheet, interval = score_sheet(rows, seed)
-    shapes = sorted({(p.width, p.height) for p in photos})
-    sizes = " to ".join(dict.fromkeys(f"{w}×{h}" for w, h in (shapes[0], shapes[-1])))
-    write_photos(out / "photos.csv", [p.name for p in photos], rows)
-    facts = {"title": title, "photos": len(photos), "cracked": sum(p.cracked for p in photos), "size": sizes}
-    with written_whole(out / "scores.json") as temporary:
-        scores = {key: None if math.isnan(value) else value for key, value in sheet.items()}
-        temporary.write_text(json.dumps(facts | scores | {"iou_cracked_interval": interval}, indent=1))
-    save_overlays(out, photos, rows, answer, title)
-    return table(sheet, interval, sizes)
+def write_json(path, content):
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
+
+
+def evaluate(scored, out, curves=None, harder=None):
+    """Write scores.json, photos.csv, overlays and report.html of one `Scored` to `out`; prints the sheet."""
+    evaluation.write_photos(out / "photos.csv", scored)
+    write_json(out / "scores.json", facts(scored))
+    evaluation.save_overlays(out, scored)
+    evaluation.write_report(out / "report.html", scored, curves, harder)
+    print(table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
+
+
+def robustness(scored, answer, out, seed):
+    """The score sheet under each of CHANGES, in robustness.json and .png -> its section of the report."""
+    harder = {}
+    for name, change in CHANGES.items():
+        what = scored.photos, answer, name, scored.title, scored.threshold, seed, change
+        harder[name] = again = scored if change is unchanged else score(*what)
+        low, high = again.interval
+        print(f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} ({low:.3f} to {high:.3f})", flush=True)
+    write_json(out / "robustness.json", {name: facts(again) for name, again in harder.items()})
+    items = evaluation.changed_rows(harder, CHANGES, seed)
+    save_figure(out / "robustness.png", evaluation.rows_figure(items, f"{scored.title}: one photo under every change"))
+    return evaluation.robustness_section(harder, items)
+
+
+def compare(runs, out, seed):
+    """Runs scored on the same photos -> table on the screen, comparison.json, .png and .html in `out`."""
+    first, content = runs[0].iou(), {}
+    print("run, iou_cracked, difference from the first run photo by photo and its 95 % interval")
+    for run in runs:
+        difference, (low, high) = metrics.mean(run.iou() - first), metrics.interval(run.iou() - first, seed)
+        verdict = "" if run is runs[0] else "better" if low > 0 else "worse" if high < 0 else "within noise"
+        gain = {"difference": difference, "difference_interval": (low, high), "verdict": verdict}
+        content[run.name] = facts(run) | gain
+        print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} ({low:+.3f} to {high:+.3f}) {verdict}")
+    write_json(out / "comparison.json", content)
+    items = evaluation.shared_rows(runs)
+    title = f"{runs[0].title}: the same photos under every run"
+    save_figure(out / "comparison.png", evaluation.rows_figure(items, title))
+    evaluation.write_comparison(out / "comparison.html", runs[0], content, items)
+    print(f"comparison written to {out}; open {out / 'comparison.html'}")
+
+
+def read_facts(file):
+    """arguments.json of a run -> dict. Raises BadInput."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise BadInput(
+            f"{file}: damaged; give --data and --splits, and the run's best.pt instead of its folder"
+        ) from None
 
 
 def choose_photos(args, folder):
     """(photos to score, title, name of the result folder) for a run folder, or for masks where it is None."""
     facts, splits = {}, args.splits
     if folder and (folder / "arguments.json").is_file():
-        facts = json.loads((folder / "arguments.json").read_text(encoding="utf-8"))
+        facts = read_facts(folder / "arguments.json")
     export = open_data(args.data or facts.get("data"), args.classes or facts.get("classes"))
     hashes = trained_on(folder / "splits.json") if folder else set()
     if not splits and folder and same_photos(folder / "splits.json", export):
@@ -219,14 +209,17 @@ def choose_photos(args, folder):
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
         print(f"WARNING: {len(leaked)} of {len(photos)} photos trained this run ({leaked[0]} ...): not an honest score")
+    photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
 
 
 def arguments(argv):
     parser = flags(
-        "Score runs on photos they have not seen, at each photo's own size. Writes scores.json, photos.csv, pictures "
-        "of the worst, median and best photos and of false alarms into the run folder.",
+        "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
+        "photos.csv, pictures of the worst, median and best photos and of false alarms into the run folder; with "
+        "several runs comparison.html too.",
         "python evaluate.py",
+        "python evaluate.py runs/first runs/second runs/third",
         "python evaluate.py runs/sample-20260101-120000 --split valid",
         "python evaluate.py --predictions masks/ --data my-export",
     )
@@ -238,27 +231,66 @@ def arguments(argv):
     parser.add_argument(
         "--predictions", type=Path, metavar="DIR", help="score mask images NAME.png or NAME_mask.png instead of a run"
     )
+    parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
     parser.add_argument("--out", type=Path, help="folder for the results (default: inside the run, or DIR/scores)")
     return parser.parse_args(argv)
+
+
+def same_test(jobs):
+    """Raises BadInput unless all runs would be scored on the very same photos and ground truth."""
+    first, *others = [[(photo.sha1(), photo.annotations) for photo in job["photos"]] for job in jobs]
+    for job, photos in zip(jobs[1:], others, strict=True):
+        if photos != first:
+            raise BadInput(
+                f"{job['name']}: {job['title']} are not the labelled photos of {jobs[0]['name']}: "
+                f"{jobs[0]['title']}; give --data, --splits or --split that hold for all runs"
+            )
+
+
+def open_job(path, args):
+    """A run on the command line -> what `score` needs, and the folder for its results."""
+    answer, threshold = masks_of(path, choose_device(args.device))
+    folder = path if path.is_dir() else path.parent
+    photos, title, results = choose_photos(args, folder)
+    print(f"{path} at threshold {threshold:.2f}: {title}", flush=True)
+    other = "" if path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has results of its own
+    name = folder.resolve().name + other
+    out = args.out or folder / (results + other)
+    if args.out and len(args.runs) > 1:
+        out = args.out / name
+    return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,
+            "answer": answer, "threshold": threshold}  # fmt: skip
+
+
+def score_masks(args):
+    """--predictions: the same sheet and report for masks that any program made."""
+    if not args.predictions.is_dir():
+        raise BadInput(f"{args.predictions}: no such folder; give the folder of the mask images")
+    if args.robustness:
+        raise BadInput(f"{args.predictions}: --robustness changes the photos, so it needs a run instead of masks")
+    photos, title, _ = choose_photos(args, None)
+    print(f"{args.predictions}: {title}")
+    scored = score(photos, masks_from(args.predictions), args.predictions.resolve().name, title, seed=args.seed)
+    evaluate(scored, args.out or args.predictions / "scores")
 
 
 def main(argv=None):
     args = arguments(argv)
     if args.predictions:
-        if not args.predictions.is_dir():
-            raise BadInput(f"{args.predictions}: no such folder; give the folder of the mask images")
-        photos, title, _ = choose_photos(args, None)
-        out = args.out or args.predictions / "scores"
-        print(f"{args.predictions}: {title}")
-        print(evaluate(photos, masks_from(args.predictions), out, title, args.seed), f"written to {out}", sep="\n")
+        score_masks(args)
         return 0
-    for path in args.runs or [newest_run()]:
-        answer, threshold = masks_of(path, choose_device(args.device))
-        folder = path if path.is_dir() else path.parent
-        photos, title, name = choose_photos(args, folder)
-        out = args.out or folder / name
-        print(f"{path} at threshold {threshold:.2f}: {title}", flush=True)
-        print(evaluate(photos, answer, out, title, args.seed), f"written to {out}", sep="\n")
+    jobs = [open_job(path, args) for path in args.runs or [newest_run()]]
+    if len({job["name"] for job in jobs}) < len(jobs):
+        raise BadInput(f"{', '.join(job['name'] for job in jobs)}: two runs of one name; rename a run folder")
+    same_test(jobs)
+    runs = []
+    for job in jobs:
+        what = job["photos"], job["answer"], job["name"], job["title"], job["threshold"], args.seed
+        runs.append(score(*what))
+        harder = robustness(runs[-1], job["answer"], job["out"], args.seed) if args.robustness else None
+        evaluate(runs[-1], job["out"], job["folder"] / "curves.png", harder)
+    if len(runs) > 1:
+        compare(runs, args.out or jobs[0]["out"], args.seed)
     return 0
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from metrics import (
     THRESHOLDS,
+    at_best_threshold,
     centreline_counts,
     counts,
     counts_by_threshold,
@@ -11,12 +12,14 @@ from metrics import (
     f1,
     interval,
     iou,
+    label_noise_counts,
     precision,
     recall,
+    reliability,
     summary,
     tolerant_counts,
 )  # fmt: skip
-from skeleton import skeleton
+from quantify.skeleton import skeleton
 
 TRUTH = np.array([[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.uint8)
 PREDICTION = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], np.uint8)
@@ -121,3 +124,67 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos(rng):
     assert few[0] < values[:20].mean() < few[1] and many[0] < values.mean() < many[1]
     assert many[1] - many[0] < few[1] - few[0]
     assert interval(values[:20]) == few and np.isnan(interval([np.nan])).all()
+
+
+def test_scores_are_those_of_scikit_learn(rng):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    for share in (0.05, 0.5):
+        truth, prediction = (rng.random((2, 31, 17)) < share).astype(np.uint8)
+        c, flat = counts(prediction, truth), (truth.ravel(), prediction.ravel())
+        assert iou(c) == pytest.approx(sklearn.jaccard_score(*flat))
+        assert dice(c) == pytest.approx(sklearn.f1_score(*flat))
+        assert (precision(c), recall(c)) == pytest.approx((sklearn.precision_score(*flat), sklearn.recall_score(*flat)))
+        both = sklearn.jaccard_score(*flat, average="macro")
+        assert summary(c)["miou_with_background"] == pytest.approx(both)
+
+
+def test_the_curve_is_that_of_scikit_learn(rng):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
+    probability = (0.6 * rng.random((20, 30)) + 0.4 * truth * rng.random((20, 30))).astype(np.float32)
+    c = counts_by_threshold(probability, truth)
+    for row, threshold in zip(c, THRESHOLDS, strict=True):
+        flat = truth.ravel(), (probability >= threshold).ravel()
+        assert recall(row) == pytest.approx(sklearn.recall_score(*flat))
+        assert np.nan_to_num(precision(row)) == pytest.approx(sklearn.precision_score(*flat, zero_division=0))
+
+
+def test_the_best_thresholds_are_those_worked_out_by_hand():
+    c = np.array(
+        [
+            [[4, 4, 0, 8], [3, 0, 1, 12]],  # Dice 8/12, 6/7
+            [[2, 1, 0, 13], [1, 1, 1, 13]],  # Dice 4/5, 2/4
+            [[0, 9, 0, 7], [0, 2, 0, 14]],  # undamaged: no Dice
+        ]
+    )
+    ods, ois = at_best_threshold(c)
+    assert ods == pytest.approx((8 / 12 + 4 / 5) / 2)
+    assert ois == pytest.approx((6 / 7 + 4 / 5) / 2)
+
+
+def test_no_threshold_does_better_than_ods_and_no_choice_of_thresholds_than_ois(rng):
+    truths = [np.roll(TRUTH, i, axis=1) for i in range(4)]
+    c = np.array([counts_by_threshold(rng.random(TRUTH.shape), truth) for truth in truths])
+    ods, ois = at_best_threshold(c)
+    assert max(summary(c[:, i])["dice_cracked"] for i in range(len(THRESHOLDS))) == pytest.approx(ods)
+    assert ods <= ois
+    assert np.isnan(at_best_threshold(np.full_like(c, np.nan, dtype=float))).all()
+    assert np.isnan(at_best_threshold(c[:0])).all()
+
+
+def test_label_noise_is_what_a_wider_and_a_narrower_pen_make_of_a_strip():
+    truth = np.zeros((12, 9), np.uint8)
+    truth[4:8] = 1  # 4 pixels wide: drawn 1 wider 4/5, narrower 3/4; 2 wider 4/6, narrower 2/4
+    assert iou(label_noise_counts(truth)).tolist() == [[4 / 5, 3 / 4], [4 / 6, 2 / 4]]
+    truth[5:8] = 0  # 1 pixel wide: a narrower pen leaves nothing
+    assert iou(label_noise_counts(truth)).tolist() == [[1 / 2, 0], [1 / 3, 0]]
+    assert np.isnan(iou(label_noise_counts(np.zeros_like(truth)))).all()
+
+
+def test_reliability_is_the_share_of_crack_among_pixels_of_a_like_probability():
+    probability = np.array([[0.01, 0.02, 0.72, 0.74, 0.71], [0.03, 0.97, 0.96, 0.31, 0.04]], np.float32)
+    truth = np.array([[0, 1, 1, 0, 1], [0, 1, 1, 0, 0]], np.uint8)
+    share, pixels = reliability(counts_by_threshold(probability, truth))
+    assert pixels.sum() == 10 and pixels[[0, 6, 14, 19]].tolist() == [4, 1, 3, 2]
+    assert share[[0, 6, 14, 19]] == pytest.approx([1 / 4, 0, 2 / 3, 1])
+    assert np.isnan(share[1])

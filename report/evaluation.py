@@ -1,0 +1,306 @@
+"""What a person looks at after scoring: report.html, comparison.html, overlays, figures, photos.csv."""
+
+import csv
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+import metrics
+from command import written_whole
+from photo import read_photo
+from report import page
+from report.figure import save_figure
+
+COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
+PHOTO_SCORES = ("iou", "dice", "precision", "recall", "f1_2px", "cldice")
+MOST_ALARMS = 12  # a picture of a hundred false alarms is not looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A run, or a folder of masks, scored on photos."""
+
+    name: str
+    title: str  # data set, split, photo count
+    photos: list
+    rows: list  # one a photo: the counts of `evaluate.score_photo`, the prediction "mask" as PNG, its "size"
+    sheet: dict
+    interval: tuple  # of iou_cracked
+    threshold: float | None = None
+
+    @property
+    def counts(self):
+        """(photos, 4) hits, false alarms, misses, background."""
+        return np.array([row["counts"] for row in self.rows])
+
+    @property
+    def cracked(self):
+        """Indices of the photos whose ground truth has a crack."""
+        return np.flatnonzero(self.counts[:, [0, 2]].sum(axis=1))
+
+    def iou(self):
+        """(photos with a crack,) IoU of each."""
+        return metrics.iou(self.counts[self.cracked])
+
+    def mask(self, i):
+        return cv2.imdecode(self.rows[i]["mask"], cv2.IMREAD_UNCHANGED)
+
+    @property
+    def sizes(self):
+        """Of the masks scored, "smallest to largest"."""
+        shapes = sorted({row["size"] for row in self.rows})
+        return " to ".join(dict.fromkeys(f"{w}×{h}" for w, h in (shapes[0], shapes[-1])))
+
+
+def photo_table(scored):
+    """(column names, one row a photo with its own scores; nan where undefined)."""
+    rows = []
+    for photo, row, c in zip(scored.photos, scored.rows, scored.counts, strict=True):
+        scores = metrics.iou(c), metrics.dice(c), metrics.precision(c), metrics.recall(c)
+        scores += metrics.f1(row["near"]), metrics.f1(row["line"])
+        rows.append([photo.name, int(c[0] + c[2]), int(c[0] + c[1]), *map(float, scores)])
+    return ["photo", "true_pixels", "predicted_pixels", *PHOTO_SCORES], rows
+
+
+def write_photos(path, scored):
+    """photos.csv: the table with an empty cell where a score is undefined."""
+    columns, rows = photo_table(scored)
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for name, true, predicted, *scores in rows:
+            writer.writerow([name, true, predicted, *("" if math.isnan(s) else f"{s:.4f}" for s in scores)])
+
+
+def marked(photo, truth, prediction):
+    """Grey photo with hits blue, misses orange and false alarms magenta, the texture visible underneath."""
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    drawn = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB).astype(np.float32)
+    p, t = prediction > 0, truth > 0
+    for name, where in {"hit": p & t, "missed": t & ~p, "false alarm": p & ~t}.items():
+        drawn[where] = 0.3 * drawn[where] + 0.7 * np.array(COLOURS[name])
+    return drawn.astype(np.uint8)
+
+
+def panels(photo, truth, predictions):
+    """{name: (H, W, 3) uint8}: photo, ground truth, then {name: mask} of each prediction marked on the photo."""
+    truth_drawn = cv2.cvtColor(255 * truth, cv2.COLOR_GRAY2RGB)
+    answers = {name: marked(photo, truth, mask) for name, mask in predictions.items()}
+    return {"photo": photo, "ground truth": truth_drawn} | answers
+
+
+def strip(images):
+    """Panels of one photo side by side, with a grey gap -> (H, W', 3) uint8."""
+    gap = np.full((images["photo"].shape[0], max(4, images["photo"].shape[1] // 80), 3), 128, np.uint8)
+    return np.hstack([part for image in images.values() for part in (image, gap)][:-1])
+
+
+def rows_figure(items, title):
+    """Figure: a row of panels for each (label, panels), hits, misses and false alarms explained below."""
+    count = len(items[0][1])
+    shapes = [images["photo"].shape for _, images in items]
+    heights = [12 / count * height / width + 0.3 for height, width, _ in shapes]
+    fig = Figure(figsize=(12, 0.9 + sum(heights)), layout="constrained")
+    fig.suptitle(title)
+    grid = fig.subplots(len(items), count, squeeze=False, height_ratios=heights)
+    for row, (label, images) in zip(grid, items, strict=True):
+        step = 1 + max(images["photo"].shape) // 1600
+        for axes, (name, image) in zip(row, images.items(), strict=True):
+            axes.imshow(image[::step, ::step])
+            axes.set_title(label if name == "photo" else name, fontsize=9)
+            axes.axis("off")
+    handles = [Patch(color=np.array(colour) / 255, label=name) for name, colour in COLOURS.items()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    return fig
+
+
+def selection(scored):
+    """{"worst", "median", "best": three photos each, "false_alarms": the largest}: indices of photos."""
+    ranked = scored.cracked[np.argsort(scored.iou(), kind="stable")].tolist()
+    middle = max(0, len(ranked) // 2 - 1)
+    area = metrics.divide(scored.counts[:, 1], scored.counts.sum(axis=1))
+    area[scored.cracked] = 0
+    return {
+        "worst": ranked[:3],
+        "median": ranked[middle : middle + 3],
+        "best": ranked[::-1][:3],
+        "false_alarms": [i for i in np.argsort(-area, kind="stable").tolist() if area[i]][:MOST_ALARMS],
+    }
+
+
+def labelled(scored, i):
+    """(label, panels) of one photo."""
+    photo, c = scored.photos[i], scored.counts[i]
+    said = f"IoU {metrics.iou(c):.3f}" if i in scored.cracked else f"undamaged, {c[1] / c.sum():.2%} called crack"
+    return f"{photo.name}: {said}", panels(*photo.read(), {"prediction": scored.mask(i)})
+
+
+def save_overlays(out, scored):
+    """worst.png, median.png, best.png and false_alarms.png."""
+    for name, chosen in selection(scored).items():
+        (out / f"{name}.png").unlink(missing_ok=True)  # no picture of an earlier evaluation stays
+        if chosen:
+            items = [labelled(scored, i) for i in chosen]
+            save_figure(out / f"{name}.png", rows_figure(items, f"{scored.title}: {name.replace('_', ' ')}"))
+
+
+def shared_rows(runs, count=6):
+    """[(label, panels)] of photos from the hardest to the easiest for all runs together, one panel a run."""
+    order = runs[0].cracked[np.argsort(np.mean([run.iou() for run in runs], axis=0), kind="stable")]
+    steps = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    items = []
+    for i in order[steps] if len(order) else range(min(count, len(runs[0].photos))):
+        photo = runs[0].photos[i]
+        predictions = {f"{run.name}: IoU {metrics.iou(run.counts[i]):.3f}": run.mask(i) for run in runs}
+        items.append((photo.name, panels(*photo.read(), predictions)))
+    return items
+
+
+def changed_rows(harder, changes, seed):
+    """[(label, panels)] of the median photo under every change: {name: Scored}, {name: change}."""
+    plain = next(iter(harder.values()))
+    middle = (selection(plain)["median"] or [0])[0]
+    items = []
+    for name, scored in harder.items():
+        photo, truth = changes[name](*plain.photos[middle].read(), np.random.default_rng([seed, middle]))
+        label = f"{name}: IoU {metrics.iou(scored.counts[middle]):.3f}, all photos {scored.sheet['iou_cracked']:.3f}"
+        items.append((label, panels(photo, truth, {"prediction": scored.mask(middle)})))
+    return items
+
+
+def precision_recall(axes, scored):
+    """Pooled precision against recall at every threshold, the chosen one marked."""
+    c = np.sum([row["thresholds"] for row in scored.rows], axis=0)
+    axes.plot(metrics.recall(c), metrics.precision(c), marker=".", color="#0072b2", label="thresholds 0.05 to 0.95")
+    chosen = scored.sheet["recall"], scored.sheet["precision"]
+    axes.plot(*chosen, "o", ms=9, color="#e69f00", label=f"chosen on validation: {scored.threshold:.2f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Precision and recall")
+    axes.legend(loc="lower left", framealpha=0)
+
+
+def reliability(axes, scored):
+    """Share of true crack among pixels of a like probability: on the diagonal the probability can be believed."""
+    share, pixels = metrics.reliability(np.sum([row["thresholds"] for row in scored.rows], axis=0))
+    middle = (np.r_[0, metrics.THRESHOLDS] + np.r_[metrics.THRESHOLDS, 1]) / 2
+    axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", label="what it should be")
+    axes.plot(middle, share, marker=".", color="#0072b2", label=f"{pixels.sum() / 1e6:.1f} million pixels")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share that is crack")
+    axes.set_title("Can the probability be believed?")
+    axes.legend(loc="upper left", framealpha=0)
+
+
+def by_width(axes, scored):
+    """IoU of every cracked photo against its mean crack width: crack pixels per pixel of centre line."""
+    line = np.array([row["line"][2] for row in scored.rows])[scored.cracked]
+    width = metrics.divide(scored.counts[scored.cracked][:, [0, 2]].sum(axis=1), line)
+    axes.plot(width, scored.iou(), ".", ms=8, alpha=0.7, color="#0072b2")
+    axes.set(ylim=(0, 1), xlabel="mean width of the true crack, pixels", ylabel="IoU of the photo")
+    axes.set_title("Are thin cracks harder?")
+
+
+def histogram(axes, scored):
+    """How many photos have which IoU; the mean and its interval."""
+    axes.hist(scored.iou(), np.arange(0, 1.01, 0.05), color="#0072b2", alpha=0.8)
+    axes.axvspan(*scored.interval, color="#e69f00", alpha=0.4, label="95 % interval")
+    axes.axvline(scored.sheet["iou_cracked"], color="#e69f00", label=f"mean {scored.sheet['iou_cracked']:.3f}")
+    axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How even is it?")
+    axes.legend(framealpha=0)
+
+
+def figures(scored):
+    """[embedded figure]: those of probabilities only where there are any, those of cracks only where there are any."""
+    drawn = {}
+    if scored.threshold is not None:
+        drawn[precision_recall] = "All pixels together; the best corner is the upper right one."
+        drawn[reliability] = "Below the dashed line the network is too sure of itself, above it too timid."
+    if len(scored.cracked):
+        drawn[by_width] = "A dot is a photo; its width is that of the ground truth, pixels per pixel of centre line."
+        drawn[histogram] = "The interval is that of the mean over other photos of the same kind."
+    result = []
+    for draw, caption in drawn.items():
+        fig = Figure(figsize=(5, 3.6), layout="constrained")
+        axes = fig.subplots()
+        axes.grid(alpha=0.3)
+        draw(axes, scored)
+        result.append(page.figure(fig, caption))
+    return result
+
+
+def headline(scored):
+    """The result in words."""
+    cracked, sheet = len(scored.cracked), scored.sheet
+    if not cracked:
+        return page.paragraph(
+            f"No photo has a crack; {sheet['undamaged_correct']:.0%} were left empty, as they should."
+        )
+    at = "" if scored.threshold is None else f" Crack is what has a probability of {scored.threshold:.2f} or more."
+    return page.paragraph(
+        f"IoU of the crack is {sheet['iou_cracked']:.3f}, 95 % interval {span(scored.interval)}: the mean over the "
+        f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
+        f"An answer without any crack would get 0, the ground truth itself drawn one pixel fatter or thinner "
+        f"{sheet['label_noise_1px']:.3f}.{at}"
+    )
+
+
+def span(interval):
+    return "{:.3f} to {:.3f}".format(*interval)
+
+
+def gallery(items, what, least=48):
+    """(label, panels) pairs under a legend of the three colours; `what` stands right of photo and ground truth."""
+    block = '<span style="background: rgb{}" aria-hidden="true">&emsp;</span> {}'
+    colours = " &ensp; ".join(block.format(colour, name) for name, colour in COLOURS.items())
+    legend = f"<p>{colours}. Photo, ground truth, {what}; a click enlarges.</p>"
+    return page.Html(legend + page.gallery([page.picture(strip(images), label) for label, images in items], least))
+
+
+def robustness_section(harder, items):
+    """The score sheets under every change, and one photo under each."""
+    keys = ["dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
+    rows = [[name, s.sheet["iou_cracked"], span(s.interval), *(s.sheet[k] for k in keys)] for name, s in harder.items()]
+    said = page.paragraph("The same photos made harder, and below them one of median difficulty.")
+    table = page.table(["photos", "iou_cracked", "95 % interval", *keys], rows)
+    return page.section("Robustness", said, table, gallery(items, "prediction", 30))
+
+
+def write_report(path, scored, curves=None, harder=None):
+    """report.html; `curves` is the picture of the training curves, `harder` the Html of `robustness_section`."""
+    sheet = [[key, value, metrics.MEANING[key]] for key, value in scored.sheet.items()]
+    sections = [page.section("Score sheet", page.table(["score", "value", "what it is"], sheet, sortable=False))]
+    sections.append(page.section("Curves", page.gallery(figures(scored), least=24)))
+    if curves and curves.is_file():
+        sections.append(page.section("Training", page.picture(read_photo(curves), "Losses and validation IoU")))
+    sections += [harder] if harder else []
+    for name, chosen in selection(scored).items():
+        if chosen:
+            pictures = gallery((labelled(scored, i) for i in chosen), "prediction")
+            sections.append(page.section(name.replace("_", " ").capitalize(), pictures))
+    hint = page.paragraph(
+        "Click a column's name to sort. An empty cell is undefined, for instance IoU without a crack."
+    )
+    sections.append(page.section("Every photo", hint, page.table(*photo_table(scored))))
+    page.write(path, page.page(f"{scored.name} on {scored.title}", headline(scored), *sections))
+
+
+def write_comparison(path, first, content, items):
+    """comparison.html: the run compared with, `content` as comparison.json holds it, `items` of `shared_rows`."""
+    keys = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
+    rows = []
+    for name, run in content.items():
+        gain = [run["difference"], span(run["difference_interval"]), run["verdict"]]
+        gain = gain if name != first.name else [""] * 3
+        rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *gain, *(run[key] for key in keys)])
+    columns = ["run", "iou_cracked", "95 % interval", "difference", "its 95 % interval", "verdict", *keys]
+    said = page.paragraph(
+        f"The difference is that of iou_cracked from {first.name}, photo by photo (bootstrap over photos); an interval "
+        "that holds 0 is within noise. It says how sure the difference is for other photos, not for other seeds of "
+        "the training."
+    )
+    named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
+    scores = page.section("Scores", said, page.table(columns, rows))
+    photos = page.section("The same photos", gallery(named, "every run"))
+    page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, photos))

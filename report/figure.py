@@ -1,0 +1,116 @@
+"""Pictures of one result: the crack coloured by its width, a scale bar, the widest point marked."""
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from command import written_whole
+from measure import full_width_px
+
+COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]  # no dark end
+LABELLED_PX = 300  # smaller pictures have no room for a legend
+
+
+def width_map(mask, measured):
+    """(H, W) mask, what `measure` gave -> (H, W) float32: on the crack its width in pixels there, 0 elsewhere."""
+    points, width = measured["points"], full_width_px(measured)
+    if not width.size:
+        return np.zeros(mask.shape, np.float32)
+    x, y = np.rint([points["x_px"], points["y_px"]]).astype(int).clip(0, np.array(mask.shape[::-1])[:, None] - 1)
+    away = np.ones(mask.shape, np.uint8)
+    away[y, x] = 0
+    _, nearest = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    of_label = np.zeros(nearest.max() + 1, np.float32)
+    of_label[nearest[y, x]] = width
+    return of_label[nearest] * mask
+
+
+def nice(value):
+    """The largest of 1, 2, 5, 10, 20, 50 ... (or 0.1, 0.2 ...) that is not above value."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))
+
+
+def top_width(measured):
+    """Where the colours end, in pixels: 95 % of the crack is narrower."""
+    return max(4.0, float(np.nan_to_num(measured["width_p95_px"])))
+
+
+def in_unit(pixels, mm_per_pixel):
+    """Pixels as text, in mm where there is a scale."""
+    value = pixels * (mm_per_pixel or 1)
+    return f"{round(value, 0 if value >= 10 else 1):g} {'mm' if mm_per_pixel else 'px'}"
+
+
+def overlay(photo, mask, measured, mm_per_pixel=None):
+    """Photo with the crack coloured by width, its texture visible underneath; outlined so that thin cracks show."""
+    width, unit = width_map(mask, measured), max(mask.shape) / 1000
+    reach = 2 * int(unit) + 1  # a photo of several thousand pixels is seen shrunk
+    spread = cv2.dilate(width, np.ones((reach, reach), np.uint8))
+    where = spread > 0
+    index = (spread[where] / top_width(measured) * (len(COLOURS) - 1)).clip(0, len(COLOURS) - 1).astype(int)
+    drawn, colour = photo.copy(), COLOURS[index]
+    solid = np.where(mask[where], 0.6, 0.9)[:, None]
+    drawn[where] = (solid * colour + (1 - solid) * photo[where]).astype(np.uint8)
+    return label(drawn, measured, mm_per_pixel, unit) if max(mask.shape) >= LABELLED_PX else drawn
+
+
+def write_text(drawn, text, x, y, unit):
+    """White text with a black rim, its lower left corner at x, y, moved to stay inside the picture."""
+    font, size, thick = cv2.FONT_HERSHEY_SIMPLEX, max(0.5, 0.9 * unit), max(1, round(2 * unit))
+    (width, height), _ = cv2.getTextSize(text, font, size, thick)
+    x, y = int(np.clip(x, 2, max(2, drawn.shape[1] - width - 4))), int(np.clip(y, height + 2, drawn.shape[0] - 4))
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):  # a thicker black text would be set wider than the white one
+        cv2.putText(drawn, text, (x + dx * thick, y + dy * thick), font, size, (0, 0, 0), thick, cv2.LINE_AA)
+    cv2.putText(drawn, text, (x, y), font, size, (255, 255, 255), thick, cv2.LINE_AA)
+
+
+def label(drawn, measured, mm_per_pixel, unit):
+    """Adds, in place: a ring round the widest point with its width, a scale bar, the colours and what they mean."""
+    height, width = drawn.shape[:2]
+    gap = max(8, round(16 * unit))
+    if not np.isnan(measured["width_max_px"]):
+        x, y = np.rint(measured["width_max_xy"]).astype(int).tolist()
+        radius = round(max(8, 14 * unit, 0.8 * measured["width_max_px"]))
+        for colour, thick in (((0, 0, 0), max(3, round(5 * unit))), ((255, 255, 255), max(1, round(2 * unit)))):
+            cv2.circle(drawn, (x, y), radius, colour, thick, cv2.LINE_AA)
+        write_text(drawn, in_unit(measured["width_max_px"], mm_per_pixel), x + radius + 3, y - radius, unit)
+        draw_colours(drawn, width - gap - width // 5, height - gap, width // 5, measured, mm_per_pixel, unit)
+    mm = mm_per_pixel or 1
+    bar = nice(width * mm / 5) / mm
+    cv2.rectangle(drawn, (gap, height - gap - gap // 2), (gap + round(bar), height - gap), (0, 0, 0), -1)
+    cv2.rectangle(
+        drawn, (gap + 1, height - gap - gap // 2 + 1), (gap + round(bar) - 1, height - gap - 1), (255,) * 3, -1
+    )
+    write_text(drawn, in_unit(bar, mm_per_pixel), gap, height - 2 * gap + gap // 4, unit)
+    return drawn
+
+
+def draw_colours(drawn, x, y, length, measured, mm_per_pixel, unit):
+    """The colour scale with its lower left corner at x, y: 0 to top_width."""
+    high = max(4, round(8 * unit))
+    drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
+    write_text(drawn, f"width to {in_unit(top_width(measured), mm_per_pixel)}", x, y - 2 * high, unit)
+
+
+def figure(photo, probability, mask, measured, title, mm_per_pixel=None):
+    """Matplotlib figure of photo, probability, mask, crack by width: side by side for a tall photo, else 2 by 2."""
+    height, width = mask.shape
+    rows, columns = (1, 4) if height > width else (2, 2)
+    panel = 12 / columns
+    fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
+    fig.suptitle(title)
+    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
+    panels["crack by width, the widest point ringed"] = overlay(photo, mask, measured, mm_per_pixel)
+    step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
+    for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):
+        axes.imshow(image[::step, ::step], cmap="gray" if name == "mask" else "inferno", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=10)
+        axes.set(xticks=[], yticks=[])  # the frame stays: a white mask has an edge too
+    return fig
+
+
+def save_figure(path, fig):
+    """PNG of a matplotlib figure, whole or not at all."""
+    with written_whole(path) as temporary:
+        fig.savefig(temporary, dpi=110)

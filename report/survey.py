@@ -1,0 +1,248 @@
+"""All results of one command: a record on disk for each photo, then cracks.csv, cracks.json and report.html."""
+
+import csv
+import json
+import math
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from command import written_whole
+from photo import read_photo
+from quantify.budget import estimate
+from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, plain, sentence, worst_first
+from report import page
+
+GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
+GALLERY_PX = 800
+LEVELS = ("low", "central", "high")
+IN_PX = ("crack_percent", "pattern", "length_px", "width_median_px", "width_max_px")  # columns of the report's table
+IN_MM = ("indicative_severity", "crack_percent", "pattern", "length_m", "length_plus_minus_m", "width_median_mm")
+IN_MM += ("width_median_plus_minus_mm", "width_max_mm", "width_max_plus_minus_mm", "patch_m2", "patch_plus_minus_m2")
+SEVERITY = (
+    "Indicative severity follows the widths of ASTM D6433 (low under 10 mm, medium to 75 mm, high above; alligator "
+    "cracking by its pattern): the highest level of at least 5 % of the length, or of any network. It is no PCI: a "
+    "photo cannot show filling, spalling or the road around it."
+)
+
+
+def save_record(start, about, results):
+    """START_cracks.json of one photo or video, whole or not at all: written last, so that it says "done"."""
+    record = {"about": about, "results": results}
+    with written_whole(start.with_name(f"{start.name}_cracks.json")) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+    return record
+
+
+def read_record(start, about):
+    """What save_record wrote, if it is there and about the same file and flags; else None."""
+    try:
+        record = json.loads(start.with_name(f"{start.name}_cracks.json").read_text(encoding="utf-8"))
+        return record if record["about"] == about else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def photos_only(results):
+    """Without the frames of videos, which show the same piece of road several times."""
+    return [result for result in results if result["row"]["second"] is None]
+
+
+def total_quantities(results):
+    """Sum of what `quantities` gave. The uncertainties are added up, not their squares: all share one scale."""
+    found = [result["quantities"] for result in results]
+    seal = [dict(part, width_to_mm=part["width_to_mm"] or math.inf) for part in found[0]["seal"]]
+    for number, part in enumerate(seal):
+        for key in ("length_m", "plus_minus_m"):
+            part[key] = sum(amounts["seal"][number][key] for amounts in found)
+    keys = ("seal_m", "seal_plus_minus_m", "patch_m2", "patch_plus_minus_m2")
+    return {"seal": seal} | {key: sum(amounts[key] for amounts in found) for key in keys}
+
+
+def budget_line(results, prices):
+    """Results with a scale, prices or None -> quantities, and money if there are prices, in one line."""
+    if not (results := photos_only(results)):
+        return "frames of a video overlap: no quantities are added up"
+    total = total_quantities(results)
+    line = f"to seal: {total['seal_m']:.2f} ± {total['seal_plus_minus_m']:.2f} m"
+    line += f", to patch: {total['patch_m2']:.2f} ± {total['patch_plus_minus_m2']:.2f} m²"
+    if not prices:
+        return f"{line}; --prices data/prices.csv gives a budget"
+    money = estimate(total, prices)
+    left = f"; {len(money['not_priced'])} item(s) without a price" if money["not_priced"] else ""
+    return (
+        f"{line}; budget {money['scope']}: {money['central']:.0f} {money['currency']}, "
+        f"low {money['low']:.0f}, high {money['high']:.0f}{left}"
+    )
+
+
+def write_csv(path, rows):
+    """A row a photo (or frame of a video); empty where undefined."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def histogram(results):
+    """Matplotlib figure: how much crack is how wide, all photos together."""
+    scaled = results[0]["quantities"] is not None
+    bins, unit = (BINS_MM, "mm") if scaled else (BINS_PX, "px")
+    amount = np.sum([result["length_by_width"] for result in results], axis=0)
+    names = [f"{a:g}–{b:g}" if math.isfinite(b) else f"over {a:g}" for a, b in zip(bins, bins[1:], strict=False)]
+    fig = Figure(figsize=(11, 2.8), layout="constrained")
+    axes = fig.subplots()
+    axes.bar(names, amount, color="#0072b2")
+    axes.set(xlabel=f"width of the crack, {unit}", ylabel="length, m" if scaled else "length, px")
+    axes.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def scatter(rows):
+    """Matplotlib figure: where the photos with GPS were taken, north up, coloured by their share of crack."""
+    fig = Figure(figsize=(11, 5), layout="constrained")
+    axes = fig.subplots()
+    rows = sorted(rows, key=lambda row: row["crack_percent"])  # the worst on top
+    spots = [[row[key] for row in rows] for key in ("longitude", "latitude", "crack_percent")]
+    dots = axes.scatter(*spots[:2], c=spots[2], cmap="plasma_r", edgecolors="#000000", linewidths=0.5)
+    axes.set(xlabel="longitude, degrees", ylabel="latitude, degrees")
+    axes.set_aspect(1 / math.cos(math.radians(np.mean(spots[1]))), adjustable="datalim")
+    axes.ticklabel_format(useOffset=False)
+    fig.colorbar(dots, label="crack, % of the photo")
+    return fig
+
+
+def quantities_section(results, prices):
+    """Totals with their uncertainty, and the budget if there are prices."""
+    total = total_quantities(results)
+    rows = [(work_name(p), f"{p['length_m']:.2f} ± {p['plus_minus_m']:.2f} m") for p in total["seal"]]
+    rows.append(("patch a network of cracks", f"{total['patch_m2']:.2f} ± {total['patch_plus_minus_m2']:.2f} m²"))
+    area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
+    rows.append(("road in the photos", f"{area:.2f} ± {unsure:.2f} m²"))
+    parts = [page.table(["for the photographed area", "amount"], rows, sortable=False)]
+    if prices:
+        parts += money_parts(estimate(total, prices))
+    return page.section("Quantities", *parts)
+
+
+def scale_section(rows):
+    """Where the millimetres come from, and what the severity is not."""
+    sources = " and ".join(sorted({row["scale_source"] for row in rows}))
+    largest = max(row["scale_plus_minus_percent"] for row in rows)
+    scale = f"Scale: {sources}, ± {largest:.0f} %. A scale that was given, not found in the photo, is an assumption"
+    rests = page.paragraph(f"{scale} that every metre, millimetre and sum of money here rests on.")
+    return page.section("Scale and severity", rests, page.paragraph(SEVERITY))
+
+
+def work_name(part):
+    """A width class to seal, or patching, in words."""
+    if part.get("item") == "patch":
+        return "patch a network of cracks"
+    upper = part["width_to_mm"]
+    wide = (
+        f"{part['width_from_mm']:g} mm and more" if math.isinf(upper) else f"{part['width_from_mm']:g} to {upper:g} mm"
+    )
+    return f"seal cracks {wide} wide"
+
+
+def money_parts(money):
+    """The estimate's lines and totals."""
+    lines = []
+    for line in money["lines"]:
+        costs = [f"{line[f'cost_{level}']:.0f}" for level in LEVELS]
+        lines.append((work_name(line), f"{line['quantity']:.2f} {line['unit']}", *costs))
+    lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
+    heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
+    parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False)]
+    if any(line["minimum_applied"] for line in money["lines"]):
+        parts.append(
+            page.paragraph("A minimum charge decides at least one line: somewhat more work would cost the same.")
+        )
+    if money["not_priced"]:
+        left = ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {n['unit']}" for n in money["not_priced"])
+        parts.append(page.paragraph(f"Without a price in the table, not in the total: {left}."))
+    return parts
+
+
+def view(start, row):
+    """The picture with the crack marked that was written for a photo, or for a frame of a video; None if it is gone."""
+    if row["second"] is None:
+        return shrunk(read_photo(start.with_name(f"{start.name}_overlay.jpg")))
+    video = cv2.VideoCapture(str(start.with_name(f"{start.name}_cracks.mp4")))
+    video.set(cv2.CAP_PROP_POS_MSEC, 1000 * row["second"] + 1)
+    ok, frame = video.read()
+    video.release()
+    return shrunk(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) if ok else None
+
+
+def shrunk(picture):
+    factor = min(1, GALLERY_PX / max(picture.shape))
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def name_of(row):
+    return row["photo"] if row["second"] is None else f"{row['photo']}, second {row['second']:.1f}"
+
+
+def gallery_section(shown, count):
+    """[(start, row)] of the worst results -> their pictures."""
+    pictures = [
+        page.picture(image, f"{name_of(row)}: {sentence(row)}")
+        for start, row in shown
+        if (image := view(start, row)) is not None
+    ]
+    heading = f"The worst {len(shown)} of {count}" if len(shown) < count else "All, the worst first"
+    order = "share of the photo that is crack"
+    order = f"indicative severity, then {order}" if "length_m" in shown[0][1] else order
+    legend = f"In the order of: {order}. The crack is coloured by its width; the ring is at its widest point."
+    return page.section(heading, page.paragraph(legend), page.gallery(pictures))
+
+
+def table_section(rows):
+    """Every photo in a sortable table."""
+    keys = IN_MM if "length_m" in rows[0] else IN_PX
+    cells = [(name_of(row), *(row[key] for key in keys)) for row in rows]
+    return page.section("Every photo", page.table(["photo", *(key.replace("_", " ") for key in keys)], cells))
+
+
+def report(results, starts, prices, words, failed):
+    """Results, the start of each one's files -> the page."""
+    order = sorted(range(len(results)), key=lambda k: worst_first(results[k]["row"]))
+    rows, still = [results[k]["row"] for k in order], photos_only(results)
+    scaled, cracked = results[0]["quantities"] is not None, sum(row["crack_area_px"] > 0 for row in rows)
+    intro = f"{cracked} of {len(rows)} pictures show a crack, as seen by {words}."
+    sections = [page.paragraph(intro)]
+    if not scaled:
+        sections.append(page.paragraph(NO_SCALE))
+    if len(still) < len(results):
+        sections.append(page.paragraph("Frames of a video overlap: they are not added up."))
+    if still and scaled:
+        sections.append(quantities_section(still, prices))
+    if scaled:
+        sections.append(scale_section(rows))
+    how_wide = "Length of crack by its width, all pictures together; a crack counts in each picture that shows it"
+    sections.append(page.section("Widths", page.figure(histogram(results), how_wide)))
+    if placed := [row for row in rows if row["latitude"] is not None]:
+        sections.append(page.section("Places", page.figure(scatter(placed), "Where the photos were taken, north up")))
+    sections.append(gallery_section([(starts[k], results[k]["row"]) for k in order[:GALLERY]], len(rows)))
+    sections.append(table_section(rows))
+    if failed:
+        sections.append(page.section("Not read", *map(page.paragraph, failed)))
+    return page.page(f"Cracks in {len(rows)} pictures", *sections)
+
+
+def write_survey(out, records, names, prices, words, failed):
+    """Records by file, {file: start of its files} -> cracks.csv, cracks.json and report.html in `out`."""
+    results = [result for record in records.values() for result in record["results"]]
+    starts = [names[path] for path, record in records.items() for _ in record["results"]]
+    write_csv(out / "cracks.csv", [result["row"] for result in results])
+    content = {"made_with": words, "photos": results, "failed": failed}
+    if results[0]["quantities"] and (still := photos_only(results)):
+        total = total_quantities(still)
+        content |= {"quantities": plain(total), "budget": plain(estimate(total, prices)) if prices else None}
+    with written_whole(out / "cracks.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    page.write(out / "report.html", report(results, starts, prices, words, failed))

@@ -1,0 +1,182 @@
+"""Scoring without any training: answers made by hand, or networks as they are before their first step."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+from coco import read_export
+from command import BadInput
+from evaluate import compare, score, score_photo, score_sheet
+from metrics import MEANING
+from model import CrackNet, save_checkpoint
+from photo import Preprocess
+from report.robustness import CHANGES
+from split import write_splits
+
+
+def darkness(item, photo):
+    """An `answer` of `score`: the drawn crack has grey level 30, the road about 128."""
+    probability = (photo[..., 0] < 70).astype(np.float32) * 0.9
+    return (probability >= 0.5).astype(np.uint8), probability
+
+
+def nothing(item, photo):
+    return np.zeros(photo.shape[:2], np.uint8), np.zeros(photo.shape[:2], np.float32)
+
+
+def add_run(folder, data, seed=0, parts=(4, 2, 3)):
+    """A run folder of an untrained network that would have used the photos of `data` in this order."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True)
+    save_checkpoint(folder / "best.pt", CrackNet(width=4), asdict(Preprocess(size=96)), 0.5)
+    photos = read_export(data).photos
+    edges = np.cumsum([0, *parts])
+    named = {part: photos[edges[i] : edges[i + 1]] for i, part in enumerate(("train", "valid", "test"))}
+    write_splits(folder / "splits.json", named)
+    (folder / "arguments.json").write_text(json.dumps({"data": str(data), "seed": 0}))
+    return folder
+
+
+@pytest.fixture
+def photos(export):
+    return read_export(export).photos
+
+
+def test_the_sheet_of_three_little_photos_is_the_one_worked_out_by_hand():
+    truth, prediction = np.zeros((2, 12, 20), np.uint8)
+    truth[5:8, 2:16] = 1  # a strip of 3 × 14 pixels
+    prediction[5:7, 2:16] = 1  # the upper two of its three rows
+    prediction[0, 0] = 1
+    empty = np.zeros_like(truth)
+    probability = 0.6 * prediction + 0.2 * (truth & (1 - prediction))
+    rows = [score_photo(prediction, truth, probability), score_photo(empty, empty, empty.astype(float))]
+    rows.append(score_photo(prediction, empty, 0.6 * prediction))
+    sheet, (low, high) = score_sheet(rows)
+    assert set(sheet) == set(MEANING)
+    assert sheet["iou_cracked"] == low == high == pytest.approx(28 / 43)
+    assert sheet["iou_all"] == pytest.approx((28 / 43 + 1 + 0) / 3)
+    assert sheet["iou_pooled"] == pytest.approx(28 / (28 + 1 + 29 + 14))
+    assert sheet["dice_cracked"] == pytest.approx(56 / 71)
+    assert (sheet["precision"], sheet["recall"]) == pytest.approx((28 / 58, 28 / 42))
+    assert sheet["f1_2px"] == pytest.approx(2 * (28 / 58) / (28 / 58 + 1))  # all of truth lies near the prediction
+    assert (sheet["recall_to_3px"], sheet["undamaged_correct"]) == pytest.approx((28 / 42, 1 / 2))
+    assert np.isnan([sheet["recall_3_to_10px"], sheet["recall_over_10px"]]).all()
+    assert sheet["undamaged_area"] == pytest.approx((0 + 29 / 240) / 2)
+    assert sheet["all_black"] == pytest.approx(2 / 3)
+    assert sheet["ods"] == sheet["ois"] == pytest.approx(84 / 85)  # at 0.05 to 0.2 the third row is found too
+    assert sheet["label_noise_1px"] == pytest.approx((42 / 60 + 26 / 42) / 2)  # 4 × 15 and 2 × 13 pixels
+    assert sheet["label_noise_2px"] == pytest.approx((42 / (5 * 16 - 4) + 12 / 42) / 2)  # no corners; 1 × 12 pixels
+
+
+def test_masks_alone_say_nothing_about_other_thresholds(photos, tmp_path):
+    scored = score(photos, lambda item, photo: (darkness(item, photo)[0], None), "masks", "drawn")
+    assert np.isnan([scored.sheet["ods"], scored.sheet["ois"]]).all() and scored.sheet["iou_cracked"] > 0.8
+    evaluate.evaluate(scored, tmp_path)
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["ods"] is written["ois"] is None
+    assert "Precision and recall" not in (tmp_path / "report.html").read_text()
+
+
+def test_every_photo_is_predicted_once_for_sheet_report_and_overlays(photos, tmp_path):
+    asked = []
+
+    def answer(item, photo):
+        asked.append(item.name)
+        return darkness(item, photo)
+
+    scored = score(photos, answer, "dark", "drawn", 0.5)
+    evaluate.evaluate(scored, tmp_path)
+    assert asked == [photo.name for photo in photos]
+    kept = [scored.mask(i) for i in range(len(photos))]
+    assert all((mask == darkness(p, p.read()[0])[0]).all() for mask, p in zip(kept, photos, strict=True))
+
+
+def test_comparison_says_which_run_is_better_and_what_is_noise(photos, tmp_path, capsys):
+    def half(item, photo):  # every second photo is answered
+        return darkness(item, photo) if item.name[-5] in "02468" else nothing(item, photo)
+
+    runs = [score(photos, answer, answer.__name__, "drawn", 0.5) for answer in (half, darkness, nothing, half)]
+    runs[3] = replace(runs[3], name="again")
+    compare(runs, tmp_path, 0)
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert [content[name]["verdict"] for name in content] == ["", "better", "worse", "within noise"]
+    gain = runs[1].sheet["iou_cracked"] - runs[0].sheet["iou_cracked"]
+    assert content["darkness"]["difference"] == pytest.approx(gain)
+    low, high = content["darkness"]["difference_interval"]
+    assert low < gain < high
+    said, html = capsys.readouterr().out, (tmp_path / "comparison.html").read_text()
+    assert all(name in said and name in html for name in content) and (tmp_path / "comparison.png").is_file()
+
+
+def test_runs_are_compared_on_one_test_set_and_refused_on_two(export, tmp_path, capsys):
+    one, two = (add_run(tmp_path / name, export, seed) for seed, name in enumerate(("one", "two")))
+    evaluate.main([str(one), str(two), "--out", str(tmp_path / "out"), "--device", "cpu"])
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"one", "two", "comparison.html", "comparison.json"}
+    for name in ("one", "two"):
+        assert (tmp_path / "out" / name / "report.html").is_file()
+    other = add_run(tmp_path / "three", export, parts=(4, 3, 2))
+    with pytest.raises(BadInput, match="three.*one"):
+        evaluate.main([str(one), str(other), "--out", str(tmp_path / "refused"), "--device", "cpu"])
+    assert not (tmp_path / "refused").exists()
+
+
+def test_the_order_in_a_splits_file_does_not_matter_but_the_labels_do(export, tmp_path):
+    runs = [add_run(tmp_path / name, export) for name in ("one", "two")]
+    split = json.loads((runs[1] / "splits.json").read_text())
+    (runs[1] / "splits.json").write_text(json.dumps(split | {"test": split["test"][::-1]}))
+    args = evaluate.arguments([*map(str, runs), "--device", "cpu"])
+    one, two = (evaluate.open_job(run, args) for run in runs)
+    evaluate.same_test([one, two])
+    relabelled = [replace(photo, annotations=()) for photo in two["photos"]]
+    with pytest.raises(BadInput, match="two.*one"):
+        evaluate.same_test([one, two | {"photos": relabelled}])
+
+
+def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    evaluate.main([str(run), "--robustness", "--out", str(tmp_path / "out"), "--device", "cpu"])
+    sheets = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert list(sheets) == list(CHANGES) and all(set(MEANING) <= set(sheet) for sheet in sheets.values())
+    assert sheets["as it is"] == json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert sheets["double resolution"]["size"] == "256×192" and sheets["rotated 90°"]["size"] == "96×128"
+    assert (tmp_path / "out" / "robustness.png").is_file()
+    assert "shadow edge" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(BadInput, match="--robustness"):
+        evaluate.main(["--predictions", str(export), "--data", str(export), "--robustness"])
+
+
+def test_an_answer_that_turns_with_the_photo_scores_the_same_turned(photos):
+    upright = score(photos, darkness, "upright", "drawn")
+    turned = score(photos, darkness, "turned", "drawn", change=CHANGES["rotated 90°"])
+    assert turned.counts.tolist() == upright.counts.tolist()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_repeatable_leaves_its_input_alone_and_the_mask_where_the_crack_is(name, photos):
+    photo, mask = photos[0].read()
+    before = photo.copy(), mask.copy()
+    results = [CHANGES[name](photo, mask, np.random.default_rng(3)) for _ in range(2)]
+    assert all((one == other).all() for one, other in zip(*results, strict=True))
+    assert (photo == before[0]).all() and (mask == before[1]).all()
+    changed, new = results[0]
+    assert changed.dtype == new.dtype == np.uint8 and changed.shape == (*new.shape, 3) and set(np.unique(new)) == {0, 1}
+    if new.shape == mask.shape:
+        assert (new == mask).all() and (name == "as it is" or (changed != photo).any())
+    assert changed[new > 0].mean() < changed[new == 0].mean() - 15  # the drawn crack stays dark, where the mask says
+
+
+def test_changes_go_where_their_names_say(photos):
+    photo, mask = photos[0].read()
+    after = {name: change(photo, mask, np.random.default_rng(0))[0].astype(float) for name, change in CHANGES.items()}
+    assert after["darker"].mean() < 0.6 * photo.mean() < photo.mean() + 20 < after["brighter"].mean()
+    assert np.ptp(after["low contrast"]) < np.ptp(photo) / 2
+    for sigma in (10, 20):
+        assert (after[f"noise σ {sigma}"] - photo).std() == pytest.approx(sigma, rel=0.05)
+    assert np.abs(np.diff(after["blur"], axis=1)).mean() < np.abs(np.diff(photo.astype(float), axis=1)).mean()
+    ratio = after["shadow edge"] / np.maximum(photo, 1)
+    assert 0.1 < (ratio > 0.95).mean() < 0.9 and 0.1 < ((ratio > 0.4) & (ratio < 0.55)).mean() < 0.9
+    assert after["half resolution"].shape == (48, 64, 3) and after["double resolution"].shape == (192, 256, 3)
