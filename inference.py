@@ -1,31 +1,76 @@
-"""A photo goes in, its crack probability, mask and overlay at the photo's own size come out."""
+"""A photo goes in, its crack probability, mask, numbers and pictures come out; also for folders and videos.
 
+How large a photo is looked at. The network learnt at `preprocess.size` pixels on the longer side, and finds cracks
+about as wide as there. So a photo is looked at at that size; one more than LARGE times as long at CLOSER times that
+size, for it often shows more road. With a network trained at 512 on CrackForest: wide views put together from SUT-Crack
+(2048 px) gave an IoU of 0.41 at 512, 0.48 at 768 and 0.51 at their own size; drawn close-ups of 3000 px 0.44, 0.44 and
+0.11. `--scale 1` looks at the photo's own pixels, where the photo shows much more road than those of the training.
+"""
+
+import hashlib
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from command import BadInput, choose_device, execute, flags, written_whole
+from command import BadInput, choose_device, execute, flags
+from formats.labels import write_coco
+from formats.onnx_model import export_onnx
+from measure import WIDTH_EDGES_MM
 from model import autocast, load_checkpoint
-from photo import ORANGE, SUFFIXES, Preprocess, read_photo, write_image
+from photo import SUFFIXES, Preprocess, read_photo
+from quantify.budget import read_prices, width_edges
+from quantify.damage import NO_SCALE
+from quantify.scale import add_scale_flags
+from report.survey import budget_line, write_survey
+from segment import FEW, Job, segment_all
 
 RUNS = Path("runs")
+LARGE, CLOSER = 2, 1.5
+TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, as the network's cells
+
+
+def viewing_size(preprocess, shape):
+    """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
+    return round(CLOSER * preprocess.size) if max(shape[:2]) > LARGE * preprocess.size else preprocess.size
+
+
+def tiles(length):
+    """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
+
+    A tile's outermost quarter of the overlap has no weight: there the network sees too little around.
+    """
+    starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
+    for start in starts:
+        weight = np.ones(min(TILE, length - start), np.float32)
+        if start > 0:
+            weight[:OVERLAP] = rise
+        if start + TILE < length:
+            weight[-OVERLAP:] = rise[::-1]
+        yield slice(start, start + len(weight)), weight
 
 
 @torch.inference_mode()
-def predict(model, preprocess, photo):
-    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability."""
+def predict(model, preprocess, photo, size=None):
+    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_size)."""
     model.eval()
     device = next(model.parameters()).device
-    network_input = preprocess.to_input(photo)[None].to(device, memory_format=torch.channels_last)
-    with autocast(device):
-        logits = model(network_input)
-    probability = logits.float().sigmoid()[0, 0].cpu().numpy()
-    return preprocess.to_photo(probability, *photo.shape[:2])
+    view = replace(preprocess, size=size or viewing_size(preprocess, photo.shape))
+    seen = view.resize(photo)
+    probability = np.zeros(seen.shape[:2], np.float32)
+    for rows, down in tiles(seen.shape[0]):
+        for columns, across in tiles(seen.shape[1]):
+            tile = view.normalise(seen[rows, columns])[None].to(device, memory_format=torch.channels_last)
+            with autocast(device):
+                logits = model(tile)
+            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
+            probability[rows, columns] += np.outer(down, across) * answer
+    return view.to_photo(probability, *photo.shape[:2])
 
 
 def newest_run():
@@ -36,80 +81,60 @@ def newest_run():
     return checkpoints[-1].parent
 
 
+def weights_file(path):
+    """Checkpoint file or run folder -> the file."""
+    return path / "best.pt" if path.is_dir() else path
+
+
 def open_model(path, device):
     """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
     try:
-        model, values, threshold = load_checkpoint(path / "best.pt" if path.is_dir() else path)
-    except ValueError as error:
+        model, values, threshold = load_checkpoint(weights_file(path))
+        preprocess = Preprocess(**values)
+    except (ValueError, TypeError) as error:
         raise BadInput(error) from None
-    return model.to(device, memory_format=torch.channels_last), Preprocess(**values), threshold
-
-
-def overlay(photo, mask):
-    """Photo with the crack in orange, its texture visible underneath; outlined so that thin cracks show."""
-    drawn = photo.copy()
-    crack = mask.astype(bool)
-    drawn[crack] = (0.45 * photo[crack] + 0.55 * np.array(ORANGE)).astype(np.uint8)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(drawn, outlines, -1, ORANGE, max(1, round(max(mask.shape) / 1000)))
-
-
-def figure(photo, probability, mask, title):
-    """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2."""
-    height, width = mask.shape
-    rows, columns = (1, 4) if height > width else (2, 2)
-    panel = 12 / columns
-    fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
-    fig.suptitle(title)
-    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
-    panels["overlay"] = overlay(photo, mask)
-    step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
-    for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):
-        axes.imshow(image[::step, ::step], cmap="gray" if name == "mask" else "inferno", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=10)
-        axes.set(xticks=[], yticks=[])  # the frame stays: a white mask has an edge too
-    return fig
-
-
-def save_figure(path, fig):
-    """PNG of a matplotlib figure, whole or not at all."""
-    with written_whole(path) as temporary:
-        fig.savefig(temporary, dpi=110)
+    return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
 def list_photos(arguments):
-    """Files and folders -> photo files; a folder gives all image files directly in it. Raises BadInput."""
+    """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
+
+    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
+    """
     files = []
     for path in map(Path, arguments):
         inside = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not inside:
             raise BadInput(f"{path}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
         if not inside[0].is_file():
-            raise BadInput(f"{path}: no such photo or folder; check the name")
+            raise BadInput(f"{path}: no such photo, video or folder; check the name")
         files += inside
-    return files
-
-
-def segment_file(model, preprocess, threshold, path, out):
-    """One photo -> NAME_mask.png (0 and 255), NAME_overlay.jpg, NAME_figure.png; returns the crack's share."""
-    photo = read_photo(path)
-    probability = predict(model, preprocess, photo)
-    mask = (probability >= threshold).astype(np.uint8)
-    write_image(out / f"{path.stem}_mask.png", 255 * mask)
-    write_image(out / f"{path.stem}_overlay.jpg", overlay(photo, mask))
-    title = f"{path.name}: {mask.mean():.2%} of the photo is crack (threshold {threshold:.2f})"
-    save_figure(out / f"{path.stem}_figure.png", figure(photo, probability, mask, title))
-    return float(mask.mean())
+    files = list(dict.fromkeys(files))
+    stems = Counter(file.stem for file in files)
+    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
+    if len(set(names.values())) < len(files):
+        raise BadInput("two photos of the same name in folders of the same name; segment them one after the other")
+    return names
 
 
 def arguments(argv):
     parser = flags(
-        "Find the cracks in photos. For each photo: NAME_mask.png (0 and 255, the photo's own size), NAME_overlay.jpg "
-        "and NAME_figure.png (photo, probability, mask, overlay).",
+        "Find and measure the cracks in photos and videos. For each photo: NAME_mask.png (0 and 255, the photo's own "
+        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; up to "
+        f"{FEW} photos: NAME_figure.png. For a video: NAME_cracks.mp4. For more than one: cracks.csv, cracks.json, "
+        "report.html. Started again, it goes on with what is missing.",
         "python inference.py road.jpg",
-        "python inference.py photos/ --out masks --threshold 0.4",
+        "python inference.py photos/ --out masks --threshold 0.4 --figures",
+        "python inference.py photos/ --find-a4 --prices data/prices.csv",
+        "python inference.py photos/ --marker-mm 100",
+        "python inference.py photos/ --camera-height-mm 1500",
+        "python inference.py road.jpg --reference 100,200,900,210,500",
+        "python inference.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first",
+        "python inference.py drive.mp4 --every 0.5",
+        "python inference.py photos/ --coco photos/to-correct.json",
+        "python inference.py --export crack.onnx",
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo file, or a folder of photos")
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="best.pt or its run folder (default: newest run)"
     )
@@ -121,30 +146,91 @@ def arguments(argv):
         type=float,
         help="probability from which a pixel is crack (default: the one chosen on validation)",
     )
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="FACTOR",
+        help="look at the photo at this factor of its size: 1 for its own pixels, in tiles (default: near the size of "
+        "the training; see the top of inference.py)",
+    )
+    parser.add_argument("--figures", action="store_true", help=f"a NAME_figure.png also for more than {FEW} photos")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
+    parser.add_argument("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
+    parser.add_argument("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="OUT.onnx",
+        help="the network for OpenCV alone, then stop; needs onnx, onnxscript",
+    )
+    add_scale_flags(parser)
+    return check(parser, parser.parse_args(argv))
+
+
+def check(parser, args):
+    """The arguments, if they make sense together; else the parser's one-line error."""
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f"--threshold {args.threshold}: a probability lies between 0 and 1")
+    if args.scale is not None and not 0 < args.scale <= 4:
+        parser.error(f"--scale {args.scale}: a factor above 0, up to 4; 1 looks at the photo's own pixels")
+    if not args.every > 0:
+        parser.error(f"--every {args.every}: seconds between two frames, above 0")
+    if bool(args.photos) == bool(args.export):
+        parser.error("give photos, a folder or a video; or --export alone")
     return args
+
+
+def prepare(args):
+    """Arguments -> (Job, list of Price or None, words on which network this is)."""
+    checkpoint = args.checkpoint or newest_run()
+    model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
+    threshold = threshold if args.threshold is None else args.threshold
+    prices = read_prices(args.prices) if args.prices else None
+    edges = width_edges(prices) if prices else WIDTH_EDGES_MM
+    scale = (args.mm_per_pixel, args.reference, args.marker_mm, args.find_a4, args.camera_height_mm)
+    made_with = {
+        "weights": hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
+        "flags": str((threshold, args.scale, args.every, edges, scale)),
+    }
+    words = f"{checkpoint} at threshold {threshold:.2f} on {device}"
+
+    def answer(photo):
+        size = args.scale and max(32, round(args.scale * max(photo.shape)))
+        return predict(model, preprocess, photo, size)
+
+    return Job(answer, threshold, args, edges, made_with), prices, words
+
+
+def saved_mask(start):
+    """What segment_photo wrote -> (H, W) uint8 0/1."""
+    return read_photo(start.with_name(f"{start.name}_mask.png"), cv2.IMREAD_GRAYSCALE) // 255
 
 
 def main(argv=None):
     args = arguments(argv)
-    files = list_photos(args.photos)
-    checkpoint = args.checkpoint or newest_run()
-    model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
-    threshold = threshold if args.threshold is None else args.threshold
-    print(f"{len(files)} photo(s) with {checkpoint} at threshold {threshold:.2f} on {device}")
-    failed = []
-    for path in tqdm(files, disable=len(files) == 1, unit="photo"):
-        try:
-            share = segment_file(model, preprocess, threshold, path, args.out)
-            tqdm.write(f"{path}: {share:.2%} crack")
-        except BadInput as error:
-            failed.append(str(error))
-    print(f"{len(files) - len(failed)} of {len(files)} done: {args.out}/NAME_mask.png, _overlay.jpg, _figure.png")
+    if args.export:
+        model, preprocess, threshold = open_model(args.checkpoint or newest_run(), "cpu")
+        print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
+        return 0
+    names = list_photos(args.photos)
+    job, prices, words = prepare(args)
+    print(f"{len(names)} file(s) with {words}")
+    records, failed = segment_all(job, names, args.out, args.every, args.figures or len(names) <= FEW)
+    print(f"{len(records)} of {len(names)} done, in {args.out}/")
+    results = [result for record in records.values() for result in record["results"]]
+    if len(results) > 1:
+        starts = {path: args.out / name for path, name in names.items()}
+        write_survey(args.out, records, starts, prices, words, failed)
+        print(f"all together: {args.out}/cracks.csv, cracks.json, report.html")
+    if results:
+        print(budget_line(results, prices) if results[0]["quantities"] else NO_SCALE)
+    if args.coco:
+        stills = [path for path in records if path.suffix.lower() in SUFFIXES]
+        write_coco(args.coco, ((path, saved_mask(args.out / names[path])) for path in stills))
+        print(f"to correct by hand: {args.coco}")
     for line in failed:
         print("error:", line, file=sys.stderr)
-    return 0 if not failed else 2 if len(files) == 1 else 1
+    return 0 if not failed else 2 if len(names) == 1 else 1
 
 
 if __name__ == "__main__":

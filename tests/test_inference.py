@@ -1,0 +1,412 @@
+"""Big photos in tiles, folders, reports, scale and money: each test is a sentence that a mistake would break."""
+
+import csv
+import json
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import draw_road
+
+import dataset
+import inference
+import segment
+from command import execute
+from formats import labels
+from inference import predict, tiles, viewing_size
+from measure import measure
+from model import CrackNet, save_checkpoint
+from photo import Preprocess, read_photo
+from quantify.damage import damage
+from quantify.scale import Scale
+from report import survey
+from report.figure import nice, overlay, width_map
+
+
+def tiny_network():
+    """A small CrackNet whose fixed random weights give clearly different answers from pixel to pixel."""
+    torch.manual_seed(3)
+    model = CrackNet(8, (1, 1, 1, 1)).eval()
+    with torch.no_grad():
+        model.head.weight *= 20
+    return model
+
+
+def write_photo(path, width=9, size=(120, 160), seed=0, crack=True):
+    """A road with a vertical black strip `width` pixels wide, 100 long, or without one."""
+    photo = draw_road(np.random.default_rng(seed), *size)
+    if crack:
+        photo[10:110, 40 : 40 + width] = 0
+    cv2.imwrite(str(path), photo)
+    return photo
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three photos with strips of 5, 9 and 21 pixels, one without a crack."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, width in (("a.png", 5), ("b.png", 21), ("c.png", 9)):
+        write_photo(photos / name, width)
+    write_photo(photos / "d.png", crack=False)
+    return photos
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
+    model = CrackNet(4, (1, 1, 1, 1))
+    save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
+    seen = []
+
+    def by_darkness(model, preprocess, photo, size=None):
+        seen.append(size)
+        return (photo.max(axis=2) < 40).astype(np.float32)
+
+    def command(*arguments):
+        arguments = [*map(str, arguments), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+        return inference.main(arguments), tmp_path / "out"
+
+    monkeypatch.setattr(inference, "predict", by_darkness)
+    monkeypatch.setattr(inference, "FEW", 0)  # a figure takes a second
+    command.seen = seen
+    return command
+
+
+def table(out):
+    with open(out / "cracks.csv", newline="", encoding="utf-8") as file:
+        return {row["photo"]: row for row in csv.DictReader(file)}
+
+
+# ------------------------------------------------------------------------------------------------ tiles
+@pytest.mark.parametrize("length", [1, 255, 1023, 1024, 1025, 1792, 1793, 4032])
+def test_tiles_cover_all_with_weights_that_add_up_to_one(length):
+    total = np.zeros(length)
+    for where, weight in tiles(length):
+        assert where.start % 32 == 0 and len(weight) <= inference.TILE
+        total[where] += weight
+    assert np.allclose(total, 1, atol=1e-6)
+
+
+def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
+    photo = cv2.GaussianBlur(rng.integers(0, 256, (300, 900, 3)).astype(np.uint8), (0, 0), 1)
+    model, preprocess = tiny_network(), Preprocess()
+    whole = predict(model, preprocess, photo, size=900)
+    monkeypatch.setattr(inference, "TILE", 512)
+    assert len(list(tiles(900))) == 3
+    tiled = predict(model, preprocess, photo, size=900)
+    assert np.ptp(whole) > 0.3 and np.abs(tiled - whole).max() < 0.01
+
+
+def test_memory_is_bounded_by_the_tile():
+    shapes, model = [], tiny_network()
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
+    predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
+    assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= inference.TILE
+
+
+def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
+    preprocess = Preprocess(size=512)
+    assert [viewing_size(preprocess, s) for s in ((80, 60), (1024, 700), (1025, 700), (3024, 4032, 3))] == [
+        512,
+        512,
+        768,
+        768,
+    ]
+
+
+def test_scale_is_a_factor_of_the_photos_own_size(folder, run):
+    run(folder / "a.png", "--scale", "0.5")
+    run(folder / "a.png", "--scale", "1")
+    run(folder / "a.png")
+    assert run.seen == [80, 160, None]
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+def test_the_width_of_each_pixel_is_that_of_its_crack():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[10:90, 20:25], mask[10:90, 60:75] = 1, 1
+    width = width_map(mask, measure(mask))
+    assert np.array_equal(width > 0, mask > 0)
+    assert width[30:70, 20:25] == pytest.approx(5, abs=0.7) and width[30:70, 60:75] == pytest.approx(15, abs=0.7)
+
+
+def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
+    mask = np.zeros((200, 250), np.uint8)
+    mask[10:190, 40:45], mask[10:190, 150:165] = 1, 1
+    photo = np.full((200, 250, 3), 120, np.uint8)
+    drawn = overlay(photo, mask, measure(mask)).astype(int)
+    assert np.abs(drawn[100, 42] - drawn[100, 157]).max() > 60
+    assert (drawn[:, 60:140] == 120).all() and (drawn[mask > 0] != 120).any(axis=1).all()
+
+
+def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
+    said = []
+    monkeypatch.setattr("report.figure.write_text", lambda drawn, text, *_: said.append(text))
+    mask = np.zeros((400, 500), np.uint8)
+    mask[20:380, 100:110] = 1
+    overlay(np.zeros((400, 500, 3), np.uint8), mask, measure(mask))
+    assert said == ["10 px", "width to 10 px", "100 px"]
+    said.clear()
+    overlay(np.zeros((400, 500, 3), np.uint8), mask, measure(mask), 0.5)
+    assert said == ["5 mm", "width to 5 mm", "50 mm"]
+
+
+@pytest.mark.parametrize("value,bar", [(99, 50), (100, 100), (0.7, 0.5), (2.1, 2), (1999, 1000)])
+def test_scale_bars_have_round_lengths(value, bar):
+    assert nice(value) == pytest.approx(bar)
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+def test_every_millimetre_carries_its_uncertainty_and_follows_the_scale():
+    mask = np.zeros((300, 300), np.uint8)
+    mask[50:250, 100:120] = 1
+    exact, loose = (damage(measure(mask), mask.size, Scale(0.5, r, "test"))["row"] for r in (0.01, 0.2))
+    assert exact["length_m"] == pytest.approx(0.1, rel=0.05) and exact["width_max_mm"] == pytest.approx(10, abs=0.5)
+    assert exact["photographed_m2"] == pytest.approx(0.0225)
+    assert exact["width_max_plus_minus_mm"] >= 0.5  # the mask's edge: a pixel
+    assert loose["length_plus_minus_m"] > 0.2 * exact["length_m"] > 2 * exact["length_plus_minus_m"]
+    numbers = [key for key in exact if key.endswith(("_m", "_mm", "_m2")) and "plus_minus" not in key]
+    assert set(numbers) == {
+        "length_m", "width_median_mm", "width_max_mm", "seal_low_m", "seal_medium_m", "seal_high_m", "patch_m2",
+        "photographed_m2",
+    }  # fmt: skip
+    for key in numbers:
+        stem, unit = key.rsplit("_", 1)
+        assert exact[f"{stem}_plus_minus_{unit}"] >= 0
+
+
+def test_no_crack_has_a_row_too_and_json_can_hold_it():
+    for scale in (None, Scale(1, 0.05, "test")):
+        result = damage(measure(np.zeros((50, 60), np.uint8)), 3000, scale)
+        json.dumps(result, allow_nan=False)
+        assert result["row"]["length_px"] == 0 and result["row"]["width_max_px"] is None
+        assert sum(result["length_by_width"]) == 0
+
+
+def test_the_histogram_holds_all_the_length():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[20:180, 50:54], mask[20:180, 100:112] = 1, 1
+    for scale, unit in ((None, "length_px"), (Scale(2, 0.05, "test"), "length_m")):
+        result = damage(measure(mask), mask.size, scale)
+        assert sum(result["length_by_width"]) == pytest.approx(result["row"][unit])
+
+
+# ------------------------------------------------------------------------------------------------ folders
+def test_a_folder_becomes_a_table_and_a_report_that_needs_nothing_else(folder, run, capsys):
+    code, out = run(folder)
+    assert code == 0 and "no millimetres" in capsys.readouterr().out
+    rows = table(out)
+    assert list(rows) == ["a.png", "b.png", "c.png", "d.png"]
+    assert float(rows["b.png"]["width_median_px"]) == pytest.approx(21, abs=1)
+    assert float(rows["c.png"]["crack_percent"]) == pytest.approx(100 * 900 / (120 * 160))
+    assert not any("mm" in key or "severity" in key or key.endswith("_m") for key in rows["a.png"])
+    assert [r["row"]["photo"] for r in json.loads((out / "cracks.json").read_text())["photos"]] == list(rows)
+    html = (out / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"<figcaption>(\w)\.png", html)
+    assert captions == ["b", "c", "a", "d"]  # the worst first
+    assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "no millimetres" in html and " mm" not in html
+
+
+def test_names_are_escaped_in_the_report(folder, run):
+    (folder / "a.png").rename(folder / "<script>alert(1)&.png")
+    _, out = run(folder)
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in html and "&lt;script&gt;alert(1)&amp;.png" in html
+
+
+def test_with_a_scale_there_are_metres_severity_and_a_budget_for_the_photographed_area(folder, run, tmp_path, capsys):
+    head = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source\n"
+    (tmp_path / "prices.csv").write_text(head + "seal,m,100,200,400,EUR,0,,,x\npatch,m2,1,2,3,EUR,,,,x\n")
+    code, out = run(folder, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
+    said, rows = capsys.readouterr().out, table(out)
+    assert code == 0 and "for the photographed area" in said and "low " in said and "high " in said
+    assert float(rows["c.png"]["length_m"]) == pytest.approx(0.2, rel=0.05)
+    assert rows["b.png"]["indicative_severity"] == "medium" and rows["d.png"]["indicative_severity"] == "none"
+    content = json.loads((out / "cracks.json").read_text())
+    total = sum(float(row["length_m"]) for row in rows.values())
+    assert content["quantities"]["seal_m"] == pytest.approx(total, rel=1e-3)
+    budget = content["budget"]
+    assert budget["central"] == pytest.approx(200 * total, rel=1e-3) and budget["low"] < budget["central"]
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "--mm-per-pixel" in html and "assumption" in html and "ndicative severity" in html
+    assert re.findall(r"<figcaption>(\w)\.png", html)[0] == "b"
+
+
+def test_a_reference_line_gives_the_scale(folder, run):
+    _, out = run(folder, "--reference", "0,10,100,10,50")
+    assert float(table(out)["a.png"]["mm_per_pixel"]) == pytest.approx(0.5)
+
+
+def test_a_sheet_that_is_not_there_is_named(folder, run, capsys):
+    code, out = run(folder, "--find-a4")
+    assert code == 1 and capsys.readouterr().err.count("no A4 sheet") == 4
+
+
+def test_started_again_it_does_only_what_is_missing_or_changed(folder, run, capsys):
+    _, out = run(folder)
+    first = (out / "cracks.csv").read_text()
+    (out / "b_cracks.json").unlink()
+    write_photo(folder / "c.png", width=15)
+    run.seen.clear()
+    run(folder)
+    assert len(run.seen) == 2 and "2 of 4 were done before" in capsys.readouterr().out
+    assert (out / "cracks.csv").read_text() != first and float(table(out)["c.png"]["width_median_px"]) > 14
+    run.seen.clear()
+    run(folder, "--threshold", "0.3")
+    assert len(run.seen) == 4  # other flags, other results
+
+
+def test_a_photo_counts_as_done_only_once_all_its_files_are_written(folder, run, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "overlay", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    run.seen.clear()
+    code, out = run(folder)
+    assert code == 0 and len(run.seen) == 4 and (out / "a_overlay.jpg").is_file()
+
+
+def test_a_bad_photo_is_named_at_the_end_and_in_the_report(folder, run, capsys):
+    (folder / "b.png").write_text("no photo")
+    code, out = run(folder)
+    assert code == 1 and "b.png" in capsys.readouterr().err
+    assert list(table(out)) == ["a.png", "c.png", "d.png"] and "b.png" in (out / "report.html").read_text()
+
+
+def test_photos_of_the_same_name_do_not_overwrite_each_other(folder, run, tmp_path):
+    shutil.copytree(folder, tmp_path / "more")
+    write_photo(folder / "a.jpg", 13)
+    _, out = run(folder, tmp_path / "more")
+    assert len(list(out.glob("*_mask.png"))) == 9 and (out / "more_a.png_mask.png").is_file()
+
+
+def test_many_photos_get_figures_only_when_asked(folder, run, monkeypatch):
+    monkeypatch.setattr(inference, "FEW", 3)
+    _, out = run(folder)
+    assert not list(out.glob("*_figure.png"))
+    shutil.rmtree(out)
+    run(folder, "--figures")
+    assert len(list(out.glob("*_figure.png"))) == 4
+
+
+def test_photos_are_decoded_ahead_but_never_all_at_once(folder, monkeypatch):
+    paths, started = [folder / "a.png"] * 12, []
+    monkeypatch.setattr(segment, "read_photo", lambda path: started.append(path))
+    for done, (_, photo) in enumerate(segment.read_ahead(paths), start=1):
+        photo()
+        assert len(started) <= done + 3
+    assert len(started) == 12
+
+
+def test_gps_positions_become_a_plain_scatter(folder, run, monkeypatch):
+    _, out = run(folder)
+    assert "Places" not in (out / "report.html").read_text()
+    shutil.rmtree(out)
+    monkeypatch.setattr(segment, "exif", lambda path: {"gps": (48.1, 11.5), "focal_35mm": None})
+    run(folder)
+    assert "Places" in (out / "report.html").read_text() and table(out)["a.png"]["latitude"] == "48.1"
+
+
+def test_totals_add_up_quantities_and_uncertainties():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[20:180, 50:60] = 1
+    result = damage(measure(mask), mask.size, Scale(1, 0.05, "test"))
+    result["row"]["second"] = None
+    once, thrice = survey.total_quantities([result]), survey.total_quantities([result] * 3)
+    assert thrice["seal_m"] == pytest.approx(3 * once["seal_m"]) and thrice["seal"][-1]["width_to_mm"] == np.inf
+    assert thrice["seal"][1]["plus_minus_m"] == pytest.approx(3 * once["seal"][1]["plus_minus_m"])
+
+
+# ------------------------------------------------------------------------------------------------ COCO
+def wild_mask(rng, size=(240, 320)):
+    """Thin, thick, branching cracks, a ring, an alligator's grid and a speck."""
+    mask = np.zeros(size, np.uint8)
+    for _ in range(5):
+        points = np.cumsum(np.vstack([rng.integers(20, 200, 2), rng.integers(-25, 26, (9, 2))]), axis=0)
+        cv2.polylines(mask, [points.astype(np.int32)], False, 1, int(rng.integers(2, 7)))
+    cv2.circle(mask, (270, 60), 30, 1, 3)
+    for at in (0, 20, 40):
+        cv2.line(mask, (230 + at, 150), (230 + at, 190), 1, 3)
+        cv2.line(mask, (230, 150 + at), (270, 150 + at), 1, 3)
+    mask[230, 5] = 1
+    return mask
+
+
+def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
+    masks = {f"{k}.png": wild_mask(np.random.default_rng(k)) for k in range(3)} | {"n.png": np.zeros((9, 9), np.uint8)}
+    for name, mask in masks.items():
+        cv2.imwrite(str(tmp_path / name), 0 * mask)
+    labels.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
+    export = dataset.read_export(tmp_path)
+    assert [photo.name for photo in export.photos] == list(masks) and not export.problems
+    corners = 0
+    for photo in export.photos:
+        mask, read = masks[photo.name], photo.mask()
+        assert np.count_nonzero(mask & read) >= 0.95 * np.count_nonzero(mask | read)
+        assert all(isinstance(a["segmentation"], list) for a in photo.annotations)
+        corners += sum(len(p) // 2 for a in photo.annotations for p in a["segmentation"])
+    outlines = [len(c) for m in masks.values() for c in cv2.findContours(m, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]]
+    assert corners < 0.5 * sum(outlines)  # simplified: few enough to drag by hand
+
+
+def test_pieces_add_up_to_the_mask(monkeypatch):
+    monkeypatch.setattr(labels, "LARGEST", 50)
+    mask, total = wild_mask(np.random.default_rng(1)), np.zeros((240, 320), int)
+    for x, y, part in labels.pieces(mask):
+        assert max(part.shape) <= 50
+        total[y : y + part.shape[0], x : x + part.shape[1]] += part
+    assert np.array_equal(total, mask)
+
+
+def test_the_command_writes_coco_beside_the_photos(folder, run):
+    code, out = run(folder, "--coco", folder / "to-correct.json")
+    export = dataset.read_export(folder)
+    assert code == 0 and len(export.photos) == 4
+    for photo in export.photos:
+        saved = cv2.imread(str(out / f"{photo.path.stem}_mask.png"), 0) // 255
+        union = np.count_nonzero(saved | photo.mask())
+        assert np.count_nonzero(saved & photo.mask()) >= 0.95 * union
+
+
+# ------------------------------------------------------------------------------------------------ flags
+@pytest.mark.parametrize(
+    "flags,says",
+    [
+        (["--scale", "0", "x.jpg"], "--scale 0"),
+        (["--every", "-1", "x.mp4"], "--every -1"),
+        (["--threshold", "2", "x.jpg"], "--threshold 2"),
+        ([], "give photos"),
+        (["x.jpg", "--export", "x.onnx"], "--export alone"),
+    ],
+)
+def test_senseless_flags_are_one_line_and_exit_code_2(flags, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        execute(lambda: inference.main(flags))
+    assert end.value.code == 2 and says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_every_flag_has_an_example_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        inference.main(["--help"])
+    flags, examples = capsys.readouterr().out.split("examples:")
+    missing = [f for f in re.findall(r"^  (?:-\w, )?(--[\w-]+)", flags, re.MULTILINE) if f not in examples]
+    assert set(missing) <= {"--seed", "--device", "--help"}
+
+
+def test_a_photo_seen_at_an_angle_is_measured_from_above(folder, run, monkeypatch):
+    """A homography that halves the width: the mask keeps the photo's size, the measured crack is half as wide."""
+    squeeze = np.diag([0.5, 1.0, 1.0])
+    found = Scale(1, 0.01, "test sheet", squeeze, 0.0)
+    monkeypatch.setattr(segment, "find_scale", lambda *_: found)
+    _, out = run(folder / "b.png", folder / "c.png")
+    assert read_photo(out / "b_mask.png").shape == (120, 160, 3)
+    row = table(out)["b.png"]
+    assert float(row["width_median_mm"]) == pytest.approx(10.5, abs=1.5)
+    assert float(row["photographed_m2"]) == pytest.approx(120 * 80 / 1e6, rel=0.05)
