@@ -86,17 +86,15 @@ def distribution(pairs, rng):
     """Figure: histograms of angle, scale, brightness and crack fraction over five versions of each pair."""
     from matplotlib.figure import Figure
 
-    rows = [
-        (p, apply(*pair, p, rng)[1].mean()) for pair in pairs for p in (draw(pair[1], rng) for _ in range(VERSIONS))
-    ]
-    values = {name: [p[name] for p, _ in rows] for name in ("angle", "scale", "brightness")}
-    values["crack fraction"] = [100 * fraction for _, fraction in rows]
-    units = {"angle": "degrees", "scale": "times", "brightness": "share of the value", "crack fraction": "%"}
+    drawn = [(pair, draw(pair[1], rng)) for pair in pairs for _ in range(VERSIONS)]
+    values = {f"{name}, {unit}": [p[name] for _, p in drawn]
+              for name, unit in (("angle", "degrees"), ("scale", "times"), ("brightness", "share"))}  # fmt: skip
+    values["crack, % of the photo"] = [100 * apply(*pair, p, rng)[1].mean() for pair, p in drawn]
     fig = Figure(figsize=(12, 3.2), layout="constrained")
-    fig.suptitle(f"{len(rows)} augmented versions")
+    fig.suptitle(f"{len(drawn)} augmented versions")
     for axes, (name, numbers) in zip(fig.subplots(1, 4), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
-        axes.set(title=name, xlabel=units[name], ylabel="versions")
+        axes.set(xlabel=name, ylabel="versions")
     return fig
 
 

@@ -134,35 +134,18 @@ def arguments(argv):
         "python inference.py photos/ --coco photos/to-correct.json",
         "python inference.py --export crack.onnx",
     )
-    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="best.pt or its run folder (default: newest run)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        help="probability from which a pixel is crack (default: the one chosen on validation)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        metavar="FACTOR",
-        help="look at the photo at this factor of its size: 1 for its own pixels, in tiles (default: near the size of "
-        "the training; see the top of inference.py)",
-    )
-    parser.add_argument("--figures", action="store_true", help=f"a NAME_figure.png also for more than {FEW} photos")
-    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
-    parser.add_argument("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
-    parser.add_argument("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand")
-    parser.add_argument(
-        "--export",
-        type=Path,
-        metavar="OUT.onnx",
-        help="the network for OpenCV alone, then stop; needs onnx, onnxscript",
-    )
+    add = parser.add_argument
+    add("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
+    add("--checkpoint", type=Path, metavar="FILE", help="best.pt or its run folder (default: newest run)")
+    add("--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)")
+    add("--threshold", type=float, help="probability from which a pixel is crack (default: chosen on validation)")
+    add("--scale", type=float, metavar="FACTOR", help="look at the photo at this factor of its size: 1 for its own "
+        "pixels, in tiles (default: near the size of the training; see the top of inference.py)")  # fmt: skip
+    add("--figures", action="store_true", help=f"a NAME_figure.png also for more than {FEW} photos")
+    add("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
+    add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
+    add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand")
+    add("--export", type=Path, metavar="OUT.onnx", help="the network for OpenCV alone; then stop")
     add_scale_flags(parser)
     return check(parser, parser.parse_args(argv))
 

@@ -5,8 +5,9 @@ import pytest
 from conftest import CATEGORIES, edit_json, write_export
 from pycocotools import mask as coco_mask
 
-from coco import decode_runs, read_export, says_crack
+from coco import read_export, says_crack
 from command import BadInput
+from formats.shapes import decode_runs
 
 CRACK = ["crack", "Crack", "CRACK", "cracks", "crack ", "Crank", "Cracked", "alligator_crack", "Abnormal crack"]
 SOUND = ["UnCracked", "no crack", "no-crack", "non_crack", "NoCrack", "crack-free", "crackless", "normal", "undamaged"]
