@@ -207,6 +207,8 @@ def add_photos(export, part, file, coco):
     listed = set()
     for image in coco.imgs.values():
         name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
+        if not name.isprintable():
+            raise BadInput(f"{file}: {name!r:.80} is no name that a file can have; rename the photo and export again")
         if name in listed:
             raise BadInput(f"{file}: {name!r} is listed twice; merge its entries")
         listed.add(name)

@@ -47,9 +47,16 @@ def seed(text):
     return int(text)
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong flags are bad input like any other: one line."""
+
+    def error(self, message):
+        raise BadInput(f"{message}; python {self.prog} --help explains the flags")
+
+
 def flags(description, *examples):
     """ArgumentParser with the flags that every command has; `examples` stand at the end of its --help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description,
         epilog="examples:\n  " + "\n  ".join(examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,

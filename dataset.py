@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from coco import read_export
 from command import BadInput, execute, flags
-from photo import ORANGE, Preprocess, ceil32, pad, write_image
+from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
 from split import copies
 
@@ -217,9 +217,9 @@ def main(argv=None):
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
     parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
     args = parser.parse_args(argv)
-    export = find_export(args.data, args.classes)
-    report, tiles = audit(export, args.seed)
-    out = args.out or Path(f"audit-{export.root.resolve().name}.png")
+    name = Path(args.data or SAMPLE).resolve().name
+    out = picture_name(args.out or f"audit-{name}.png")  # before the work, not after
+    report, tiles = audit(find_export(args.data, args.classes), args.seed)
     print(report)
     if tiles:
         write_image(out, contact_sheet(tiles))

@@ -45,10 +45,16 @@ def read_mask(path):
     return (grey > (1 if grey.max() == 1 else 255) / 2).astype(np.uint8)
 
 
-def write_image(path, image):
-    """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, whole or not at all."""
+def picture_name(path):
+    """The path, if OpenCV can write a picture of that name. Raises BadInput."""
     if not cv2.haveImageWriter(str(path)):
         raise BadInput(f"{path}: not the name of a picture; end it with .png or .jpg")
+    return Path(path)
+
+
+def write_image(path, image):
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, whole or not at all."""
+    path = picture_name(path)
     image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     with written_whole(path) as temporary:
         temporary.write_bytes(cv2.imencode(path.suffix, image)[1])

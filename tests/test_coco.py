@@ -131,6 +131,13 @@ BAD_ENTRIES = {
 }
 
 
+@pytest.mark.parametrize("name", ["x\0y.jpg", "\ud800.jpg", "a\nb.jpg"], ids=["nul", "surrogate", "line break"])
+def test_a_name_that_no_file_can_have_is_refused(export, name):
+    edit_json(export, lambda c: c["images"][0].update(file_name=name))
+    with pytest.raises(BadInput, match="no name that a file can have"):
+        read_export(export)
+
+
 @pytest.mark.parametrize("change", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
 def test_entries_that_cannot_be_told_apart_or_put_together_are_refused_by_name(export, change):
     edit_json(export, change)
