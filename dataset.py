@@ -119,15 +119,17 @@ def outlined(photo, mask):
 
 
 def contact_sheet(tiles, columns=4):
-    """[(caption, (h, w, 3) uint8)] -> one (H, W, 3) uint8 picture, each tile undistorted under its caption."""
+    """[(caption, (h, w, 3) uint8)] -> one (H, W, 3) uint8 picture, each tile undistorted above its caption."""
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     width = max(tile.shape[1] for _, tile in tiles) + 8
     strips = []
     for row in rows:
         strip = np.full((max(tile.shape[0] for _, tile in row) + 28, columns * width, 3), 255, np.uint8)
         for left, (caption, tile) in zip(range(0, columns * width, width), row, strict=False):
-            cv2.putText(strip, caption, (left, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-            strip[28 : 28 + tile.shape[0], left : left + tile.shape[1]] = tile
+            cv2.putText(
+                strip, caption, (left, tile.shape[0] + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
+            )
+            strip[: tile.shape[0], left : left + tile.shape[1]] = tile
         strips.append(strip)
     return np.vstack(strips)
 
