@@ -200,6 +200,8 @@ def choose_photos(args, folder):
     part = args.split
     if part == "all":
         photos = export.photos
+    elif not splits and (own := [photo for photo in export.photos if photo.part == part]):
+        photos = own  # the export's own part, also where it brings no other
     elif splits or any(photo.part for photo in export.photos):
         photos = split(export, facts.get("seed", 0), splits)[part]
     else:

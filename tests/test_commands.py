@@ -103,6 +103,13 @@ def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys):
     assert "WARNING" not in said and "other, all, 2 photos" in said
 
 
+def test_an_export_that_is_all_test_is_scored_whole(trained, tmp_path):
+    data, run = trained
+    write_export(tmp_path / "hidden" / "test", cracked=3, undamaged=1, seed=5)
+    evaluate.main([str(run), "--data", str(tmp_path / "hidden"), "--out", str(tmp_path / "out")])
+    assert scores(tmp_path / "out")["photos"] == 4
+
+
 def test_one_bad_photo_does_not_stop_the_others(trained, tmp_path, capsys):
     data, run = trained
     folder = tmp_path / "photos"
