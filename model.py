@@ -4,11 +4,34 @@ import io
 import os
 from pathlib import Path
 
+from command import BadInput, answer_flags, execute, flags, written_whole
+
+
+def arguments(argv):
+    parser = flags(
+        "The network as a table: what each layer is made of and gives (channels×height×width), its parameters, its "
+        "multiply-accumulates in billions, and how many pixels of the photo in a row one of its outputs sees.",
+        "python model.py",
+        "python model.py --size 1024 --picture network.png",
+        "python model.py runs/sample-20260101-120000",
+    )
+    parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint (default: CrackNet)")
+    parser.add_argument("--size", type=int, default=512, help="the photo's height and width (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it, too")
+    args = parser.parse_args(argv)
+    if not 16 <= args.size <= 8192:
+        parser.error(f"--size {args.size}: 16 to 8192 pixels")
+    return args
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-CHECKPOINT_FORMAT = 1  # raised when the meaning of a key changes
+CHECKPOINT_FORMAT = 2  # raised when the meaning of a key changes
 
 
 def conv_norm(cin, cout, kernel=3, stride=1, groups=1):
@@ -52,7 +75,35 @@ class StripBlock(nn.Module):
         return x + self.reduce(F.relu(self.expand(mixed)))
 
 
-class CrackNet(nn.Module):
+class WayUp(nn.Module):
+    """The decoder, for any encoder: a subclass's `encode` gives maps of c, 2c, 3c, 4c channels at strides 2, 4, 8, 16.
+
+    Each map on the way down is added to the one that comes up from below, and a block mixes the two.
+    """
+
+    def __init__(self, width, dropout):
+        super().__init__()
+        c2, c4, c8, c16 = self.widths = [width, 2 * width, 3 * width, 4 * width]
+        # Dropout2d stands at the coarsest map only: whole features go missing, never single pixels, which
+        # their neighbours would give away. With 0 there is no such layer.
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+        self.lift8, self.merge8 = conv_norm(c16, c8, 1), StripBlock(c8)
+        self.lift4, self.merge4 = conv_norm(c8, c4, 1), FineBlock(c4)
+        self.lift2, self.merge2 = conv_norm(c4, c2, 1), FineBlock(c2)
+        # four logits a cell, unfolded to the four pixels that it stands for
+        self.head = nn.Sequential(conv_norm(c2, c2), nn.ReLU(), nn.Conv2d(c2, 4, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, photo):  # (N, 3, H, W)
+        height, width = photo.shape[-2:]
+        photo = F.pad(photo, (0, -width % 16, 0, -height % 16), mode="replicate")  # four halvings come out even
+        x2, x4, x8, x16 = self.encode(photo)
+        x8 = self.merge8(x8 + double(self.lift8(self.dropout(x16))))  # (N, 3c, H/8, W/8)
+        x4 = self.merge4(x4 + double(self.lift4(x8)))  # (N, 2c, H/4, W/4)
+        x2 = self.merge2(x2 + double(self.lift2(x4)))  # (N, c, H/2, W/2)
+        return self.head(x2)[..., :height, :width]  # (N, 1, H, W)
+
+
+class CrackNet(WayUp):
     """Photo (N, 3, H, W), normalised -> logits (N, 1, H, W) of "this pixel is crack", for any H and W.
 
     The design, for a student who will be asked about every line. A crack is 2 to 20 pixels wide and
@@ -61,46 +112,76 @@ class CrackNet(nn.Module):
     12 channels (nothing is lost, unlike pooling) and all heavy work happens at strides 2 to 16: dense
     residual blocks at 2 and 4, where a crack is still a few cells wide, strip blocks at 8 and 16, where it
     is a one-cell line to be followed. The way up adds the encoder's map to the upsampled one instead of
-    concatenating it (no extra convolution at the large sizes) and the head unfolds 4 predictions a cell
-    back to full size, where a thin path of 8 channels straight from the photo sharpens the edges.
-    Not a U-Net: no pooling, no concatenation, no mirrored decoder, no wide layer at full resolution.
+    concatenating it (no extra convolution at the large sizes), and the head predicts the 4 pixels of each
+    cell at once: the folded photo still holds every edge, so nothing is ever computed at full resolution.
+    Not a U-Net: no pooling, no concatenation, no mirrored decoder, no layer at full resolution.
     """
 
     def __init__(self, width=16, depths=(1, 2, 3, 3), dropout=0.0):
-        super().__init__()
+        super().__init__(width, dropout)
         self.arguments = {"width": width, "depths": list(depths), "dropout": dropout}
-        c2, c4, c8, c16 = width, 2 * width, 3 * width, 4 * width
+        c2, c4, c8, c16 = self.widths
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), conv_norm(12, c2), nn.ReLU())
         self.stage2 = nn.Sequential(*[FineBlock(c2) for _ in range(depths[0])])
         self.stage4 = self._stage(c2, c4, FineBlock, depths[1])
         self.stage8 = self._stage(c4, c8, StripBlock, depths[2])
         self.stage16 = self._stage(c8, c16, StripBlock, depths[3])
-        # Dropout2d stands at the coarsest map only: whole features go missing, never single pixels, which
-        # their neighbours would give away. With 0 there is no such layer.
-        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
-        self.lift8, self.merge8 = conv_norm(c16, c8, 1), StripBlock(c8)
-        self.lift4, self.merge4 = conv_norm(c8, c4, 1), FineBlock(c4)
-        self.lift2, self.merge2 = conv_norm(c4, c2, 1), FineBlock(c2)
-        self.unfold = nn.Sequential(conv_norm(c2, 4 * 8), nn.PixelShuffle(2))
-        self.edges = conv_norm(3, 8)
-        self.head = nn.Conv2d(8, 1, 3, padding=1)
 
     @staticmethod
     def _stage(cin, cout, block, depth):
         return nn.Sequential(conv_norm(cin, cout, stride=2), nn.ReLU(), *[block(cout) for _ in range(depth)])
 
-    def forward(self, photo):  # (N, 3, H, W)
-        height, width = photo.shape[-2:]
-        photo = F.pad(photo, (0, -width % 16, 0, -height % 16), mode="replicate")  # four halvings come out even
+    def encode(self, photo):  # (N, 3, H, W)
         x2 = self.stage2(self.stem(photo))  # (N, c, H/2, W/2)
         x4 = self.stage4(x2)  # (N, 2c, H/4, W/4)
         x8 = self.stage8(x4)  # (N, 3c, H/8, W/8)
-        x16 = self.dropout(self.stage16(x8))  # (N, 4c, H/16, W/16)
-        x8 = self.merge8(x8 + double(self.lift8(x16)))  # (N, 3c, H/8, W/8)
-        x4 = self.merge4(x4 + double(self.lift4(x8)))  # (N, 2c, H/4, W/4)
-        x2 = self.merge2(x2 + double(self.lift2(x4)))  # (N, c, H/2, W/2)
-        full = F.relu(self.unfold(x2) + self.edges(photo))  # (N, 8, H, W)
-        return self.head(full)[..., :height, :width]  # (N, 1, H, W)
+        return x2, x4, x8, self.stage16(x8)  # (N, 4c, H/16, W/16)
+
+
+class TransferNet(WayUp):
+    """CrackNet's decoder on the feature maps of a network of torchvision: for the transfer-learning study.
+
+    The trunk is built with random weights; `load_trunk` brings those learnt on ImageNet. What lies behind
+    stride 16 is left out, and a 1×1 convolution brings each map to the decoder's width. A trunk whose weights
+    need no gradient is frozen, batch norm included.
+    """
+
+    MAPS = {  # torchvision's names of the last maps at strides 2, 4, 8, 16
+        "mobilenet_v2": ("features.1", "features.3", "features.6", "features.13"),
+        "mobilenet_v3_small": ("features.0", "features.1", "features.3", "features.8"),
+        "mobilenet_v3_large": ("features.1", "features.3", "features.6", "features.12"),
+        "resnet18": ("relu", "layer1", "layer2", "layer3"),
+        "resnet34": ("relu", "layer1", "layer2", "layer3"),
+        "resnet50": ("relu", "layer1", "layer2", "layer3"),
+    }
+
+    def __init__(self, encoder, width=16, dropout=0.0):
+        from torchvision.models import get_model  # takes a second, and only this study needs it
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        super().__init__(width, dropout)
+        self.arguments = {"encoder": encoder, "width": width, "dropout": dropout}
+        nodes = {name: str(number) for number, name in enumerate(self.MAPS[encoder])}
+        self.trunk = create_feature_extractor(get_model(encoder, weights=None), nodes)
+        with torch.no_grad():
+            maps = self.trunk.eval()(torch.zeros(1, 3, 32, 32)).values()
+        self.squeeze = nn.ModuleList(conv_norm(x.shape[1], c, 1) for x, c in zip(maps, self.widths, strict=True))
+
+    def load_trunk(self, weights):
+        """Weights of the whole torchvision network, a state dict, into the trunk. Raises ValueError where they are of
+        another network."""
+        shapes = {name: tensor.shape for name, tensor in self.trunk.state_dict().items()}
+        if any(getattr(weights.get(name), "shape", None) != shape for name, shape in shapes.items()):
+            raise ValueError(f"not the weights of {self.arguments['encoder']}")
+        self.trunk.load_state_dict({name: weights[name] for name in shapes})
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.trunk.train(mode and any(weight.requires_grad for weight in self.trunk.parameters()))
+        return self
+
+    def encode(self, photo):
+        return [fit(x) for fit, x in zip(self.squeeze, self.trunk(photo).values(), strict=True)]
 
 
 def double(x):
@@ -124,15 +205,10 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
     }
     buffer = io.BytesIO()  # torch.save reports a full disk as RuntimeError, a plain write as OSError
     torch.save(content, buffer)
-    temporary = Path(path).with_name(f".{os.getpid()}-{Path(path).name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
 
 
 def read_checkpoint(path):
@@ -148,11 +224,17 @@ def read_checkpoint(path):
     return content
 
 
+def weights_file(path):
+    """Checkpoint file or run folder -> the file."""
+    return path / "best.pt" if path.is_dir() else path
+
+
 def load_checkpoint(path):
     """File -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises ValueError."""
     content = read_checkpoint(path)
     try:
-        model = CrackNet(**content["model"])
+        network = TransferNet if "encoder" in content["model"] else CrackNet
+        model = network(**content["model"])
         model.load_state_dict(content["weights"])
         if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
             raise ValueError("weights that are not finite")
@@ -160,7 +242,7 @@ def load_checkpoint(path):
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{path}: its weights do not fit CrackNet; give a best.pt that train.py wrote") from None
+        raise ValueError(f"{path}: its weights do not fit the network; give a best.pt that train.py wrote") from None
 
 
 def parameter_count(model):
@@ -171,3 +253,29 @@ def autocast(device):
     """Mixed precision as the device does it fast: bfloat16, or float16 on a GPU without it (a Colab T4)."""
     half = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.float16 if half else torch.bfloat16)
+
+
+def main(argv=None):
+    args = arguments(argv)
+    from photo import picture_name  # here: the network itself needs nothing of ours
+    from report.architecture import layers, picture, table
+    from report.figure import save_figure
+
+    out = args.picture and picture_name(args.picture)
+    model = CrackNet()
+    if args.run:
+        try:
+            model, _, _ = load_checkpoint(weights_file(args.run))
+        except ValueError as error:
+            raise BadInput(error) from None
+    title = f"{type(model).__name__} on a photo of {args.size}×{args.size}"
+    found = layers(model, args.size, args.size)
+    print(title, table(found), sep="\n\n")
+    if out:
+        save_figure(out, picture(found, title, args.size, args.size))
+        print(f"\npicture: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    execute(main)

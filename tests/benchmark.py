@@ -1,10 +1,14 @@
 """CrackNet beside what people would pick instead, all measured in one run: cost, speed, quality for equal time.
 
     python tests/benchmark.py cost                                  # parameters, work, latency, share of the machine
+    python tests/benchmark.py photos                                # whole photos and folders, file to mask; loader
     python tests/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
-Every finished measurement is added to the JSON file at once and not repeated, so that a benchmark of hours can be
+Every finished training is added to the JSON file at once and not repeated, so that a benchmark of hours can be
 stopped and started. Absolute times are this machine's; quote the ratios. Nothing else may run beside it.
+
+quality: each contender is trained with seed 0 at both learning rates, or at the better one of a shorter budget that the
+JSON file already holds; then CrackNet and the two best others, by validation, with the remaining seeds.
 """
 
 import argparse
@@ -13,10 +17,18 @@ import math
 import platform
 import resource
 import sys
+import tempfile
 import time
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -24,16 +36,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import inference
 from augment import augment
 from command import execute, written_whole
+from data.synthesize import draw_photo
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
 from inference import predict
 from metrics import THRESHOLDS, summary
-from model import CrackNet, autocast, parameter_count
-from photo import Preprocess
+from model import CrackNet, autocast, parameter_count, save_checkpoint
+from photo import Preprocess, read_photo, write_image
+from run import NOTHING_DONE
 from split import split
-from train import dice_bce, pace, train_one_epoch
+from train import dice_bce, pace, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
 RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
@@ -103,13 +118,11 @@ CONTENDERS = {
 
 
 def available(names):
-    """{name: constructor}; says which optional contender is missing."""
-    chosen = {name: CONTENDERS[name] for name in names or CONTENDERS}
-    try:
-        import segmentation_models_pytorch  # noqa: F401
-    except ImportError:
-        if chosen.pop("U-Net-ResNet34", None):
-            print("U-Net-ResNet34 left out: pip install segmentation-models-pytorch")
+    """Names of the contenders; says which optional one is missing."""
+    chosen = list(names or CONTENDERS)
+    if "U-Net-ResNet34" in chosen and not find_spec("segmentation_models_pytorch"):
+        print("U-Net-ResNet34 left out: pip install segmentation-models-pytorch")
+        chosen.remove("U-Net-ResNet34")
     return chosen
 
 
@@ -148,8 +161,8 @@ def latency(model, height, width, half=True, channels_last=True):
         return median_seconds(lambda: model(photo))
 
 
-def training_seconds(model, batch=8, side=512):
-    """Seconds of one training step a photo: forward, loss, backward, optimiser."""
+def training_step(model, batch=8, side=512):
+    """A function that does one training step on random photos: forward, loss, backward, optimiser."""
     model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     photos = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
@@ -162,11 +175,38 @@ def training_seconds(model, batch=8, side=512):
         dice_bce(logits.float(), masks).backward()
         optimizer.step()
 
-    return median_seconds(step, runs=3) / batch
+    return step
 
 
-def cost_of(build, rate):
+def training_cost(build, rate, batch=8):
+    """Seconds of a training step a photo, and the share of the matrix rate that it reaches."""
+    step = training_step(build(), batch)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    seconds = median_seconds(step, runs=3)
+    return seconds / batch, counter.get_total_flops() / seconds / rate
+
+
+def in_process(function, *args):
+    """The function's result from a fresh process: peak memory never falls, so each is measured in one of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def peak_mb():
+    """Peak memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def training_memory(name):
+    """Peak memory of training at batch 8 and 512×512, with all that Python and PyTorch take themselves."""
+    training_step(CONTENDERS[name]())()
+    return peak_mb()
+
+
+def cost_of(name, rate):
     """Everything that can be known of a contender without training it; `rate` is the bf16 matrix rate."""
+    build = CONTENDERS[name]
     model = build().eval()
     row = {"parameters": parameter_count(model), "gmac_512": giga_macs(model)}
     for half in (False, True):
@@ -174,36 +214,110 @@ def cost_of(build, rate):
             key = f"ms_512_{'bf16' if half else 'fp32'}{'_channels_last' if last else ''}"
             row[key] = 1e3 * latency(model, 512, 512, half, last)
     row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / (row["ms_512_bf16_channels_last"] / 1e3) / rate
-    row["training_photos_per_second"] = 1 / training_seconds(build())
-    return row
-
-
-def sizes_of(build):
-    """{megapixels: milliseconds} of one forward pass over a whole photo."""
-    model, shapes = build(), {0.25: (512, 512), 1: (1024, 1024), 4: (2048, 2048), 12: (3072, 4096)}
-    return {megapixels: 1e3 * latency(model, *shape) for megapixels, shape in shapes.items()}
+    seconds, row["share_of_matrix_rate_training"] = training_cost(build, rate)
+    return row | {"training_photos_per_second": 1 / seconds, "training_mb": in_process(training_memory, name)}
 
 
 def cost(args, results):
     rate = matrix_rate(torch.bfloat16)
     results["matrix_gflops"] = {"fp32": matrix_rate(torch.float32) / 1e9, "bf16": rate / 1e9}
     results["cost"] = {}
-    for name, build in available(args.contenders).items():
-        results["cost"][name] = cost_of(build, rate)
+    for name in available(args.contenders):
+        results["cost"][name] = cost_of(name, rate)
         save(args.json, results)
-    results["ms_by_megapixels"] = sizes_of(CrackNet)
-    results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ours = results["cost"].get("CrackNet", {})
+    ours = results["cost"].get("CrackNet", {}).get("ms_512_bf16_channels_last", math.nan)
     print(f"matrix product: {results['matrix_gflops']['fp32']:.0f} GFLOP/s fp32, {rate / 1e9:.0f} bf16")
+    print(f"{'':22} params  GMAC    ms  ours=1  fp32 ms  of matrix rate: forward, training  photos/s     MB")
     for name, row in results["cost"].items():
         ms = row["ms_512_bf16_channels_last"]
-        ratio = ms / ours.get("ms_512_bf16_channels_last", math.nan)
-        words = f"{name:24} {row['parameters'] / 1e6:6.2f} M {row['gmac_512']:6.1f} GMAC {ms:6.0f} ms bf16"
-        words += (
-            f" ({ratio:.1f} × CrackNet) {row['ms_512_fp32']:6.0f} ms fp32, {row['share_of_matrix_rate']:.0%} of the "
+        print(
+            f"{name:22} {row['parameters'] / 1e6:5.2f}M {row['gmac_512']:5.1f} {ms:5.0f} {ms / ours:7.2f} "
+            f"{row['ms_512_fp32']:8.0f} {row['share_of_matrix_rate']:23.0%} "
+            f"{row['share_of_matrix_rate_training']:9.0%} {row['training_photos_per_second']:9.1f} "
+            f"{row['training_mb']:6.0f}"
         )
-        print(words + f"matrix rate, {row['training_photos_per_second']:5.1f} training photos/s")
-    print("CrackNet, ms by megapixels:", {k: round(v) for k, v in results["ms_by_megapixels"].items()})
+
+
+# ---------------------------------------------------------------------------------------------- whole photos
+
+SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48: (6000, 8000)}  # megapixels: h, w
+
+
+def file_to_mask(path, native):
+    """What a user waits for: read, look at (in tiles where native), threshold, write the mask."""
+    model, preprocess = CrackNet().to(memory_format=torch.channels_last), Preprocess()
+    photo = read_photo(path)
+    answer = predict(model, preprocess, photo, max(photo.shape) if native else None)
+    write_image(path.with_suffix(".png"), 255 * (answer >= 0.5).astype("uint8"))
+
+
+def file_memory(path):
+    file_to_mask(path, True)
+    return peak_mb()
+
+
+def drawn_file(folder, megapixels, copy=0):
+    """A JPEG of about so many megapixels; large ones are a drawn photo enlarged, with noise as cameras have it."""
+    height, width = SIZES[megapixels]
+    rng = np.random.default_rng([copy, height])
+    photo, _ = draw_photo(rng, (min(height, 900), min(width, 1200)), True)
+    photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(-6, 7, (height, width, 1), dtype=np.int16)
+    path = folder / f"{megapixels}-{copy}.jpg"
+    write_image(path, np.clip(photo + noise, 0, 255).astype(np.uint8))
+    return path
+
+
+def folder_rate(folder, megapixels, photos, weights):
+    """Photos a second of `inference.py FOLDER`, everything included: mask, measuring, overlay, tables, report."""
+    files = folder / f"folder-{megapixels}"
+    files.mkdir()
+    for copy in range(photos):
+        drawn_file(files, megapixels, copy)
+    began = time.perf_counter()
+    inference.main([str(files), "--checkpoint", str(weights), "--out", str(files / "out")])
+    return photos / (time.perf_counter() - began)
+
+
+def loader_rates(parts, workers=2):
+    """Photos a second that the loader alone gives, and that training takes, with the same photos and augmentation."""
+    data = CrackDataset(parts["train"], Preprocess(), augment, 5, 0)
+    batches, rates = loader(data, 8, workers, Shuffled(len(data), 0)), []
+    model = CrackNet().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    rest = dice_bce, optimizer, LambdaLR(optimizer, lambda _: 1.0), torch.amp.GradScaler("cpu", enabled=False), CPU
+    next(iter(batches))  # the workers have started
+    passes = (
+        lambda: deque(batches, 0),
+        lambda: deque(train_one_epoch(model, batches, *rest, dict(NOTHING_DONE)), 0),
+    )
+    for consume in passes:
+        began = time.perf_counter()
+        consume()
+        rates.append(len(data) / (time.perf_counter() - began))
+    return dict(zip(("loader", "training"), rates, strict=True))
+
+
+def photos(args, results):
+    found = results["photos"] = {}
+    found["loader"] = loader_rates(split(open_data(args.data), 0, args.splits))
+    print("loader alone {loader:.0f} photos/s, training {training:.1f}".format(**found["loader"]))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        weights = folder / "untrained.pt"
+        save_checkpoint(weights, CrackNet(), asdict(Preprocess()), 0.5)
+        for megapixels in SIZES:
+            path = drawn_file(folder, megapixels)
+            row = {key: median_seconds(partial(file_to_mask, path, key == "native"), 3) for key in ("usual", "native")}
+            found[f"{megapixels} MP"] = row | {"native_mb": in_process(file_memory, path)}
+            print(
+                f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, at its own pixels {row['native']:.2f} s, "
+                f"peak {found[f'{megapixels} MP']['native_mb']:.0f} MB", flush=True
+            )  # fmt: skip
+            save(args.json, results)
+        for megapixels, count in ((0.25, 60), (12, 12)):
+            found[f"folder of {megapixels} MP, photos/s"] = folder_rate(folder, megapixels, count, weights)
+    print({key: round(value, 2) for key, value in found.items() if key.startswith("folder")})
 
 
 # ---------------------------------------------------------------------------------------------- quality
@@ -216,7 +330,7 @@ class Until:
         self.batches, self.deadline, self.dataset = batches, deadline, batches.dataset
 
     def __iter__(self):
-        for self.batches.sampler.epoch in range(10**6):
+        for self.batches.batch_sampler.sampler.epoch in range(10**6):
             for batch in self.batches:
                 if time.perf_counter() >= self.deadline:
                     return
@@ -233,7 +347,10 @@ def train_for(build, parts, seconds, rate, seed):
     began = time.perf_counter()
     schedule = LambdaLR(optimizer, lambda _: pace(int(1e4 * (time.perf_counter() - began) / seconds), 10**4))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train_one_epoch(model, Until(batches, began + seconds), dice_bce, optimizer, schedule, scaler, CPU)
+    model.train()
+    for inputs, masks, _ in Until(batches, began + seconds):
+        inputs = inputs.to(memory_format=torch.channels_last)
+        train_step(model, inputs, masks, dice_bce, optimizer, schedule, scaler)
     return model, preprocess
 
 
@@ -253,26 +370,40 @@ def score_for(build, parts, seconds, rate, seed):
 
 def quality(args, results):
     parts = split(open_data(args.data), 0, args.splits)
-    done = results.setdefault("quality", {})
-    for name, build in available(args.contenders).items():
-        best = {}
-        for rate in RATES:
-            best[rate] = once(done, args, results, name, build, parts, rate, args.seeds[0])["valid"]
-        rate = max(best, key=best.get)
-        rows = [once(done, args, results, name, build, parts, rate, seed)["test"] for seed in args.seeds]
+    done, rates, valid = results.setdefault("quality", {}), {}, {}
+    train = partial(once, done, args, results, parts)
+    for name in available(args.contenders):
+        tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args.minutes) or RATES}
+        rates[name] = max(tried, key=lambda rate, tried=tried: tried[rate]["valid"])
+        valid[name] = tried[rates[name]]["valid"]
+    best = sorted(valid.keys() - {"CrackNet"}, key=valid.get)[-2:]
+    for name in valid:
+        seeds = args.seeds if name in (*best, "CrackNet") else args.seeds[:1]
+        rows = [train(name, rates[name], seed)["test"] for seed in seeds]
         means = {key: sum(row[key] for row in rows) / len(rows) for key in ("iou_cracked", "f1_2px", "cldice")}
         spread = max(row["iou_cracked"] for row in rows) - min(row["iou_cracked"] for row in rows)
-        words = f"{name:24} {args.minutes:g} min, rate {rate:g}, {len(rows)} seed(s): "
+        words = f"{name:24} {args.minutes:g} min, rate {rates[name]:g}, {len(rows)} seed(s): "
         words += ", ".join(f"{key} {value:.3f}" for key, value in means.items())
         print(words + f"; spread of iou_cracked {spread:.3f}", flush=True)
 
 
-def once(done, args, results, name, build, parts, rate, seed):
+def known_rate(done, name, minutes):
+    """[the better of RATES], where a shorter budget has tried both with this contender; else nothing."""
+    for shorter in sorted({row["minutes"] for row in done.values() if row["minutes"] < minutes}, reverse=True):
+        keys = {rate: f"{name}, {shorter:g} min, rate {rate:g}, seed 0" for rate in RATES}
+        if all(key in done for key in keys.values()):
+            return [max(RATES, key=lambda rate, keys=keys: done[keys[rate]]["valid"])]
+    return []
+
+
+def once(done, args, results, parts, name, rate, seed):
     """The stored result of this training, or the training."""
     key = f"{name}, {args.minutes:g} min, rate {rate:g}, seed {seed}"
     if key not in done:
-        done[key] = score_for(build, parts, 60 * args.minutes, rate, seed)
+        scored = score_for(CONTENDERS[name], parts, 60 * args.minutes, rate, seed)
+        done[key] = {"minutes": args.minutes} | scored
         save(args.json, results)
+        print(f"{key}: valid {scored['valid']:.3f}, test {scored['test']['iou_cracked']:.3f}", flush=True)
     return done[key]
 
 
@@ -283,7 +414,7 @@ def save(path, results):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost", "quality"))
+    parser.add_argument("what", choices=("cost", "photos", "quality"))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all")
     parser.add_argument("--data", help="folder of a COCO export (default: data/sample)")
     parser.add_argument("--splits", help="splits.json (default: the split that train.py would use)")
@@ -294,7 +425,7 @@ def main(argv=None):
     results = json.loads(args.json.read_text()) if args.json.is_file() else {}
     results["machine"] = {"cores": torch.get_num_threads(), "processor": platform.processor() or platform.machine(),
                           "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}  # fmt: skip
-    {"cost": cost, "quality": quality}[args.what](args, results)
+    {"cost": cost, "photos": photos, "quality": quality}[args.what](args, results)
     save(args.json, results)
     return 0
 

@@ -3,10 +3,13 @@ import pickle
 
 import pytest
 import torch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import CrackNet, load_checkpoint, parameter_count, save_checkpoint
+from command import BadInput
+from model import CrackNet, TransferNet, double, load_checkpoint, main, parameter_count, save_checkpoint
+from report import architecture
 
 VALUES = {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
 
@@ -23,9 +26,9 @@ def test_logits_have_the_size_of_the_input(height, width):
 
 
 def test_the_network_is_small():
-    model = CrackNet().eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, 512, 512))
+    model = CrackNet().to("meta").eval()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 512, 512, device="meta"))
     assert parameter_count(model) < 0.6e6
     assert counter.get_total_flops() / 2 <= 3e9  # two operations a multiply-accumulate
 
@@ -110,3 +113,91 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, CrackNet(), VALUES, 0.9)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+class Fork(nn.Module):
+    """A network small enough to count by hand: two ways from the photo, one of them at half the size."""
+
+    def __init__(self):
+        super().__init__()
+        self.near = nn.Conv2d(3, 4, 3, padding=1)
+        self.small = nn.Sequential(nn.Conv2d(4, 5, 3, stride=2, padding=1), nn.Conv2d(5, 4, 3, padding=1))
+        self.off = nn.Dropout2d(0.5)
+        self.meet = nn.Conv2d(4, 1, 1)
+
+    def forward(self, photo):
+        near = self.near(photo)
+        return self.meet(near + double(self.off(self.small(near))))
+
+
+def test_the_table_of_a_network_is_the_one_counted_by_hand():
+    near, small, meet = architecture.layers(Fork(), 64, 32)
+    assert (near.name, near.kind, near.shape, near.parameters) == ("near", "conv 3×3", (4, 64, 32), 3 * 4 * 9 + 4)
+    assert (small.name, small.kind, small.shape) == ("small", "conv 3×3 / 2, conv 3×3", (4, 32, 16))
+    assert near.macs == 64 * 32 * 3 * 4 * 9 and small.macs == 32 * 16 * (4 * 5 * 9 + 5 * 4 * 9)
+    assert (near.sees, small.sees) == (3, 9) and meet.sees == 11  # between two pixels of the small map
+    assert (near.sources, small.sources, meet.sources) == (("photo",), ("near",), ("near", "small"))
+
+
+def test_the_rows_of_the_table_add_up_to_the_network_and_change_nothing_of_it():
+    model = CrackNet(dropout=0.2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = architecture.layers(model, 128, 96)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()) and model.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 128, 96))
+    macs, said = counter.get_total_flops() // 2, architecture.table(found).splitlines()[-1]
+    assert sum(layer.macs for layer in found) == macs
+    assert f"{parameter_count(model):,}" in said and f"{macs / 1e9:.3f}" in said
+
+
+def test_no_pixel_beyond_what_a_layer_sees_changes_it():
+    model, seen = CrackNet(width=4, depths=(1, 1, 1, 1)).eval(), {}
+    sees = next(layer.sees for layer in architecture.layers(model, 64, 64) if layer.name == "merge8")
+    model.double()  # what comes from the rim is small
+    model.merge8.register_forward_hook(lambda module, inputs, output: seen.update(now=output[0, :, 1, 64]))
+    changed = []
+    plain = torch.zeros(1, 3, 16, 1024, dtype=torch.double)
+    model(plain)
+    rest = seen["now"]
+    for column in range(0, 1024):
+        if abs(column - 516) in range(sees // 2 - 16, sees // 2 + 16):
+            touched = plain.clone()
+            touched[..., column] = 1e3
+            model(touched)
+            changed += [column] if not torch.equal(seen["now"], rest) else []
+    assert max(changed) - min(changed) + 1 == sees
+
+
+def test_the_picture_has_a_box_for_every_layer_and_an_arrow_for_every_connection():
+    found = architecture.layers(CrackNet(width=4), 64, 64)
+    axes = architecture.picture(found, "net", 64, 64).axes[0]
+    boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(boxes) == len(found) + 1
+    assert len(arrows) == sum(len(layer.sources) for layer in found)
+    feeds = {layer.name: layer.sources for layer in found}
+    assert all(f"stage{level}" in feeds[f"merge{level}"] for level in (2, 4, 8))
+
+
+def test_the_command_explains_the_network_of_a_run(tmp_path, capsys):
+    save_checkpoint(tmp_path / "best.pt", CrackNet(width=8), VALUES, 0.5)
+    assert main([str(tmp_path), "--size", "64", "--picture", str(tmp_path / "net.png")]) == 0
+    said = capsys.readouterr().out
+    assert "8×32×32" in said and "16×32×32" not in said and (tmp_path / "net.png").stat().st_size > 10000
+    with pytest.raises(BadInput, match="no_run"):
+        main([str(tmp_path / "no_run")])
+
+
+def test_what_a_resnet_sees_is_what_is_known_of_it_and_its_trunk_feeds_every_level():
+    found = {layer.name: layer for layer in architecture.layers(TransferNet("resnet18", width=4), 64, 64)}
+    assert [found[f"squeeze.{i}"].sees for i in range(4)] == [7, 43, 99, 211]
+    assert all(found[f"squeeze.{i}"].sources == ("trunk",) for i in range(4))
+
+
+def test_what_a_layer_sees_is_the_same_for_weights_that_switch_it_off():
+    fresh, dead = (CrackNet(width=4, depths=(1, 1, 1, 1)) for _ in range(2))
+    for weight in dead.parameters():
+        nn.init.constant_(weight, -1.0)
+    sees = [[layer.sees for layer in architecture.layers(model, 64, 64)] for model in (fresh, dead)]
+    assert sees[0] == sees[1]
