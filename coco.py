@@ -10,14 +10,14 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
 from pycocotools.coco import COCO
 
 from command import BadInput
-from formats.shapes import usable
+from formats.archive import unpacked
+from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
@@ -37,7 +37,6 @@ class Photo:
     width: int
     annotations: tuple = ()
     part: str | None = None  # train, valid or test where the export comes split
-    coco: COCO | None = field(default=None, repr=False)
 
     @property
     def cracked(self):
@@ -48,10 +47,7 @@ class Photo:
 
     def mask(self):
         """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
-        mask = np.zeros((self.height, self.width), np.uint8)
-        for annotation in self.annotations:
-            mask |= self.coco.annToMask(annotation)
-        return mask
+        return drawn([annotation["segmentation"] for annotation in self.annotations], self.height, self.width)
 
     def read(self):
         """(H, W, 3) uint8 RGB and (H, W) uint8 mask. Raises BadInput where file and export disagree in size."""
@@ -78,10 +74,12 @@ class Export:
 
 
 def read_export(data, classes=None):
-    """Folder with one COCO file, or with Roboflow's train/ valid/ test/ -> Export. Raises BadInput."""
+    """Folder with one COCO file, or with Roboflow's train/ valid/ test/, or a .zip of it -> Export. Raises BadInput."""
     root = Path(data)
+    if root.is_file() and root.suffix.lower() == ".zip":
+        root = unpacked(root, keep=PART_NAMES)
     if not root.is_dir():
-        found = "is a file; give the folder that holds it" if root.exists() else "no such folder; check the name"
+        found = "is a file; give the folder or the .zip" if root.exists() else "no such folder; check the name"
         raise BadInput(f"{root}: {found}")
     loaded = [(part, file, load_coco(file)) for part, file in annotation_files(root)]
     categories = read_categories([coco for *_, coco in loaded], classes, loaded[0][1])
@@ -218,7 +216,7 @@ def add_photos(export, part, file, coco):
         if len(name) > 250 or not path.is_file():
             export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing; left out")
             continue
-        photo = Photo(prefix + name, path, image["height"], image["width"], (), part, coco)
+        photo = Photo(prefix + name, path, image["height"], image["width"], (), part)
         cracks = []
         for annotation in coco.imgToAnns[image["id"]]:
             if export.categories[coco.cats[annotation["category_id"]]["name"]] == "crack":

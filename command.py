@@ -3,29 +3,49 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
+
+PARTS = ("train", "valid", "test")
 
 
 class BadInput(Exception):
     """Something the user gave is wrong: the message says which file, what is wrong and what to do."""
 
 
-def execute(main):
-    """Run a `main`: exit code 2 and one line for bad input, 1 for a failure, 130 after Ctrl-C."""
+@contextlib.contextmanager
+def exit_codes():
+    """Exit code 2 and one line for bad input, 1 for a failure, 130 after Ctrl-C."""
     try:
-        sys.exit(main())
+        yield
     except BadInput as error:
         # a DataLoader worker puts its own traceback before the message
         message = str(error).rpartition("command.BadInput: ")[2].strip()
         print("error:", " ".join(message.splitlines()), file=sys.stderr)
         sys.exit(2)
-    except (OSError, FloatingPointError) as error:  # disk full, folder read-only, loss not finite
+    except OSError as error:  # disk full, folder read-only
+        named = error.filename and error.strerror
+        print("error:", f"{error.filename}: {error.strerror}" if named else error, file=sys.stderr)
+        sys.exit(1)
+    except FloatingPointError as error:  # a loss that is not finite
         print("error:", error, file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(": ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
+
+
+def answer_flags(arguments):
+    """Parse the flags ahead of the imports that take seconds: --help and a wrong flag are answered at once."""
+    with exit_codes():
+        arguments(sys.argv[1:])
+
+
+def execute(main):
+    """Run a `main` as a command, with the exit codes above."""
+    with exit_codes():
+        sys.exit(main())
 
 
 def choose_device(name):
@@ -81,5 +101,20 @@ def written_whole(path):
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:  # of a full disk, which does not say which file, or names the temporary one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def signals_noted():
+    """Inside, Ctrl-C and SIGTERM only fill the list that this gives, so that what is begun is brought to an end."""
+    asked = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, frame: asked.append(number)) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)

@@ -1,38 +1,58 @@
 """A photo on its way in and out: file -> RGB, RGB -> network input and back, image -> file."""
 
+import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.transforms import Normalize
 
 from command import BadInput, written_whole
 
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
+NO_IMAGE = "not an image that can be read; convert HEIC photos to JPEG first"
+Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
+warnings.filterwarnings("ignore", module="PIL")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a photo is said here, once
 
 
 def read_photo(path, flags=cv2.IMREAD_COLOR):
     """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
 
-    Raises BadInput for a file that is missing, is no image or ends too early. Damage in the middle of a JPEG passes:
-    OpenCV fills it in.
+    Raises BadInput for a file that is missing, is no image, is larger than MEGAPIXELS or ends too early. Damage in the
+    middle of a JPEG passes: OpenCV fills it in.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name") from None
+    check_size(path, data)
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[len(data) // 2 :]:
         raise BadInput(f"{path}: JPEG ends too early; copy it again from the phone")  # OpenCV would fill in grey
     try:
-        photo = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        photo = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         photo = None
     if photo is None:
-        raise BadInput(f"{path}: not an image OpenCV can read; convert HEIC photos to JPEG first")
+        raise BadInput(f"{path}: {NO_IMAGE}")
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+
+
+def check_size(path, data):
+    """Raises BadInput for the bytes of a photo that is larger than MEGAPIXELS, or whose header is of no image."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size  # as the header says: nothing is decoded
+    except Exception:  # Pillow raises a dozen types for files that are cut or foreign
+        raise BadInput(f"{path}: {NO_IMAGE}") from None
+    if width * height > MEGAPIXELS * 10**6:
+        raise BadInput(f"{path}: {width}×{height} are more than {MEGAPIXELS} megapixels; save it smaller first")
 
 
 def read_mask(path):

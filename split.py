@@ -11,10 +11,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, written_whole
+from command import PARTS, BadInput, written_whole
 from photo import read_photo
-
-PARTS = ("train", "valid", "test")
 
 
 def fingerprint(photo):

@@ -1,5 +1,6 @@
 """What a segmentation in a COCO file may be: polygons or run lengths (RLE) that can be drawn on their photo."""
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 
@@ -12,29 +13,53 @@ def usable(shape, photo):
         return None, ["annotation without an outline (a box only?)"]
     kept, problems = [], []
     for polygon in shape:
-        problem = polygon_problem(polygon, photo)
+        points = as_points(polygon)
+        problem = "polygon that is no list of x, y, x, y" if points is None else polygon_problem(points, photo)
         problems += [problem] if problem else []
-        kept += [] if problem else [[float(number) for number in polygon]]
+        kept += [] if problem else [points.ravel().tolist()]
     return kept or None, list(dict.fromkeys(problems))
 
 
-def is_coordinate(number):
-    return type(number) in (int, float) and abs(number) < 1e9  # so neither NaN nor infinite, nor a bool
+def drawn(shapes, height, width):
+    """What `usable` kept -> (H, W) uint8, 1 where any of the shapes lies."""
+    runs = [one for shape in shapes for one in run_lengths(shape, height, width)]
+    while len(runs) > 1:  # ten at a time: one after the other, 10,000 shapes on a large photo would take minutes
+        runs = [coco_mask.merge(runs[i : i + 10]) for i in range(0, len(runs), 10)]
+    return np.ascontiguousarray(coco_mask.decode(runs[0])) if runs else np.zeros((height, width), np.uint8)
 
 
-def polygon_problem(polygon, photo):
-    """Why [x, y, x, y, ...] cannot be drawn on the photo, or None."""
-    if not isinstance(polygon, list) or len(polygon) % 2 or not all(map(is_coordinate, polygon)):
-        return "polygon that is no list of x, y, x, y"
-    if len(polygon) < 6:
-        return f"polygon of {len(polygon) // 2} points"
-    x, y = polygon[0::2], polygon[1::2]
-    if min(x) >= photo.width or min(y) >= photo.height or max(x) <= 0 or max(y) <= 0:
+def run_lengths(shape, height, width):
+    """A list of polygons, or run lengths -> pycocotools' compressed run lengths of each."""
+    if isinstance(shape, list):
+        return coco_mask.frPyObjects(shape, height, width)
+    return [coco_mask.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape]
+
+
+def as_points(polygon):
+    """[x, y, x, y, ...] of the JSON -> (n, 2) float64, or None: numbers only, neither NaN nor infinite nor bool."""
+    if not isinstance(polygon, list) or len(polygon) % 2 or not set(map(type, polygon)) <= {int, float}:
+        return None
+    try:
+        points = np.array(polygon, float).reshape(-1, 2)
+    except OverflowError:  # a whole number of 400 digits
+        return None
+    return points if np.isfinite(points).all() else None
+
+
+def polygon_problem(points, photo):
+    """Why a polygon cannot be drawn on the photo, or None."""
+    if len(points) < 3:
+        return f"polygon of {len(points)} points"
+    size = np.array([photo.width, photo.height])
+    low, high = points.min(axis=0), points.max(axis=0)
+    if (low >= size).any() or (high <= 0).any():
         return "polygon outside the photo"
-    # pycocotools takes memory for each pixel of the outline, wherever it runs
-    if min(x) < -photo.width or max(x) > 2 * photo.width or min(y) < -photo.height or max(y) > 2 * photo.height:
+    # pycocotools takes time and memory for each pixel of the outline, wherever it runs
+    if (low < -size).any() or (high > 2 * size).any():
         return "polygon that reaches far outside the photo"
-    if coco_mask.area(coco_mask.frPyObjects([polygon], photo.height, photo.width))[0] == 0:
+    if np.abs(points[1:] - points[:-1]).sum() > size.prod() + 12 * size.sum():
+        return "polygon whose outline is longer than the photo has pixels"
+    if coco_mask.area(coco_mask.frPyObjects([points.ravel()], photo.height, photo.width))[0] == 0:
         return "polygon that covers no pixel"
     return None
 

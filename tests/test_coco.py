@@ -102,6 +102,23 @@ def test_a_bad_polygon_does_not_take_the_good_one_beside_it(export):
     assert np.array_equal(read_export(export).photos[0].mask(), before)
 
 
+def test_a_thousand_shapes_give_the_mask_of_their_union(export):
+    polygons = [[x, y, x + 9.0, y + 1, x + 8, y + 4] for x in range(0, 110, 3) for y in range(0, 90, 4)]
+    shapes = [[polygon] for polygon in polygons] + [polygons[:7], polygons[7:50]]
+    edit_json(export, lambda c: c["annotations"].extend(c["annotations"][0] | {"segmentation": s} for s in shapes))
+    union = read_export(export).photos[0].mask()
+    runs = coco_mask.frPyObjects(polygons, 96, 128)
+    edit_json(export, lambda c: c.update(annotations=c["annotations"][:1]))
+    assert np.array_equal(union, read_export(export).photos[0].mask() | coco_mask.decode(runs).max(axis=2))
+
+
+def test_an_outline_longer_than_the_photo_has_pixels_is_dropped_and_said(export):
+    zigzag = [1.0, 1.0, 120.0, 90.0] * 200
+    edit_json(export, lambda c: c["annotations"][0].update(segmentation=[zigzag]))
+    found = read_export(export)
+    assert found.photos[0].mask().sum() == 0 and "outline is longer" in found.problems[0]
+
+
 def test_compressed_run_lengths_are_decoded_as_pycocotools_encodes_them(rng):
     for share in (0.5, 0.01, 0.0005, 0.999):
         mask = (rng.random((57, 83)) < share).astype(np.uint8)

@@ -73,6 +73,15 @@ def test_an_all_black_answer_scores_what_the_sheet_calls_all_black():
     assert s["iou_all"] == s["all_black"] == 0.4 and s["iou_cracked"] == 0
 
 
+def test_an_all_white_answer_finds_every_crack_and_is_right_about_no_sound_photo():
+    truths = [TRUTH, EMPTY, TRUTH, EMPTY]
+    s = summary([counts(np.ones_like(truth), truth) for truth in truths])
+    share = TRUTH.mean()
+    assert s["recall"] == 1 and s["undamaged_correct"] == 0 and s["undamaged_area"] == 1
+    assert s["iou_cracked"] == pytest.approx(share) and s["iou_all"] == pytest.approx(share / 2)
+    assert s["precision"] == s["iou_pooled"] == pytest.approx(share / 2)
+
+
 def test_neither_the_order_of_photos_nor_merging_two_sets_changes_pooled_scores(rng):
     c = rng.integers(1, 50, (9, 4))
     assert summary(c) == pytest.approx(summary(c[rng.permutation(9)]), nan_ok=True)

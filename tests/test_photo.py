@@ -1,8 +1,13 @@
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import photo as module
 from command import BadInput
 from photo import Preprocess, read_photo, write_image
 
@@ -64,6 +69,59 @@ def test_a_file_that_is_no_whole_photo_is_refused_by_name(tmp_path, rng):
             read_photo(tmp_path / "bad.jpg")
     with pytest.raises(BadInput, match="missing.jpg"):
         read_photo(tmp_path / "missing.jpg")
+
+
+def test_a_photo_over_the_limit_is_refused_and_never_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MEGAPIXELS", 0.0048)
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
+        assert read_photo(save(tmp_path / f"fits{suffix}", np.zeros((60, 80, 3), np.uint8))).shape == (60, 80, 3)
+        save(tmp_path / f"large{suffix}", np.zeros((60, 81, 3), np.uint8))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
+        with pytest.raises(BadInput, match=f"large{suffix}: 81×60 are more than 0.0048 megapixels"):
+            read_photo(tmp_path / f"large{suffix}")
+
+
+def test_a_few_kilobytes_that_claim_60_000_by_60_000_pixels_are_refused(tmp_path):
+    header = struct.pack(">II5B", 60_000, 60_000, 1, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + bytes(999))
+    with pytest.raises(BadInput, match="bomb.png: 60000×60000 are more than 120 megapixels"):
+        read_photo(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 30_000), (30_000, 10), (1, 3)])
+def test_photos_of_one_pixel_and_of_one_row_go_there_and_back(tmp_path, shape):
+    photo = read_photo(save(tmp_path / "a.png", np.full((*shape, 3), 90, np.uint8)))
+    preprocess = Preprocess()
+    height, width = preprocess.to_input(photo).shape[1:]
+    assert photo.shape == (*shape, 3) and max(height, width) == 512
+    assert preprocess.to_photo(np.ones((height, width), np.float32), *shape).shape == shape
+
+
+@pytest.mark.parametrize("mode,kind", [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("P", "PNG"), ("P", "GIF"), ("1", "PNG"),
+                                       ("LA", "PNG"), ("RGBA", "PNG"), ("L", "JPEG"), ("I;16", "TIFF")])  # fmt: skip
+def test_a_photo_of_another_colour_mode_looks_the_same(tmp_path, mode, kind):
+    upright = Image.fromarray(np.repeat(np.uint8([[[250, 20, 30]], [[20, 120, 230]]]), 8, axis=0).repeat(24, axis=1))
+    image = upright.convert("L" if mode == "I;16" else mode)
+    stored = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image
+    stored.save(tmp_path / "a.jpg", kind)  # whatever its name says
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.shape == (16, 24, 3) and photo.dtype == np.uint8
+    assert cv2.absdiff(photo, np.asarray(image.convert("RGB"))).max() < 6
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animation_the_first_picture_is_read(tmp_path, kind):
+    pictures = [Image.new("RGB", (24, 16), colour) for colour in ((250, 20, 30), (20, 120, 230))]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    pictures[0].save(tmp_path / "a.jpg", kind, save_all=True, append_images=pictures[1:], **options)
+    try:
+        photo = read_photo(tmp_path / "a.jpg")
+    except BadInput:
+        assert kind == "GIF"  # OpenCV reads it from 4.11 on
+    else:
+        assert photo.shape == (16, 24, 3) and np.abs(photo.astype(int) - (250, 20, 30)).max() < 6
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (1400, 1050), (320, 480), (100, 100)])

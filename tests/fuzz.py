@@ -1,0 +1,471 @@
+"""Spoilt exports and photos by the thousand: python tests/fuzz.py --cases 2000
+
+Every case spoils a little drawn export in one way, drawn from the seed and the case's number, and reads all of it. It
+passes where each mask is the one that a second reading of the JSON, with other tools than the first, gives or what was
+left out is said, and where BadInput is one line that names the file. Everything else is a failure, as are 10 seconds.
+"""
+
+import argparse
+import json
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from conftest import write_export, write_json
+from matplotlib.path import Path as Outline
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from coco import read_export
+from command import BadInput
+from dataset import audit
+from split import copies
+
+HEIGHT, WIDTH = 60, 80
+SECONDS = 10  # of computing, so that a busy machine does not matter
+KEYS = {
+    "images": ("id", "file_name", "height", "width"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id", "segmentation", "id", "bbox", "area", "iscrowd"),
+}
+ODD = (
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    3,
+    10**30,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "1",
+    [],
+    [[]],
+    [None],
+    {},
+    [{}],
+)
+FAR = (float("nan"), float("inf"), -float("inf"), 1e9, -1e9, 1e12, 1e300, 10**400, 5000, -5000, None, "7", True, [1])
+NAMES = ("my photo 1.jpg", "straße 道路 ☃.jpg", "a;b$(x)&.jpg", "q%20x.jpg", "-dash.jpg", "UPPER.JPG", "a..b.jpg",
+         "e\u0301.jpg", "sub/a.jpg", " lead.jpg", '"><img src=x onerror=alert(1)>.jpg', "x" * 200 + ".jpg")  # fmt: skip
+OUTSIDE = ("../decoy.jpg", "..\\decoy.jpg", "sub/../../decoy.jpg", "{}/decoy.jpg", "C:\\decoy.jpg", "\\\\host\\d.jpg")
+
+
+def pick(rng, values):
+    return values[rng.integers(len(values))]
+
+
+def entry(rng, content, kind=None):
+    """A drawn entry of the JSON and its kind."""
+    kind = kind or pick(rng, list(KEYS))
+    return pick(rng, content[kind]), kind
+
+
+def polygon(rng, content):
+    """A drawn polygon that has not been spoilt yet."""
+    shapes = [a["segmentation"] for a in content["annotations"] if isinstance(a["segmentation"], list)]
+    return pick(rng, [shape[0] for shape in shapes if len(shape[0]) >= 6 and all(map(is_number, shape[0]))])
+
+
+# ------------------------------------------------------------------------- what is spoilt in the JSON
+
+
+def key_missing(rng, folder, content):
+    if rng.random() < 0.1:
+        del content[pick(rng, list(KEYS))]
+    else:
+        spoilt, kind = entry(rng, content)
+        del spoilt[pick(rng, KEYS[kind])]
+
+
+def wrong_type(rng, folder, content):
+    if rng.random() < 0.1:
+        content[pick(rng, list(KEYS))] = pick(rng, ODD)
+    else:
+        spoilt, kind = entry(rng, content)
+        spoilt[pick(rng, KEYS[kind])] = pick(rng, ODD)
+
+
+def unknown_id(rng, folder, content):
+    entry(rng, content, "annotations")[0][pick(rng, ("image_id", "category_id"))] = int(rng.integers(-3, 50))
+
+
+def id_twice(rng, folder, content):
+    one, kind = entry(rng, content)
+    other = entry(rng, content, kind)[0]
+    one["id"] = other["id"]
+    if rng.random() < 0.3:
+        content[kind].append(dict(one))
+
+
+def few_points(rng, folder, content):
+    shape = polygon(rng, content)
+    del shape[int(rng.integers(0, 6)) :]
+
+
+def far_number(rng, folder, content):
+    shape = polygon(rng, content)
+    for _ in range(rng.integers(1, 4)):
+        shape[rng.integers(len(shape))] = pick(rng, FAR)
+
+
+def moved(rng, folder, content):
+    shape = polygon(rng, content)
+    shape[:] = (np.reshape(shape, (-1, 2)) + rng.uniform(-1.2, 1.2, 2) * (WIDTH, HEIGHT)).ravel().tolist()
+
+
+def run_lengths(rng, folder, content):
+    shape = next(a for a in content["annotations"] if isinstance(a["segmentation"], dict))["segmentation"]
+    text, at = shape["counts"], rng.integers(len(shape["counts"]))
+    counts = [text[:at], text + "a", text[:at] + pick(rng, "0a~! é") + text[at + 1 :], "o" * 500, text * 2, "", 5, None,
+              [4800], [10, 4790], [0, 4800], [10, 4000], [10, -5, 4795], [10.0, 4790.0], [10, 10**12], [[1, 2]], [None],
+              [True, 4799], [1] * 4800, text]  # fmt: skip
+    sizes = [[HEIGHT, WIDTH]] * 3 + [[WIDTH, HEIGHT], [HEIGHT + 1, WIDTH], None, "ab", [60.5, 80], [10**6, 10**6], []]
+    shape.update(counts=pick(rng, counts), size=pick(rng, sizes))
+
+
+def file_missing(rng, folder, content):
+    (folder / entry(rng, content, "images")[0]["file_name"]).unlink()
+
+
+def size_lies(rng, folder, content):
+    image = entry(rng, content, "images")[0]
+    by = int(rng.integers(-8, 9))
+    size = pick(rng, [(HEIGHT + by, WIDTH), (HEIGHT, WIDTH + by), (WIDTH, HEIGHT), (2 * HEIGHT, 2 * WIDTH), (1, 1)])
+    image.update(height=size[0], width=size[1])
+
+
+def any_name(rng, folder, content):
+    image = entry(rng, content, "images")[0]
+    name = pick(rng, NAMES)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / image["file_name"]).rename(folder / name)
+    image["file_name"] = name
+
+
+def name_outside(rng, folder, content):
+    shutil.copy(folder / "road000.jpg", folder.parent / "decoy.jpg")
+    content["images"][0]["file_name"] = pick(rng, OUTSIDE).format(folder.parent)
+
+
+def name_of_nothing(rng, folder, content):
+    entry(rng, content, "images")[0]["file_name"] = pick(
+        rng, ("", " ", ".", "a\nb.jpg", "x\0.jpg", "\ud800.jpg", "é" * 999)
+    )
+
+
+def ten_thousand(rng, folder, content):
+    one = pick(rng, [a for a in content["annotations"] if isinstance(a["segmentation"], list)])
+    count = 10_000 if rng.random() < 0.2 else 1000
+    spoilt = one | {"segmentation": pick(rng, ([[1, 2]], one["segmentation"]))}
+    content["annotations"] += [spoilt] * count
+
+
+def bytes_of_json(rng, folder, content):
+    data = json.dumps(content).encode()
+    at, value = rng.integers(len(data)), bytes([rng.integers(256)])
+    changes = [
+        data[:at],
+        data[:at] + value + data[at + 1 :],
+        data[:at] + data[at + 9 :],
+        b"\xef\xbb\xbf" + data,
+        data.decode().encode("utf-16"),
+        b"",
+        b"[" * 100_000,
+        data * 2,
+        b"null",
+        data.replace(b": 60", b": " + b"6" * 5000),
+    ]
+    return pick(rng, changes[:3] * 4 + changes)  # fmt: skip
+
+
+def several(rng, folder, content):
+    for change in rng.permutation(len(TOGETHER))[:2]:
+        TOGETHER[change](rng, folder, content)
+
+
+TOGETHER = (unknown_id, few_points, far_number, moved, size_lies, run_lengths)
+
+# ------------------------------------------------------------------------ what is spoilt in the photos
+
+
+def cut(rng, folder, content):
+    path = folder / "road000.jpg"
+    if (suffix := pick(rng, (".jpg", ".png", ".webp", ".tiff", ".bmp"))) != ".jpg":
+        path.write_bytes(cv2.imencode(suffix, cv2.imread(str(path)))[1])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * rng.random())])
+
+
+def no_photo(rng, folder, content):
+    path = folder / "road000.jpg"
+    contents = (b"", b"no photo", b"<html>404</html>" * 99, bytes(9999), b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n")
+    if rng.random() < 0.2:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(pick(rng, contents))
+
+
+def bytes_of_photo(rng, folder, content):
+    data = bytearray((folder / "road000.jpg").read_bytes())
+    for at in rng.integers(len(data), size=rng.integers(1, 9)):
+        data[at] = rng.integers(256)
+    (folder / "road000.jpg").write_bytes(data)
+
+
+def odd_size(rng, folder, content):
+    width, height = pick(rng, ((1, 1), (30_000, 10), (10, 30_000), (1, 3), (2, 160)))
+    Image.new("RGB", (width, height), (120, 110, 100)).save(folder / "road003.jpg")
+    if rng.random() < 0.7:
+        content["images"][3].update(height=height, width=width)
+        return {"road003.jpg": np.full((height, width, 3), (120, 110, 100), np.uint8)}
+
+
+def of_mode(mode, kind):
+    def change(rng, folder, content):
+        """A photo of another colour mode must look the same."""
+        path = folder / "road000.jpg"
+        with Image.open(path) as image:
+            image = image.convert(mode)
+            image.save(path, kind, quality=98)
+            return {path.name: np.asarray(image.convert("RGB"))}
+
+    return change
+
+
+def of_16_bit(rng, folder, content):
+    path = folder / "road000.jpg"
+    pixels = cv2.imread(str(path))
+    path.write_bytes(cv2.imencode(pick(rng, (".png", ".tiff")), pixels.astype(np.uint16) * 257)[1])
+    return {path.name: pixels[..., ::-1]}
+
+
+def animated(rng, folder, content):
+    path, kind = folder / "road000.jpg", pick(rng, ("GIF", "PNG", "WEBP", "TIFF"))
+    with Image.open(path) as image:
+        first = image.convert("RGB")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    first.save(path, kind, save_all=True, append_images=[Image.new("RGB", first.size, (255, 0, 0))], **options)
+    return {path.name: np.asarray(first)}
+
+
+def turned(rng, folder, content):
+    """Stored lying, with the EXIF note that says how: upright it is the photo that was labelled."""
+    path = folder / "road000.jpg"
+    with Image.open(path) as image:
+        upright = image.convert("RGB")
+    undo = (None, 0, 3, 1, 5, 2, 6, 4)  # of Pillow's transpositions, for the orientations 1 to 8
+    note, way = Image.Exif(), int(rng.integers(8))
+    note[0x0112] = way + 1
+    stored = upright if undo[way] is None else upright.transpose(undo[way])
+    stored.save(path, "JPEG", exif=note, quality=98)
+    return {path.name: np.asarray(upright)}
+
+
+def bomb(rng, folder, content):
+    (folder / "road000.jpg").write_bytes(bomb_png(int(pick(rng, (11_000, 20_000, 60_000)))))
+    content["images"][0].update(pick(rng, ({}, {"height": 20_000, "width": 20_000})))
+
+
+@lru_cache(maxsize=3)
+def bomb_png(side):
+    """side × side black pixels in a few kilobytes."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + -(-side // 8))
+    data = b"".join(packer.compress(row * 100) for _ in range(min(side, 20_000) // 100)) + packer.flush()
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
+    packed = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+KINDS = {
+    "a key is missing": key_missing, "a value of another type": wrong_type, "unknown ids": unknown_id,
+    "an id twice": id_twice, "polygon of 0 to 2 points": few_points, "NaN, infinite, huge, no number": far_number,
+    "polygon over the border or outside": moved, "run lengths: wrong size or counts": run_lengths,
+    "photo missing": file_missing, "size that lies or is transposed": size_lies, "name of any letters": any_name,
+    "name that points outside": name_outside, "name that no file has": name_of_nothing,
+    "1,000 or 10,000 annotations": ten_thousand, "damaged JSON": bytes_of_json, "two of these at once": several,
+    "photo cut short": cut, "not a photo": no_photo, "damaged photo": bytes_of_photo, "1×1, 30,000×10": odd_size,
+    "16 bit": of_16_bit, "CMYK": of_mode("CMYK", "JPEG"), "palette": of_mode("P", "PNG"), "grey": of_mode("L", "PNG"),
+    "alpha": of_mode("RGBA", "PNG"), "animated": animated, "EXIF orientation 1 to 8": turned,
+    "decompression bomb": bomb,
+}  # fmt: skip
+
+# ------------------------------------------------------------------------------------- what is right
+
+
+@lru_cache(maxsize=1)
+def good():
+    """{name: bytes} of the photos and the JSON of the export that is spoilt; one crack is given as run lengths."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_export(folder, cracked=3, undamaged=1, size=(HEIGHT, WIDTH))
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    content = json.loads(files.pop("_annotations.coco.json"))
+    spot = np.zeros((HEIGHT, WIDTH), np.uint8)
+    spot[20:50, 30:40] = 1
+    runs = coco_mask.encode(np.asfortranarray(spot))["counts"].decode()
+    content["annotations"][1]["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": runs}
+    content["annotations"].append(content["annotations"][0] | {"segmentation": [[50.0, 5.0, 75.0, 5.0, 75.0, 20.0]]})
+    return files, content, runs, spot
+
+
+def is_number(value):
+    return type(value) in (int, float) and abs(value) < 1e9
+
+
+def shapes_of(content, number, cracks):
+    """The segmentations that the JSON, as it stands in the file, has for an image, each once."""
+    found = [a.get("segmentation") for a in content["annotations"]
+             if a.get("image_id") == number and a.get("category_id") in cracks]  # fmt: skip
+    parts = [part for shape in found for part in (shape if isinstance(shape, list) else [shape])]
+    return list({repr(part): part for part in parts}.values())
+
+
+def between(shape, height, width):
+    """Two (H, W) masks: pixels that must be crack (but for its edge) and pixels that may be, for one shape."""
+    must, may = np.zeros((2, height, width), np.uint8)
+    _, _, runs, spot = good()
+    if isinstance(shape, dict):
+        if shape == {"size": [height, width], "counts": runs}:
+            return spot, spot
+        counts = shape.get("counts")
+        whole = isinstance(counts, list) and all(is_number(c) and c >= 0 for c in counts) and sum(counts) == must.size
+        if whole and all(type(c) is int for c in counts) and shape.get("size") == [height, width]:
+            must = np.repeat(np.arange(len(counts)) % 2, counts).reshape(width, height).T.astype(np.uint8)
+            return must, must
+        return must, may + 1  # what damaged run lengths mean nobody knows
+    if isinstance(shape, list) and len(shape) >= 6 and len(shape) % 2 == 0 and all(map(is_number, shape)):
+        points = np.reshape(np.array(shape, float), (-1, 2))
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        must = Outline(points).contains_points(np.c_[columns.ravel(), rows.ravel()]).reshape(height, width)
+        cv2.fillPoly(may, [np.clip(np.round(points), -9999, 9999).astype(np.int32)], 1)
+    return must.astype(np.uint8), may
+
+
+def check_mask(photo, mask, content, cracks, said):
+    """Fails where the mask is not what the JSON says and nothing was said about this photo."""
+    [number] = [
+        i["id"] for i in content["images"] if str(PurePosixPath(i["file_name"].replace("\\", "/"))) == photo.name
+    ]
+    must, may = np.zeros((2, *mask.shape), np.uint8)
+    for shape in shapes_of(content, number, cracks):
+        one, other = between(shape, *mask.shape)
+        must, may = must | one, may | other
+    wider = np.ones((3, 3), np.uint8)
+    assert not (mask & (1 - cv2.dilate(may, wider))).any(), f"{photo.name}: crack where no annotation is"
+    if photo.name not in said:
+        lost = must & (1 - cv2.dilate(mask, wider, iterations=2))
+        assert not lost.any(), f"{photo.name}: an annotation was dropped in silence"
+
+
+def check_line(error, name):
+    text = str(error)
+    assert len(text.splitlines()) == 1 and str(name) in text and len(text) < 900, f"not one line that names it: {text}"
+
+
+def read_all(folder, expected, audited):
+    """Read the export and every photo as the commands do -> "worked", "said" or "refused"; AssertionError if wrong."""
+    try:
+        export = read_export(folder)
+    except BadInput as error:
+        check_line(error, folder)
+        return "refused"
+    content = json.loads((folder / "_annotations.coco.json").read_text(encoding="utf-8-sig"))
+    cracks = {c["id"] for c in content["categories"] if export.categories[c["name"]] == "crack"}
+    said, refused = "\n".join(export.problems), []
+    for photo in export.photos:
+        try:
+            pixels, mask = photo.read()
+        except BadInput as error:
+            check_line(error, photo.path)
+            refused.append(str(error))
+            continue
+        assert mask.shape == pixels.shape[:2] and pixels.dtype == mask.dtype == np.uint8 and mask.max(initial=0) < 2
+        check_mask(photo, mask, content, cracks, said)
+        if photo.name in expected:
+            assert pixels.shape == expected[photo.name].shape, f"{photo.name}: {pixels.shape}"
+            assert cv2.absdiff(pixels, np.ascontiguousarray(expected[photo.name])).mean() < 6, f"{photo.name}: colours"
+    names = {photo.name for photo in export.photos}
+    for image in content["images"]:
+        name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
+        assert name in names or name[:80] in said, f"{name}: left out in silence"
+    if audited:
+        report = audit(export)[0]
+        assert all(line in report for line in export.problems + refused), "the audit does not say everything"
+        copies_or_line(export)
+    return "refused" if refused else "said" if said else "worked"
+
+
+def copies_or_line(export):
+    try:
+        copies(export.photos)
+    except BadInput as error:
+        check_line(error, export.root)
+
+
+def run_case(number, seed, base, audited):
+    """One case -> (its kind, what came of it, words on what is wrong)."""
+    kind, rng, folder = list(KINDS)[number % len(KINDS)], np.random.default_rng([seed, number]), base / f"{number} ü"
+    files, content, *_ = good()
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    content = json.loads(json.dumps(content))
+    spoilt = KINDS[kind](rng, folder, content)
+    if isinstance(spoilt, bytes):
+        (folder / "_annotations.coco.json").write_bytes(spoilt)
+    else:
+        write_json(folder, content)
+    began, words = time.process_time(), ""
+    try:
+        what = read_all(folder, spoilt if isinstance(spoilt, dict) else {}, audited)
+    except Exception as error:
+        what, words = "FAILED", f"{type(error).__name__}: {error}"
+    if time.process_time() - began > SECONDS:
+        what, words = "FAILED", f"{time.process_time() - began:.0f} s; {words}"
+    if not words:
+        shutil.rmtree(folder)
+    return kind, what, words and f"case {number}, seed {seed}, {kind}: {words}"
+
+
+def run_cases(count, base, seed=0, audit_every=10):
+    """{kind: Counter of what came of its cases}, lines on failures; their folders are left in `base`."""
+    table, failures = {kind: Counter() for kind in KINDS}, []
+    for number in range(count):
+        kind, what, words = run_case(number, seed, base, number % audit_every == number // len(KINDS) % audit_every)
+        table[kind][what] += 1
+        failures += [words] if words else []
+    return table, failures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    base = Path(tempfile.mkdtemp())
+    table, failures = run_cases(args.cases, base, args.seed)
+    columns = ("worked", "said", "refused", "FAILED")
+    print(f"{'what is spoilt':36}{'cases':>7}" + "".join(f"{column:>9}" for column in columns))
+    for kind, result in [*table.items(), ("all", sum(table.values(), Counter()))]:
+        print(f"{kind:36}{result.total():7}" + "".join(f"{result[column]:9}" for column in columns))
+    print(*failures, *([f"their folders: {base}"] if failures else []), sep="\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
