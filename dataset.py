@@ -1,17 +1,38 @@
 """(photo, mask) pairs for training and scoring, and the audit of an export; how COCO is read stands in coco.py."""
 
+import signal
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
+from command import BadInput, answer_flags, execute, flags
+
+
+def arguments(argv):
+    parser = flags(
+        "What is in this COCO export? Prints an audit and saves a picture of processed photos with their masks. "
+        "Of photos without labels: are they enough, sharp, well lit, and each of another place?",
+        "python dataset.py",
+        "python dataset.py my-photos",
+        "python dataset.py my-export --classes Riss",
+    )
+    parser.add_argument("data", nargs="?", help="a COCO export, folder or .zip, or photos (default: data/sample)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
+    parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
 from coco import read_export
-from command import BadInput, execute, flags
+from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
 from split import copies
@@ -57,30 +78,55 @@ def collate(items):
 
 
 class Shuffled(Sampler):
-    """The keys of one epoch in an order that depends on seed and epoch alone; set `epoch` before each pass."""
+    """The keys of one epoch in an order that depends on seed and epoch alone; set `epoch` before each pass.
+
+    `first` is where an epoch begins that was stopped in the middle.
+    """
 
     def __init__(self, count, seed):
-        self.count, self.seed, self.epoch = count, seed, 0
+        self.count, self.seed, self.epoch, self.first = count, seed, 0, 0
 
     def __len__(self):
         return self.count
 
     def __iter__(self):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        return iter((self.epoch * self.count + order).tolist())
+        return iter((self.epoch * self.count + order[self.first :]).tolist())
+
+
+class Shares(BatchSampler):
+    """Of every batch the keys that this process takes; one process takes them all.
+
+    Where a batch has fewer photos than there are processes, the others take its first along, for every process must
+    go through the network; `photos` says that it does not count.
+    """
+
+    def __iter__(self):
+        return (share(keys) or keys[:1] for keys in super().__iter__())
+
+    def photos(self, step):
+        """Batch number -> (photos in it, those that count in this process)."""
+        count = min(self.batch_size, len(self.sampler) - step * self.batch_size)
+        return count, len(share(range(count)))
 
 
 def loader(data, batch_size, workers, sampler=None):
     """DataLoader that keeps its workers between epochs and pins memory where a GPU will fetch it."""
     return DataLoader(
         data,
-        batch_size,
-        sampler=sampler,
+        batch_sampler=Shares(sampler or SequentialSampler(data), batch_size, drop_last=False),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        worker_init_fn=ignore_interrupt,
+        generator=torch.Generator(),  # else every pass draws from the one of dropout
     )
+
+
+def ignore_interrupt(worker):
+    """Ctrl-C reaches the workers too; the training says when they end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def find_export(data=None, classes=None):
@@ -210,17 +256,16 @@ def describe(export, masks):
 
 
 def main(argv=None):
-    parser = flags(
-        "What is in this COCO export? Prints an audit and saves a picture of processed photos with their masks.",
-        "python dataset.py",
-        "python dataset.py my-export --classes Riss",
-    )
-    parser.add_argument("data", nargs="?", help="folder of a COCO export (default: data/sample, drawn on first use)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
-    parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
-    args = parser.parse_args(argv)
-    name = Path(args.data or SAMPLE).resolve().name
+    from data import collection  # a file that only this command needs
+
+    args = arguments(argv)
+    name = Path(args.data or SAMPLE).resolve().name.removesuffix(".zip")
     out = picture_name(args.out or f"audit-{name}.png")  # before the work, not after
+    if args.data and collection.unlabelled(args.data):
+        found = collection.check(args.data)
+        write_image(out, contact_sheet(collection.tiles(found), columns=6))
+        print(f"{collection.table(found)}\npicture: {out}")
+        return 0
     report, tiles = audit(find_export(args.data, args.classes), args.seed)
     print(report)
     if tiles:

@@ -1,18 +1,21 @@
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from conftest import write_export
 
 from augment import augment
 from coco import read_export
 from command import BadInput
-from dataset import CrackDataset, loader
+from dataset import CrackDataset, Shuffled, loader
 from evaluate import best_threshold
 from metrics import THRESHOLDS
-from model import CrackNet, read_checkpoint
+from model import CrackNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
-from train import arguments, dice_bce, loaders, main, optimisation, pace, rank, train_one_epoch
+from run import NOTHING_DONE, rank, restore
+from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch
 
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
 
@@ -52,55 +55,86 @@ def test_training_learns(export, tmp_path, capsys):
     assert "best epoch" in capsys.readouterr().out
 
 
-def weights(folder, name="last.pt"):
-    return read_checkpoint(folder / name)["weights"]
-
-
 def history(folder):
     rows = read_checkpoint(folder / "last.pt")["training"]["history"]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-def test_a_resumed_run_ends_bit_for_bit_like_one_that_was_never_stopped(export, tmp_path, monkeypatch):
-    flags = ["--data", str(export), "--epochs", "4", "--dropout", "0.2", *TINY]
-    main([*flags, "--out", str(tmp_path / "whole")])
-
-    import train
-
-    save = train.save_epoch
-
-    def power_cut(*arguments):
-        save(*arguments)
-        if len(arguments[4]) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save_epoch", power_cut)
-    with pytest.raises(KeyboardInterrupt):
-        main([*flags, "--out", str(tmp_path / "cut")])
-    monkeypatch.setattr(train, "save_epoch", save)
-    torch.manual_seed(99)
-    main(["--resume", str(tmp_path / "cut"), "--workers", "0", "--device", "cpu"])
-    assert history(tmp_path / "whole") == history(tmp_path / "cut")
-    for name in ("last.pt", "best.pt"):
-        whole, cut = weights(tmp_path / "whole", name), weights(tmp_path / "cut", name)
-        assert all(torch.equal(whole[key], cut[key]) for key in whole)
-
-
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(export, tmp_path):
-    flags = ["--data", str(export), "--epochs", "1", *TINY]
-    for name, seed, workers in (("a", "3", "0"), ("b", "3", "2"), ("c", "4", "0")):
+def test_the_same_seed_gives_the_same_run_with_any_number_of_workers_and_another_seed_another(export, tmp_path):
+    flags = ["--data", str(export), "--epochs", "2", "--dropout", "0.2", *TINY]
+    for name, seed, workers in (("a", "3", "0"), ("b", "3", "2"), ("c", "3", "4"), ("d", "4", "0")):
         main([*flags, "--out", str(tmp_path / name), "--seed", seed, "--workers", workers])
-    assert history(tmp_path / "a") == history(tmp_path / "b") != history(tmp_path / "c")
+    assert history(tmp_path / "a") == history(tmp_path / "b") == history(tmp_path / "c") != history(tmp_path / "d")
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Run folder of a network unlike the default one, trained on drawn photos of 64 pixels."""
+    folder = tmp_path_factory.mktemp("start")
+    data = write_export(folder / "roads", cracked=6, undamaged=2)
+    main(["--data", str(data), "--epochs", "1", "--out", str(folder / "run"), *TINY])
+    saved = read_checkpoint(folder / "run" / "best.pt")
+    torch.manual_seed(0)
+    small = CrackNet(width=8)
+    save_checkpoint(folder / "run" / "best.pt", small, saved["preprocess"] | {"mean": (0.4, 0.4, 0.4)}, 0.3)
+    return folder / "run"
+
+
+def test_fine_tuning_starts_from_the_network_the_weights_and_the_preprocessing(start, export, tmp_path, capsys):
+    flags = ["--data", str(export), "--epochs", "1", *TINY[2:], "--from"]
+    main([*flags, str(start), "--lr", "1e-9", "--out", str(tmp_path / "run")])
+    before, after = read_checkpoint(start / "best.pt"), read_checkpoint(tmp_path / "run" / "last.pt")
+    assert after["model"] == before["model"] and after["preprocess"] == before["preprocess"]
+    learnt = {name: tensor for name, tensor in after["weights"].items() if not re.search("running|batches", name)}
+    assert all(torch.allclose(before["weights"][name], tensor, atol=1e-6) for name, tensor in learnt.items())
+    assert after["training"]["arguments"]["start"] == str(start) and after["training"]["arguments"]["size"] == 64
+    said = capsys.readouterr().out
+    assert f"starts from the network and weights of {start}" in said and "64 pixels" in said
+    main([*flags, str(start / "best.pt"), "--size", "96", "--dropout", "0.1", "--out", str(tmp_path / "other")])
+    after = read_checkpoint(tmp_path / "other" / "best.pt")
+    assert after["preprocess"] == before["preprocess"] | {"size": 96}
+    assert after["model"] == before["model"] | {"dropout": 0.1}
+
+
+def test_a_fine_tuned_run_goes_on_without_the_checkpoint_it_came_from(start, export, tmp_path):
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes((start / "best.pt").read_bytes())
+    main(["--data", str(export), "--epochs", "1", *TINY[2:], "--from", str(copy), "--out", str(tmp_path / "run")])
+    copy.unlink()
+    main(["--resume", str(tmp_path / "run")])
+
+
+def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(start, export, tmp_path, capsys):
+    flags = [*TINY, "--epochs", "1", "--from", str(start)]
+    main([*flags, "--data", str(start.parent / "roads"), "--seed", "5", "--out", str(tmp_path / "a")])
+    assert "valid and test photos trained" in capsys.readouterr().out
+    main([*flags, "--data", str(start.parent / "roads"), "--out", str(tmp_path / "b")])  # the same split
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_a_start_that_is_no_checkpoint_or_stands_beside_resume_is_refused(export, tmp_path):
+    for wrong in (["--from", str(export / "road000.jpg")], ["--from", "nowhere"], ["--from", "a", "--resume", "b"]):
+        with pytest.raises(BadInput, match=wrong[1] if len(wrong) == 2 else "--from"):
+            main(["--data", str(export), *TINY, "--out", str(tmp_path / "run"), *wrong])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_the_cpu_goes_on_with_loss_scaling_as_a_gpu_needs_it():
+    model, args = CrackNet(width=8), arguments([])
+    state = optimisation(model, args, 10, torch.device("cpu"))
+    training = {name: part.state_dict() for name, part in state.items()} | {"history": [], "done": {}}
+    again = optimisation(model, args, 10, torch.device("cpu")) | {"scaler": torch.amp.GradScaler("cpu", enabled=True)}
+    assert restore("run", {"threshold": 0.5, "training": training}, again) == ([], {}, 0.5)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_names_of_the_photos(export):
     photos = read_export(export).photos[:2]
-    batches = loader(CrackDataset(photos, Preprocess(size=64)), 2, 0)
+    batches = loader(CrackDataset(photos, Preprocess(size=64)), 2, 0, Shuffled(2, seed=0))
     model, device = CrackNet(), torch.device("cpu")
-    torch.nn.init.constant_(model.head.weight, math.nan)
+    torch.nn.init.constant_(list(model.parameters())[-1], math.nan)
     state = optimisation(model, arguments([]), 1, device)
     with pytest.raises(FloatingPointError, match="road000.jpg, road001.jpg.*--lr"):
-        train_one_epoch(model, batches, dice_bce, **state, device=device)
+        list(train_one_epoch(model, batches, dice_bce, **state, device=device, done=dict(NOTHING_DONE)))
 
 
 def test_only_train_photos_are_augmented(export):
@@ -145,3 +179,22 @@ def test_a_mistyped_resume_is_refused_and_a_finished_run_is_not_overwritten(expo
     (tmp_path / "run" / "last.pt").write_bytes(b"")
     with pytest.raises(BadInput, match="holds a run already"):
         main(["--data", str(export), "--out", str(tmp_path / "run"), *TINY])
+
+
+@pytest.mark.parametrize("lost", ["training", "history", "optimizer", "done", "weights"])
+def test_a_run_of_another_version_is_refused_in_one_line(export, start, tmp_path, lost):
+    saved = read_checkpoint(start / "last.pt")
+    for part in (saved, saved["training"]):
+        part.pop(lost, None)
+    for file in start.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(saved, tmp_path / "last.pt")
+    with pytest.raises(BadInput, match=str(tmp_path)):
+        main(["--resume", str(tmp_path), "--device", "cpu"])
+
+
+def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start):
+    for flags in (["--lr", "0.5"], ["--size", "96"], ["--seed", "3"], ["--dropout", "0.4"]):
+        with pytest.raises(BadInput, match=f"leave {flags[0]} out"):
+            main(["--resume", str(start), *flags])
+    main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu"])

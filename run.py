@@ -1,0 +1,174 @@
+"""The run folder: what a training writes there, whole or not at all, and how a stopped one goes on."""
+
+import csv
+import json
+import math
+import subprocess
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+import distributed
+from command import BadInput, written_whole
+from dataset import SAMPLE
+from inference import RUNS
+from model import parameter_count, read_checkpoint, save_checkpoint
+from report.figure import save_figure
+from split import write_splits
+
+IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
+MACHINE = {"resume", "device", "out", "splits", "workers", "save_minutes"}  # flags that a resumed run may change
+NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
+
+
+def introduction(folder, parts, model, args, device):
+    """What is about to happen, in three lines."""
+    photos = ", ".join(f"{len(p)} {part} ({sum(x.cracked for x in p)} cracked)" for part, p in parts.items())
+    place = f"{device}" if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
+    return (
+        f"{args.data}: {photos}\n"
+        f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epochs of "
+        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}\n"
+        f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
+    )
+
+
+def in_words(row, epochs):
+    """One line about an epoch."""
+    return (
+        f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f} train {row['valid_loss']:.4f} valid  "
+        f"valid IoU {row['iou_cracked']:.4f} cracked {row['iou_all']:.4f} all  {row['seconds']:.0f} s"
+    )
+
+
+def curves(history, title):
+    """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
+    chosen = max(history, key=rank)["epoch"]
+    fig = Figure(figsize=(11, 4.2), layout="constrained")
+    fig.suptitle(title)
+    losses, scores = fig.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for axes, keys in ((losses, ("train_loss", "valid_loss")), (scores, IOU_KEYS)):
+        for key in keys:
+            axes.plot(epochs, [row[key] for row in history], marker=".", label=key.replace("_", " "))
+        axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    losses.set_ylabel("Dice + BCE loss")
+    scores.set_ylabel("IoU on validation, threshold 0.5")
+    scores.set_ylim(0, 1)
+    return fig
+
+
+def rank(row):
+    """What the best epoch is chosen by: validation IoU, or the loss where no validation photo has a crack."""
+    return row["iou_cracked"] if math.isfinite(row["iou_cracked"]) else -row["valid_loss"]
+
+
+def write_history(folder, history, args):
+    """history.csv and curves.png of the run."""
+    with written_whole(folder / "history.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+    save_figure(folder / "curves.png", curves(history, f"{Path(args.data).name}, seed {args.seed}"))
+
+
+def to_keep(args):
+    """The arguments that a resumed run needs, as JSON values."""
+    return {name: value for name, value in vars(args).items() if name not in MACHINE}
+
+
+def commit():
+    """Commit id of this code, with "+" where files are changed; "unknown" outside a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@distributed.by_process_0
+def write_facts(folder, args, parts, device, history):
+    """splits.json and arguments.json: what the run was given, by which code on what machine; and what a killed run
+    could not do any more."""
+    for half_written in folder.glob(".*-*"):
+        half_written.unlink()
+    write_splits(folder / "splits.json", parts)
+    facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__, "device": str(device)}
+    with written_whole(folder / "arguments.json") as temporary:
+        temporary.write_text(json.dumps(facts | {"processes": distributed.world()}, indent=1), encoding="utf-8")
+    if history:
+        write_history(folder, history, args)
+
+
+def open_run(args, defaults):
+    """(run folder, what --resume finds there or None); args.out becomes that folder, and the arguments of a run that
+    goes on take the place of the flags. Raises BadInput."""
+    if not args.resume:
+        name = Path(args.data or SAMPLE).name.removesuffix(".zip")
+        args.out = args.out or RUNS / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        if (args.out / "last.pt").exists():
+            raise BadInput(f"{args.out}: holds a run already; go on with --resume {args.out} or choose another --out")
+        return args.out, None
+    saved = read_saved(args.resume)
+    own = saved["training"]["arguments"]
+    for name, value in to_keep(args).items():
+        if name != "data" and value != getattr(defaults, name) and value != own.get(name):
+            flag = name.replace("_", "-")
+            raise BadInput(
+                f"--resume {args.resume}: the run was started with --{flag} {own.get(name)}; leave --{flag} out"
+            )
+    vars(args).update(own | {"data": args.data or own["data"], "splits": args.resume / "splits.json"})
+    args.out = args.resume
+    return args.out, saved
+
+
+def read_saved(folder):
+    """last.pt of a run that can be resumed. Raises BadInput."""
+    if not (folder / "last.pt").is_file():
+        raise BadInput(f"--resume {folder}: no last.pt there; give the folder of a run that has saved")
+    try:
+        saved = read_checkpoint(folder / "last.pt")
+    except ValueError as error:
+        raise BadInput(f"--resume {error}") from None
+    if not {"arguments", "history"} <= set(saved.get("training") or ()):
+        raise BadInput(f"--resume {folder}: its last.pt only predicts; a run that can go on wrote more into it")
+    return saved
+
+
+@distributed.by_process_0
+def save(folder, model, preprocess, threshold, args, state, history, done):
+    """last.pt with all that a resumed run needs; `done` says how far the epoch after `history` has come."""
+    training = {name: part.state_dict() for name, part in state.items()}
+    training |= {"history": history, "done": done, "arguments": to_keep(args)}
+    save_checkpoint(folder / "last.pt", model, asdict(preprocess), threshold, training)
+
+
+@distributed.by_process_0
+def save_epoch(folder, model, preprocess, threshold, args, state, history):
+    """best.pt if this epoch is the best, last.pt, history and curves; a kill between them only repeats some of it."""
+    if max(history, key=rank) is history[-1]:
+        save_checkpoint(folder / "best.pt", model, asdict(preprocess), threshold)
+    save(folder, model, preprocess, threshold, args, state, history, NOTHING_DONE)
+    write_history(folder, history, args)
+
+
+def restore(folder, saved, state):
+    """The inverse of `save`, but for the network: (history, what is done of the epoch after it, threshold).
+
+    Raises BadInput.
+    """
+    try:
+        for name, part in state.items():
+            if content := saved["training"][name]:  # a run on the CPU has no loss scaling to pass on
+                part.load_state_dict(content)
+        return saved["training"]["history"], saved["training"]["done"], saved["threshold"]
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise BadInput(
+            f"--resume {folder}: its last.pt is of another version; start a new run with --from {folder}"
+        ) from None
