@@ -1,10 +1,11 @@
 """A photo goes in, its crack probability, mask, numbers and pictures come out; also for folders and videos.
 
 How large a photo is looked at. The network learnt at `preprocess.size` pixels on the longer side, and finds cracks
-about as wide as there. So a photo is looked at at that size; one more than LARGE times as long at CLOSER times that
-size, for it often shows more road. With a network trained at 512 on CrackForest: wide views put together from SUT-Crack
-(2048 px) gave an IoU of 0.41 at 512, 0.48 at 768 and 0.51 at their own size; drawn close-ups of 3000 px 0.44, 0.44 and
-0.11. `--scale 1` looks at the photo's own pixels, where the photo shows much more road than those of the training.
+about as wide as there. So a photo is looked at at that size; one more than LARGE times as long, which may be a close-up
+or show much more road, at that size and at twice that, and the two answers are averaged. IoU of the weights that ship,
+on photos of SUT-Crack and of DeepCrack's training part, at 512, at 1024 and averaged: wide views put together from 16
+photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0.54, 0.62. At their own pixels they gave
+0.59 and 0.40. `--scale 1` does that, for photos that show much more road than those of the training.
 """
 
 import hashlib
@@ -13,115 +14,15 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-
-from command import BadInput, choose_device, execute, flags
-from formats.labels import write_coco
-from formats.onnx_model import export_onnx
-from measure import WIDTH_EDGES_MM
-from model import autocast, load_checkpoint
-from photo import SUFFIXES, Preprocess, read_photo
-from quantify.budget import read_prices, width_edges
-from quantify.damage import NO_SCALE
+from command import BadInput, answer_flags, choose_device, execute, flags
 from quantify.scale import add_scale_flags
-from report.survey import budget_line, write_survey
-from segment import FEW, Job, segment_all
-
-RUNS = Path("runs")
-LARGE, CLOSER = 2, 1.5
-TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, as the network's cells
-
-
-def viewing_size(preprocess, shape):
-    """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
-    return round(CLOSER * preprocess.size) if max(shape[:2]) > LARGE * preprocess.size else preprocess.size
-
-
-def tiles(length):
-    """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
-
-    A tile's outermost quarter of the overlap has no weight: there the network sees too little around.
-    """
-    starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
-    rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
-    for start in starts:
-        weight = np.ones(min(TILE, length - start), np.float32)
-        if start > 0:
-            weight[:OVERLAP] = rise
-        if start + TILE < length:
-            weight[-OVERLAP:] = rise[::-1]
-        yield slice(start, start + len(weight)), weight
-
-
-@torch.inference_mode()
-def predict(model, preprocess, photo, size=None):
-    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_size)."""
-    model.eval()
-    device = next(model.parameters()).device
-    view = replace(preprocess, size=size or viewing_size(preprocess, photo.shape))
-    seen = view.resize(photo)
-    probability = np.zeros(seen.shape[:2], np.float32)
-    for rows, down in tiles(seen.shape[0]):
-        for columns, across in tiles(seen.shape[1]):
-            tile = view.normalise(seen[rows, columns])[None].to(device, memory_format=torch.channels_last)
-            with autocast(device):
-                logits = model(tile)
-            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
-            probability[rows, columns] += np.outer(down, across) * answer
-    return view.to_photo(probability, *photo.shape[:2])
-
-
-def newest_run():
-    """The run folder under runs/ whose best.pt is the newest. Raises BadInput where there is none."""
-    checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
-    if not checkpoints:
-        raise BadInput(f"{RUNS}: no trained run yet; run python train.py first, or give a checkpoint")
-    return checkpoints[-1].parent
-
-
-def weights_file(path):
-    """Checkpoint file or run folder -> the file."""
-    return path / "best.pt" if path.is_dir() else path
-
-
-def open_model(path, device):
-    """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
-    try:
-        model, values, threshold = load_checkpoint(weights_file(path))
-        preprocess = Preprocess(**values)
-    except (ValueError, TypeError) as error:
-        raise BadInput(error) from None
-    return model.to(device, memory_format=torch.channels_last), preprocess, threshold
-
-
-def list_photos(arguments):
-    """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
-
-    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
-    """
-    files = []
-    for path in map(Path, arguments):
-        inside = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise BadInput(f"{path}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
-        if not inside[0].is_file():
-            raise BadInput(f"{path}: no such photo, video or folder; check the name")
-        files += inside
-    files = list(dict.fromkeys(files))
-    stems = Counter(file.stem for file in files)
-    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
-    if len(set(names.values())) < len(files):
-        raise BadInput("two photos of the same name in folders of the same name; segment them one after the other")
-    return names
 
 
 def arguments(argv):
     parser = flags(
         "Find and measure the cracks in photos and videos. For each photo: NAME_mask.png (0 and 255, the photo's own "
-        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; up to "
-        f"{FEW} photos: NAME_figure.png. For a video: NAME_cracks.mp4. For more than one: cracks.csv, cracks.json, "
+        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; for only "
+        "a few photos: NAME_figure.png. For a video: NAME_cracks.mp4. For more than one: cracks.csv, cracks.json, "
         "report.html. Started again, it goes on with what is missing.",
         "python inference.py road.jpg",
         "python inference.py photos/ --out masks --threshold 0.4 --figures",
@@ -133,15 +34,21 @@ def arguments(argv):
         "python inference.py drive.mp4 --every 0.5",
         "python inference.py photos/ --coco photos/to-correct.json",
         "python inference.py --export crack.onnx",
+        "torchrun --nproc-per-node 4 inference.py photos/",
     )
     add = parser.add_argument
     add("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
-    add("--checkpoint", type=Path, metavar="FILE", help="best.pt or its run folder (default: newest run)")
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="best.pt or run folder (default: newest run, else weights/crack.pt)",
+    )
     add("--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)")
     add("--threshold", type=float, help="probability from which a pixel is crack (default: chosen on validation)")
     add("--scale", type=float, metavar="FACTOR", help="look at the photo at this factor of its size: 1 for its own "
-        "pixels, in tiles (default: near the size of the training; see the top of inference.py)")  # fmt: skip
-    add("--figures", action="store_true", help=f"a NAME_figure.png also for more than {FEW} photos")
+        "pixels, in tiles (default: the training's size, and twice that where large: top of inference.py)")  # fmt: skip
+    add("--figures", action="store_true", help="a NAME_figure.png also for many photos")
     add("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
     add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
     add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand")
@@ -161,6 +68,114 @@ def check(parser, args):
     if bool(args.photos) == bool(args.export):
         parser.error("give photos, a folder or a video; or --export alone")
     return args
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
+import cv2
+import numpy as np
+import torch
+
+import distributed
+from formats.labels import write_coco
+from formats.onnx_model import export_onnx
+from measure import WIDTH_EDGES_MM
+from model import autocast, load_checkpoint, weights_file
+from photo import SUFFIXES, Preprocess, read_photo
+from quantify.budget import read_prices, width_edges
+from quantify.damage import NO_SCALE
+from report.survey import budget_line, write_survey
+from segment import FEW, Job, done_before, missing, segment_all
+
+RUNS = Path("runs")
+SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
+LARGE = 2
+TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, as the network's cells
+
+
+def viewing_sizes(preprocess, shape):
+    """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
+    size = preprocess.size
+    return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
+
+
+def tiles(length):
+    """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
+
+    A tile's outermost quarter of the overlap has no weight: there the network sees too little around.
+    """
+    starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
+    for start in starts:
+        weight = np.ones(min(TILE, length - start), np.float32)
+        if start > 0:
+            weight[:OVERLAP] = rise
+        if start + TILE < length:
+            weight[-OVERLAP:] = rise[::-1]
+        yield slice(start, start + len(weight)), weight
+
+
+def predict(model, preprocess, photo, size=None):
+    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_sizes)."""
+    model.eval()
+    sizes = (size,) if size else viewing_sizes(preprocess, photo.shape)
+    return sum(look(model, replace(preprocess, size=size), photo) for size in sizes) / len(sizes)
+
+
+@torch.inference_mode()
+def look(model, view, photo):
+    """`predict` at one size, that of `view`; in tiles where it is large."""
+    device = next(model.parameters()).device
+    seen = view.resize(photo)
+    probability = np.zeros(seen.shape[:2], np.float32)
+    for rows, down in tiles(seen.shape[0]):
+        for columns, across in tiles(seen.shape[1]):
+            tile = view.normalise(seen[rows, columns])[None].to(device, memory_format=torch.channels_last)
+            with autocast(device):
+                logits = model(tile)
+            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
+            probability[rows, columns] += np.outer(down, across) * answer
+    return view.to_photo(probability, *photo.shape[:2])
+
+
+def newest_run():
+    """The run folder under runs/ whose best.pt is the newest; before the first training, the weights that ship."""
+    checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
+    return checkpoints[-1].parent if checkpoints else SHIPPED
+
+
+def open_model(path, device):
+    """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
+    try:
+        model, values, threshold = load_checkpoint(weights_file(path))
+        preprocess = Preprocess(**values)
+    except (ValueError, TypeError) as error:
+        raise BadInput(error) from None
+    return model.to(device, memory_format=torch.channels_last), preprocess, threshold
+
+
+def list_photos(arguments, out):
+    """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
+
+    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
+    """
+    files = []
+    for path in map(Path, arguments):
+        if path.is_dir() and path.resolve() == out.resolve():
+            raise BadInput(f"--out {out}: the photos lie there, and masks would pass for photos; give another folder")
+        inside = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise BadInput(f"{path}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
+        if not path.exists():
+            raise BadInput(f"{path}: no such photo, video or folder; check the name")
+        files += inside
+    files = list(dict.fromkeys(files))
+    stems = Counter(file.stem for file in files)
+    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
+    if len(set(names.values())) < len(files):
+        raise BadInput("two photos of the same name in folders of the same name; segment them one after the other")
+    return names
 
 
 def prepare(args):
@@ -195,10 +210,37 @@ def main(argv=None):
         model, preprocess, threshold = open_model(args.checkpoint or newest_run(), "cpu")
         print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
         return 0
-    names = list_photos(args.photos)
+    names = list_photos(args.photos, args.out)
+    with distributed.joined(choose_device(args.device)):
+        return segment_together(args, names)
+
+
+def segment_together(args, names):
+    """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
     job, prices, words = prepare(args)
     print(f"{len(names)} file(s) with {words}")
-    records, failed = segment_all(job, names, args.out, args.every, args.figures or len(names) <= FEW)
+    figures = args.figures or len(names) <= FEW
+    mine = missing(job, distributed.share(list(names)), names, args.out, figures)
+    todo = distributed.gathered(mine)  # all begin with the same list, before any of it is done
+    if len(todo) < len(names):
+        print(f"{len(names) - len(todo)} of {len(names)} were done before, with the same flags; kept")
+    failed = segment_all(job, distributed.share(todo), names, args.out, args.every, figures)
+    failed = sorted(distributed.gathered(failed))
+    if distributed.rank():
+        return 0
+    merge(args, job, names, prices, words, failed)
+    for line in failed:
+        print("error:", line, file=sys.stderr)
+    return 0 if not failed else 2 if len(names) == 1 else 1
+
+
+def merge(args, job, names, prices, words, failed):
+    """The results of all files, read back from their records, so that they did not stand in memory -> tables, report.
+
+    Prints what was found and where it lies.
+    """
+    records = {path: done_before(job, path, args.out / name) for path, name in names.items()}
+    records = {path: record for path, record in records.items() if record}
     print(f"{len(records)} of {len(names)} done, in {args.out}/")
     results = [result for record in records.values() for result in record["results"]]
     if len(results) > 1:
@@ -211,9 +253,6 @@ def main(argv=None):
         stills = [path for path in records if path.suffix.lower() in SUFFIXES]
         write_coco(args.coco, ((path, saved_mask(args.out / names[path])) for path in stills))
         print(f"to correct by hand: {args.coco}")
-    for line in failed:
-        print("error:", line, file=sys.stderr)
-    return 0 if not failed else 2 if len(names) == 1 else 1
 
 
 if __name__ == "__main__":

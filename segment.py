@@ -1,12 +1,15 @@
 """Every photo and video of one command: examined, measured, its results written; what was done before is kept."""
 
+import errno
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
+import distributed
 from command import BadInput
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
@@ -15,10 +18,14 @@ from photo import read_photo, write_image
 from quantify.damage import damage, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
+from quantify.specks import without_specks
 from report.figure import figure, overlay, save_figure
 from report.survey import read_record, save_record
 
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
+RECORD = 2  # raised when the columns or their meaning change: older records are then made again
+FAULTS = (BadInput, OSError, MemoryError, RuntimeError, cv2.error)  # of one photo; the others go on
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the folder of results: the others fail too
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,8 @@ class Job:
     made_with: dict  # plain values on which the results depend
 
     def examine(self, photo, path):
-        """Photo -> (mask of its size, result of `damage`, views): views are photo, probability, mask as measured, what
-        measure gave, mm per pixel or None. With a homography they are the road from above."""
+        """Photo -> (mask of its size, result of `damage`, views): views are photo, probability, the mask as measured
+        (without specks), what measure gave. With a homography they are the road from above."""
         scale = find_scale(photo, path, self.args)  # first: a missing sheet is found out at once
         probability = self.answer(photo)
         mask = (probability >= self.threshold).astype(np.uint8)
@@ -41,13 +48,14 @@ class Job:
         if scale and scale.homography is not None:
             flat = [rectify(image, scale) for image in views]
             views, valid_px = tuple(image for image, *_ in flat), int(flat[0][1].sum())
-        measured = measure(views[2])
-        result = damage(measured, valid_px, scale, self.width_edges_mm)
-        return mask, result, (*views, measured, scale and scale.mm_per_pixel)
+        counted, specks = without_specks(views[2])
+        measured = measure(counted)
+        result = damage(measured, valid_px, scale, self.width_edges_mm, specks)
+        return mask, result, (*views[:2], counted, measured)
 
     def about(self, path):
         """What a record of this file must say to be still true."""
-        return self.made_with | {"bytes": path.stat().st_size, "changed": path.stat().st_mtime}
+        return self.made_with | {"record": RECORD, "bytes": path.stat().st_size, "changed": path.stat().st_mtime}
 
 
 def first_columns(path, photo, second=None):
@@ -59,14 +67,12 @@ def first_columns(path, photo, second=None):
 
 def segment_photo(job, photo, path, start, with_figure):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last _cracks.json; returns that."""
-    mask, result, (flat, probability, flat_mask, measured, mm) = job.examine(photo, path)
-    result["row"] = first_columns(path, photo) | result["row"]
+    mask, result, (flat, probability, counted, measured) = job.examine(photo, path)
+    result["row"] = row = first_columns(path, photo) | result["row"]
     write_image(start.with_name(f"{start.name}_mask.png"), 255 * mask)
-    write_image(start.with_name(f"{start.name}_overlay.jpg"), overlay(flat, flat_mask, measured, mm))
+    write_image(start.with_name(f"{start.name}_overlay.jpg"), overlay(flat, counted, measured, row))
     if with_figure:
-        title = f"{path.name}: {sentence(result['row'])}"
-        title += f"\nscale: {result['row']['scale_source']}" if mm else "\nno scale, so no millimetres"
-        fig = figure(flat, probability, flat_mask, measured, title, mm)
+        fig = figure(flat, probability, counted, measured, row)
         save_figure(start.with_name(f"{start.name}_figure.png"), fig)
     return save_record(start, job.about(path), [result])
 
@@ -76,10 +82,10 @@ def segment_video(job, path, start, every):
     results, (step, fps) = [], timing(path, every)
     with written_video(start.with_name(f"{start.name}_cracks.mp4"), fps) as add:
         for number, frame in tqdm(read_frames(path, step), path.name, leave=False, unit="frame"):
-            _, result, (flat, _, mask, measured, mm) = job.examine(frame, path)
+            _, result, (flat, _, counted, measured) = job.examine(frame, path)
             if flat is not frame:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            add(overlay(frame, mask, measured, mm))
+            add(overlay(frame, counted, measured, result["row"]))
             results.append(result | {"row": first_columns(path, frame, number / step / fps) | result["row"]})
     return save_record(start, job.about(path), results)
 
@@ -95,22 +101,47 @@ def read_ahead(paths, photos=3):
         yield from waiting
 
 
-def segment_all(job, names, out, every, figures):
-    """{file: name} -> (records in the order of the files, messages of those that failed); done ones are left alone."""
-    done = {path: read_record(out / name, job.about(path)) for path, name in names.items()}
-    todo = [path for path in names if done[path] is None]
-    if len(todo) < len(names):
-        print(f"{len(names) - len(todo)} of {len(names)} were done before, with the same flags; kept")
-    failed = []
-    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=len(todo) < 2, unit="photo"):
-        start = out / names[path]
-        try:
-            if photo is None:
-                done[path] = segment_video(job, path, start, every)
-            else:
-                done[path] = segment_photo(job, photo(), path, start, figures)
-                if len(names) <= FEW:
-                    tqdm.write(f"{path}: {sentence(done[path]['results'][0]['row'])}")
-        except BadInput as error:
-            failed.append(str(error))
-    return {path: record for path, record in done.items() if record}, failed
+def files(start, path, figures):
+    """What segment_photo or segment_video leaves at START, apart from the record."""
+    ends = ["_cracks.mp4"] if path.suffix.lower() in VIDEOS else ["_mask.png", "_overlay.jpg"]
+    ends += ["_figure.png"] if figures and path.suffix.lower() not in VIDEOS else []
+    return [start.with_name(start.name + end) for end in ends]
+
+
+def done_before(job, path, start, figures=False):
+    """The record of a photo or video whose files are all there, made with the same flags; else None."""
+    try:
+        about = job.about(path)
+    except OSError:  # gone, or a broken link: whoever reads it says so
+        return None
+    return read_record(start, about) if all(file.is_file() for file in files(start, path, figures)) else None
+
+
+def segment_one(job, path, photo, start, every, figures):
+    """Do a photo (function that gives it) or video (None), write its results -> its record, or a str: what failed."""
+    try:
+        if photo is None:
+            return segment_video(job, path, start, every)
+        return segment_photo(job, photo(), path, start, figures)
+    except FAULTS as error:
+        if isinstance(error, OSError) and error.errno in HOPELESS:
+            raise
+        words = str(error) if isinstance(error, BadInput) else f"{path}: {type(error).__name__}, {error}; not done"
+        return " ".join(words.split())
+
+
+def missing(job, paths, names, out, figures):
+    """Those of the paths whose results are not there yet; names: {path: the name its results begin with}."""
+    return [path for path in paths if not done_before(job, path, out / names[path], figures)]
+
+
+def segment_all(job, todo, names, out, every, figures):
+    """Do these paths -> lines that say which failed."""
+    failed, no_bar = [], len(todo) < 2 or distributed.rank() > 0
+    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=no_bar, unit="photo"):
+        record = segment_one(job, path, photo, out / names[path], every, figures)
+        if isinstance(record, str):
+            failed.append(record)
+        elif photo and len(names) <= FEW:
+            tqdm.write(f"{path}: {sentence(record['results'][0]['row'])}")
+    return failed

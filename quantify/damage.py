@@ -4,7 +4,15 @@ import math
 
 import numpy as np
 
-from measure import LENGTH_RELATIVE, SEVERITIES, WIDTH_EDGES_MM, full_width_px, indicative_severity, quantities
+from measure import (
+    LENGTH_RELATIVE,
+    MEASURABLE_PX,
+    SEVERITIES,
+    WIDTH_EDGES_MM,
+    full_width_px,
+    indicative_severity,
+    quantities,
+)
 
 NO_SCALE = (
     "No scale, so no millimetres and no budget: give --mm-per-pixel, --reference x1,y1,x2,y2,MM, or lay an A4 sheet "
@@ -15,20 +23,23 @@ BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: 
 BINS_MM = [0, 2, 5, 10, 20, 30, 50, 75, math.inf]  # holds the class limits of ASTM D6433
 
 
-def in_pixels(measured, valid_px):
-    """What `measure` gave, pixels that show road -> the part of the row that needs no scale."""
+def in_pixels(measured, valid_px, specks):
+    """What `measure` gave, pixels that show road, specks left out -> the part of the row that needs no scale."""
     x, y = measured["width_max_xy"]
     return {
         "crack_percent": 100 * measured["area_px"] / valid_px,
         "crack_area_px": measured["area_px"],
         "length_px": measured["length_px"],
         "width_median_px": measured["width_median_px"],
+        "width_p95_px": measured["width_p95_px"],
         "width_max_px": measured["width_max_px"],
         "width_max_x": x,
         "width_max_y": y,
+        "below_measurable": bool(measured["below_measurable"]),
         "pattern": measured["pattern"],
         "junctions": measured["junctions"],
         "cells": measured["cells"],
+        "specks": specks,
     }
 
 
@@ -62,13 +73,13 @@ def in_millimetres(measured, valid_px, scale, amounts):
     }
 
 
-def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM):
+def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
     """What `measure` gave, pixels that show road, Scale or None -> dict of plain values, None where undefined:
 
     row; quantities: by width_edges_mm, for the budget, None without a scale; length_by_width: the crack's metres (or
     pixels) in each of BINS_MM (or BINS_PX).
     """
-    row, mm, amounts = in_pixels(measured, valid_px), 1, None
+    row, mm, amounts = in_pixels(measured, valid_px, specks), 1, None
     if scale:
         mm = scale.mm_per_pixel
         row |= in_millimetres(measured, valid_px, scale, quantities(measured, mm, scale.relative, scale.tilt_deg))
@@ -89,15 +100,39 @@ def plain(value):
 
 def sentence(row):
     """A row -> its finding in words, with uncertainties where there is a scale."""
+    specks = f" ({row['specks']} speck{'s' * (row['specks'] > 1)} left out)" if row["specks"] else ""
     if not row["crack_area_px"]:
-        return "no crack found"
-    widest = row["width_max_px"] is not None
+        return f"no crack found{specks}"
     if "length_m" not in row:
-        width = f", up to {row['width_max_px']:.0f} px wide" if widest else ""
-        return f"{row['length_px']:.0f} px of crack{width}, {row['crack_percent']:.2f} % of the photo"
-    width = f", up to {row['width_max_mm']:.1f} ± {row['width_max_plus_minus_mm']:.1f} mm wide" if widest else ""
+        length = f"{row['length_px']:.0f} px of crack"
+        return f"{length}{width_words(row)}, {row['crack_percent']:.2f} % of the photo{specks}"
     length = f"{row['length_m']:.2f} ± {row['length_plus_minus_m']:.2f} m of crack"
-    return f"{length}{width}, indicative severity {row['indicative_severity']}"
+    return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}"
+
+
+def width_words(row):
+    """How wide the crack of a row is at most; nothing where no place is clear of junctions and ends."""
+    if row["width_max_px"] is None:
+        return ""
+    if row["width_max_px"] < MEASURABLE_PX:
+        mm = f" or {MEASURABLE_PX * row['mm_per_pixel']:.1f} mm" if "mm_per_pixel" in row else ""
+        return f", too thin to measure its width (under {MEASURABLE_PX} px{mm})"
+    return f", up to {widest(row)} wide"
+
+
+def widest(row):
+    """Width of a row's widest place with its unit, and its uncertainty where there is a scale."""
+    if "width_max_mm" not in row:
+        return f"{row['width_max_px']:.0f} px"
+    return f"{row['width_max_mm']:.1f} ± {row['width_max_plus_minus_mm']:.1f} mm"
+
+
+def scale_words(row):
+    """Where the millimetres of a row come from, and how sure they are."""
+    if "scale_source" not in row:
+        return "no scale, so no millimetres"
+    size = f"{row['mm_per_pixel']:.3g} mm a pixel ± {row['scale_plus_minus_percent']:.1g} %"
+    return f"scale: {row['scale_source']}, {size}"
 
 
 def worst_first(row):

@@ -1,6 +1,7 @@
 """How large is a pixel on the road? Flags, an A4 sheet, a marker or EXIF -> millimetres per pixel, the road from above.
 
-Pixel centres lie at whole (x, y). Lens distortion and an uneven road are left out. A marker to print: python scale.py
+Pixel centres lie at whole (x, y). Lens distortion and an uneven road are left out.
+A marker to print: python quantify/scale.py marker.png
 """
 
 import sys
@@ -11,7 +12,6 @@ import cv2
 import numpy as np
 
 from command import BadInput, execute
-from photo import write_image
 from quantify.exif import DIAGONAL_35MM, exif
 from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
 
@@ -78,7 +78,7 @@ def add_scale_flags(parser):
         type=positive,
         metavar="MM",
         help="find an ArUco marker (DICT_4X4_50) whose black square has this side; "
-        "python scale.py marker.png makes one to print; takes out the camera's tilt",
+        "python quantify/scale.py marker.png makes one to print; takes out the camera's tilt",
     )
     one.add_argument(
         "--find-a4", action="store_true", help="find a white A4 sheet on the road; takes out the camera's tilt"
@@ -223,9 +223,13 @@ def rectify(image, scale):
 
 def main(argv=None):
     """Write a marker to print: black square and the white rim it needs."""
+    from photo import write_image  # takes seconds, and the flags above are asked for by --help
+
     names = sys.argv[1:] if argv is None else argv
     if len(names) != 1 or not names[0].endswith(".png"):
-        raise BadInput("give the file to write: python scale.py marker.png; print it, then measure the black square")
+        raise BadInput(
+            "give the file to write: python quantify/scale.py marker.png; print it, measure the black square"
+        )
     write_image(Path(names[0]), draw_marker())
 
 

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from command import written_whole
 from measure import full_width_px
+from quantify.damage import scale_words, sentence, widest
 
 COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]  # no dark end
 LABELLED_PX = 300  # smaller pictures have no room for a legend
@@ -36,14 +37,17 @@ def top_width(measured):
     return max(4.0, float(np.nan_to_num(measured["width_p95_px"])))
 
 
-def in_unit(pixels, mm_per_pixel):
+def in_unit(pixels, row):
     """Pixels as text, in mm where there is a scale."""
-    value = pixels * (mm_per_pixel or 1)
-    return f"{round(value, 0 if value >= 10 else 1):g} {'mm' if mm_per_pixel else 'px'}"
+    value = pixels * row.get("mm_per_pixel", 1)
+    return f"{round(value, 0 if value >= 10 else 1):g} {'mm' if 'mm_per_pixel' in row else 'px'}"
 
 
-def overlay(photo, mask, measured, mm_per_pixel=None):
-    """Photo with the crack coloured by width, its texture visible underneath; outlined so that thin cracks show."""
+def overlay(photo, mask, measured, row):
+    """Photo with the crack coloured by width, its texture visible underneath; outlined so that thin cracks show.
+
+    row: of `damage`, its widest place and scale are written into the picture.
+    """
     width, unit = width_map(mask, measured), max(mask.shape) / 1000
     reach = 2 * int(unit) + 1  # a photo of several thousand pixels is seen shrunk
     spread = cv2.dilate(width, np.ones((reach, reach), np.uint8))
@@ -52,11 +56,12 @@ def overlay(photo, mask, measured, mm_per_pixel=None):
     drawn, colour = photo.copy(), COLOURS[index]
     solid = np.where(mask[where], 0.6, 0.9)[:, None]
     drawn[where] = (solid * colour + (1 - solid) * photo[where]).astype(np.uint8)
-    return label(drawn, measured, mm_per_pixel, unit) if max(mask.shape) >= LABELLED_PX else drawn
+    return label(drawn, measured, row, unit) if max(mask.shape) >= LABELLED_PX else drawn
 
 
 def write_text(drawn, text, x, y, unit):
-    """White text with a black rim, its lower left corner at x, y, moved to stay inside the picture."""
+    """White text with a black rim, its lower left corner at x, y, moved to stay inside the picture; ± becomes +-."""
+    text = text.replace("±", "+-")  # OpenCV's font has only ASCII
     font, size, thick = cv2.FONT_HERSHEY_SIMPLEX, max(0.5, 0.9 * unit), max(1, round(2 * unit))
     (width, height), _ = cv2.getTextSize(text, font, size, thick)
     x, y = int(np.clip(x, 2, max(2, drawn.shape[1] - width - 4))), int(np.clip(y, height + 2, drawn.shape[0] - 4))
@@ -65,7 +70,7 @@ def write_text(drawn, text, x, y, unit):
     cv2.putText(drawn, text, (x, y), font, size, (255, 255, 255), thick, cv2.LINE_AA)
 
 
-def label(drawn, measured, mm_per_pixel, unit):
+def label(drawn, measured, row, unit):
     """Adds, in place: a ring round the widest point with its width, a scale bar, the colours and what they mean."""
     height, width = drawn.shape[:2]
     gap = max(8, round(16 * unit))
@@ -74,37 +79,43 @@ def label(drawn, measured, mm_per_pixel, unit):
         radius = round(max(8, 14 * unit, 0.8 * measured["width_max_px"]))
         for colour, thick in (((0, 0, 0), max(3, round(5 * unit))), ((255, 255, 255), max(1, round(2 * unit)))):
             cv2.circle(drawn, (x, y), radius, colour, thick, cv2.LINE_AA)
-        write_text(drawn, in_unit(measured["width_max_px"], mm_per_pixel), x + radius + 3, y - radius, unit)
-        draw_colours(drawn, width - gap - width // 5, height - gap, width // 5, measured, mm_per_pixel, unit)
-    mm = mm_per_pixel or 1
-    bar = nice(width * mm / 5) / mm
-    cv2.rectangle(drawn, (gap, height - gap - gap // 2), (gap + round(bar), height - gap), (0, 0, 0), -1)
-    cv2.rectangle(
-        drawn, (gap + 1, height - gap - gap // 2 + 1), (gap + round(bar) - 1, height - gap - 1), (255,) * 3, -1
-    )
-    write_text(drawn, in_unit(bar, mm_per_pixel), gap, height - 2 * gap + gap // 4, unit)
+        write_text(drawn, widest(row), x + radius + 3, y - radius, unit)
+        draw_colours(drawn, width - gap - width // 4, height - gap, width // 4, measured, row, unit)
+    draw_bar(drawn, gap, row, unit)
     return drawn
 
 
-def draw_colours(drawn, x, y, length, measured, mm_per_pixel, unit):
+def draw_bar(drawn, gap, row, unit):
+    """A bar of round length, about a fifth of the picture, with how sure its length is."""
+    height, width = drawn.shape[:2]
+    mm = row.get("mm_per_pixel", 1)
+    bar = nice(width * mm / 5) / mm
+    low, high, right = height - gap, height - gap - gap // 2, gap + round(bar)
+    cv2.rectangle(drawn, (gap, high), (right, low), (0, 0, 0), -1)
+    cv2.rectangle(drawn, (gap + 1, high + 1), (right - 1, low - 1), (255,) * 3, -1)
+    unsure = f" ± {row['scale_plus_minus_percent']:.1g} %" if "mm_per_pixel" in row else ""
+    write_text(drawn, in_unit(bar, row) + unsure, gap, high - gap // 4, unit)
+
+
+def draw_colours(drawn, x, y, length, measured, row, unit):
     """The colour scale with its lower left corner at x, y: 0 to top_width."""
     high = max(4, round(8 * unit))
     drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
-    write_text(drawn, f"width to {in_unit(top_width(measured), mm_per_pixel)}", x, y - 2 * high, unit)
+    write_text(drawn, f"width 0 to {in_unit(top_width(measured), row)}", x, y - 2 * high, unit)
 
 
-def figure(photo, probability, mask, measured, title, mm_per_pixel=None):
+def figure(photo, probability, mask, measured, row):
     """Matplotlib figure of photo, probability, mask, crack by width: side by side for a tall photo, else 2 by 2."""
     height, width = mask.shape
     rows, columns = (1, 4) if height > width else (2, 2)
     panel = 12 / columns
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
-    fig.suptitle(title)
-    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
-    panels["crack by width, the widest point ringed"] = overlay(photo, mask, measured, mm_per_pixel)
+    fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
+    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask, without specks": mask}
+    panels["crack by width, the widest point ringed"] = overlay(photo, mask, measured, row)
     step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
     for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):
-        axes.imshow(image[::step, ::step], cmap="gray" if name == "mask" else "inferno", vmin=0, vmax=1)
+        axes.imshow(image[::step, ::step], cmap="gray" if name.startswith("mask") else "inferno", vmin=0, vmax=1)
         axes.set_title(name, fontsize=10)
         axes.set(xticks=[], yticks=[])  # the frame stays: a white mask has an edge too
     return fig

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -11,15 +12,33 @@ from matplotlib.figure import Figure
 from command import written_whole
 from photo import read_photo
 from quantify.budget import estimate
+from quantify.columns import MILLIMETRES, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, plain, sentence, worst_first
 from report import page
 
 GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
 GALLERY_PX = 800
 LEVELS = ("low", "central", "high")
-IN_PX = ("crack_percent", "pattern", "length_px", "width_median_px", "width_max_px")  # columns of the report's table
-IN_MM = ("indicative_severity", "crack_percent", "pattern", "length_m", "length_plus_minus_m", "width_median_mm")
-IN_MM += ("width_median_plus_minus_mm", "width_max_mm", "width_max_plus_minus_mm", "patch_m2", "patch_plus_minus_m2")
+WORST_FIRST = ("high", "medium", "low", "none")
+IN_PX = {
+    "crack, % of photo": "crack_percent",
+    "pattern": "pattern",
+    "length, px": "length_px",
+    "median width, px": "width_median_px",
+    "largest width, px": "width_max_px",
+    "specks": "specks",
+}  # columns of the report's table
+IN_MM = {
+    "severity (indicative)": "indicative_severity",
+    "crack, % of photo": "crack_percent",
+    "pattern": "pattern",
+    "length, m": ("length_m", 2),
+    "median width, mm": ("width_median_mm", 1),
+    "largest width, mm": ("width_max_mm", 1),
+    "to patch, m²": ("patch_m2", 2),
+    "specks": "specks",
+}  # a name and its decimals: with plus_minus
+FOUND = ("A4 sheet", "ArUco marker")  # scale sources that are seen in the photo itself
 SEVERITY = (
     "Indicative severity follows the widths of ASTM D6433 (low under 10 mm, medium to 75 mm, high above; alligator "
     "cracking by its pattern): the highest level of at least 5 % of the length, or of any network. It is no PCI: a "
@@ -132,9 +151,12 @@ def scale_section(rows):
     """Where the millimetres come from, and what the severity is not."""
     sources = " and ".join(sorted({row["scale_source"] for row in rows}))
     largest = max(row["scale_plus_minus_percent"] for row in rows)
-    scale = f"Scale: {sources}, ± {largest:.0f} %. A scale that was given, not found in the photo, is an assumption"
-    rests = page.paragraph(f"{scale} that every metre, millimetre and sum of money here rests on.")
-    return page.section("Scale and severity", rests, page.paragraph(SEVERITY))
+    scale = f"Scale: {sources}, ± {largest:.0f} %."
+    if not all(row["scale_source"] in FOUND for row in rows):
+        scale += " It was given with the command, not found in the photos: an assumption that every metre, "
+        scale += "millimetre and sum of money here rests on. If it is wrong by a tenth, so are they, and areas by a "
+        scale += "fifth."
+    return page.section("Scale and severity", page.paragraph(scale), page.paragraph(SEVERITY))
 
 
 def work_name(part):
@@ -156,7 +178,9 @@ def money_parts(money):
         lines.append((work_name(line), f"{line['quantity']:.2f} {line['unit']}", *costs))
     lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
     heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
+    sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
     parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False)]
+    parts += [page.paragraph(f"Where the prices come from: {sources or 'not said in the table of prices'}.")]
     if any(line["minimum_applied"] for line in money["lines"]):
         parts.append(
             page.paragraph("A minimum charge decides at least one line: somewhat more work would cost the same.")
@@ -203,9 +227,26 @@ def gallery_section(shown, count):
 
 def table_section(rows):
     """Every photo in a sortable table."""
-    keys = IN_MM if "length_m" in rows[0] else IN_PX
-    cells = [(name_of(row), *(row[key] for key in keys)) for row in rows]
-    return page.section("Every photo", page.table(["photo", *(key.replace("_", " ") for key in keys)], cells))
+    columns = IN_MM if "length_m" in rows[0] else IN_PX
+    cells = [(name_of(row), *(shown(row, of) for of in columns.values())) for row in rows]
+    return page.section("Every photo", page.table(["photo", *columns], cells))
+
+
+def shown(row, column):
+    """A row's value for the report's table: key, or (key, decimals) of a value with its uncertainty."""
+    if isinstance(column, str):
+        return row[column]
+    key, decimals = column
+    stem, unit = key.rsplit("_", 1)
+    unsure = row[f"{stem}_plus_minus_{unit}"]
+    return None if row[key] is None else f"{row[key]:.{decimals}f} ± {unsure:.{decimals}f}"
+
+
+def columns_section(scaled):
+    """What the columns of cracks.csv say."""
+    meaning = PIXELS | MILLIMETRES if scaled else PIXELS
+    parts = [page.table(["column", "what it says"], meaning.items(), sortable=False)]
+    return page.section("The columns of cracks.csv", *parts, *[page.paragraph(PLUS_MINUS)] * scaled)
 
 
 def report(results, starts, prices, words, failed):
@@ -214,6 +255,9 @@ def report(results, starts, prices, words, failed):
     rows, still = [results[k]["row"] for k in order], photos_only(results)
     scaled, cracked = results[0]["quantities"] is not None, sum(row["crack_area_px"] > 0 for row in rows)
     intro = f"{cracked} of {len(rows)} pictures show a crack, as seen by {words}."
+    if scaled:
+        levels = Counter(row["indicative_severity"] for row in rows)
+        intro += f" Indicative severity: {', '.join(f'{level} {levels[level]}' for level in WORST_FIRST)}."
     sections = [page.paragraph(intro)]
     if not scaled:
         sections.append(page.paragraph(NO_SCALE))
@@ -228,7 +272,7 @@ def report(results, starts, prices, words, failed):
     if placed := [row for row in rows if row["latitude"] is not None]:
         sections.append(page.section("Places", page.figure(scatter(placed), "Where the photos were taken, north up")))
     sections.append(gallery_section([(starts[k], results[k]["row"]) for k in order[:GALLERY]], len(rows)))
-    sections.append(table_section(rows))
+    sections += [table_section(rows), columns_section(scaled)]
     if failed:
         sections.append(page.section("Not read", *map(page.paragraph, failed)))
     return page.page(f"Cracks in {len(rows)} pictures", *sections)

@@ -1,9 +1,18 @@
-"""How exact is measure.py? Shapes with known answers, at 13 angles: python tests/accuracy.py
+"""How exact are length and width? Of drawn shapes, and of real photos whose labels are known.
 
-Prints the table of length and width errors and the time for 12 megapixels; exit code 1 if a bound is broken.
+    python tests/accuracy.py                                                  # measure.py on shapes, at 13 angles
+    python tests/accuracy.py real --checkpoint RUN --data EXPORT              # prediction against ground truth
+
+The first prints the errors of length and width and the time for 12 megapixels; exit code 1 if a bound is broken.
 A shape is drawn by its exact distance function: a pixel is crack if more than half of its 9 x 9 samples are.
+
+The second measures each photo's ground truth and its prediction as inference.py does, and prints the bias (mean of
+prediction minus truth) and the 95 % limits of agreement (bias ± 1.96 standard deviations) of Bland and Altman,
+"Statistical methods for assessing agreement between two methods of clinical measurement", Lancet 327, 1986; and draws
+them.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -13,6 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import measure  # noqa: E402  (the repository is not a package)
+from command import execute  # noqa: E402
+from quantify.specks import without_specks  # noqa: E402
 
 LENGTH_MEAN, LENGTH_WORST = 0.03, 0.06  # relative
 WIDTH_MEAN, WIDTH_WORST = 0.5, 1.0  # pixels
@@ -142,7 +153,8 @@ def timings(rng):
     return most
 
 
-def main():
+def drawn():
+    """The table of drawn shapes -> exit code."""
     rng, good = np.random.default_rng(0), True
     print(f"{'13 angles each':<17}{'width':>6}{'length error':>22}{'width error':>22}")
     print(f"{'':<17}{'px':>6}{'bias, mean, worst %':>22}{'bias, mean, worst px':>22}")
@@ -162,5 +174,103 @@ def main():
     return 0 if timings(rng) <= SECONDS and good else 1
 
 
+# ------------------------------------------------------------------------------------------------ real photos
+QUANTITIES = {"length_px": "length, px", "width_median_px": "median width, px", "width_p95_px": "95 % width, px"}
+
+
+def measured(mask):
+    """What inference.py says of a mask: {key of QUANTITIES: pixels}."""
+    found = measure.measure(without_specks(mask)[0])
+    return {key: found[key] for key in QUANTITIES}
+
+
+def agreement(truth, predicted):
+    """(N,) truth and prediction, nan where undefined -> dict: n, mean_truth, bias, low, high (limits of agreement)."""
+    both = ~np.isnan(truth) & ~np.isnan(predicted)
+    off = predicted[both] - truth[both]
+    bias, spread = (float(off.mean()), 1.96 * float(off.std(ddof=1))) if len(off) > 1 else (np.nan, np.nan)
+    mean = float(truth[both].mean()) if len(off) else np.nan
+    return {"n": len(off), "mean_truth": mean, "bias": bias, "low": bias - spread, "high": bias + spread}
+
+
+def chosen(export, part, most):
+    """Photos of a part of an export ("all", or what its folders say), at most so many, evenly spread."""
+    photos = [photo for photo in export.photos if part in ("all", photo.part)]
+    return [photos[k] for k in np.unique(np.linspace(0, len(photos) - 1, min(most, len(photos))).astype(int))]
+
+
+def compare(photos, answer):
+    """Photos, function photo -> mask -> {key: (truth (N,), prediction (N,))}."""
+    from tqdm import tqdm
+
+    pairs = []
+    for item in tqdm(photos, "measuring", unit="photo", leave=False):
+        photo, truth = item.read()
+        pairs.append((measured(truth), measured(answer(photo))))
+    return {
+        key: tuple(np.array([found[key] for found in side]) for side in zip(*pairs, strict=True)) for key in QUANTITIES
+    }
+
+
+def print_agreement(results):
+    print(f"{'':<18}{'photos':>7}{'mean truth':>12}{'bias':>9}{'limits of agreement':>24}{'bias, % of truth':>18}")
+    for key, sides in results.items():
+        a = agreement(*sides)
+        limits = f"{a['low']:+.2f} to {a['high']:+.2f}"
+        share = 100 * a["bias"] / a["mean_truth"]
+        print(f"{QUANTITIES[key]:<18}{a['n']:>7}{a['mean_truth']:>12.2f}{a['bias']:>+9.2f}{limits:>24}{share:>+18.1f}")
+
+
+def scatter(results, title, path):
+    """Above prediction over truth, below their difference over their mean with bias and limits; a column a quantity."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(13, 8), layout="constrained")
+    fig.suptitle(title)
+    for (key, (truth, predicted)), (above, below) in zip(results.items(), fig.subplots(2, 3).T, strict=True):
+        a, longest = agreement(truth, predicted), max(np.nanmax(truth), np.nanmax(predicted))
+        above.plot([0, longest], [0, longest], color="0.6", linewidth=1)
+        above.plot(truth, predicted, ".", color="#0072b2")
+        above.set(xlabel=f"{QUANTITIES[key]}, ground truth", ylabel="prediction")
+        below.plot((truth + predicted) / 2, predicted - truth, ".", color="#0072b2")
+        for name, style in (("low", "--"), ("bias", "-"), ("high", "--")):
+            below.axhline(a[name], linestyle=style, color="#e69f00", label=f"{name} {a[name]:+.2f}")
+        below.set(xlabel="mean of both", ylabel="prediction minus truth")
+        below.legend(fontsize=8)
+    fig.savefig(path, dpi=100)
+
+
+def real(args):
+    """Lengths and widths of predictions against those of the labels -> exit code."""
+    if not args.data.exists():
+        print(f"skipped: {args.data} is not there")
+        return 0
+    from coco import read_export
+    from inference import open_model, predict
+
+    model, preprocess, threshold = open_model(args.checkpoint, "cpu")
+    photos = chosen(read_export(args.data), args.part, args.photos)
+    results = compare(photos, lambda photo: (predict(model, preprocess, photo) >= threshold).astype(np.uint8))
+    print(f"{args.data}, {args.part}: {len(photos)} photos, {args.checkpoint} at threshold {threshold:.2f}")
+    print_agreement(results)
+    if args.out:
+        scatter(results, f"{args.data.name}, {args.part}, {len(photos)} photos: prediction and ground truth", args.out)
+        print(f"drawn: {args.out}")
+    return 0
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    real_photos = parser.add_subparsers(metavar="real").add_parser("real", help="on a labelled export")
+    real_photos.add_argument("--checkpoint", type=Path, required=True, help="best.pt or its run folder")
+    real_photos.add_argument("--data", type=Path, required=True, help="COCO export; without it the check is skipped")
+    real_photos.add_argument("--part", default="all", help="train, valid or test of the export (default: all)")
+    real_photos.add_argument("--photos", type=int, default=1000, help="at most so many (default: %(default)s)")
+    real_photos.add_argument("--out", type=Path, metavar="PNG", help="scatter plot")
+    real_photos.set_defaults(run=real)
+    args = parser.parse_args(argv)
+    return args.run(args) if "run" in args else drawn()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    execute(main)

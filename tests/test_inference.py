@@ -16,14 +16,16 @@ import inference
 import segment
 from command import execute
 from formats import labels
-from inference import predict, tiles, viewing_size
+from inference import look, predict, tiles, viewing_sizes
 from measure import measure
 from model import CrackNet, save_checkpoint
 from photo import Preprocess, read_photo
-from quantify.damage import damage
+from quantify.columns import MILLIMETRES, PIXELS
+from quantify.damage import damage, sentence
 from quantify.scale import Scale
+from quantify.specks import without_specks
 from report import survey
-from report.figure import nice, overlay, width_map
+from report.figure import figure, nice, overlay, width_map
 
 
 def tiny_network():
@@ -31,7 +33,7 @@ def tiny_network():
     torch.manual_seed(3)
     model = CrackNet(8, (1, 1, 1, 1)).eval()
     with torch.no_grad():
-        model.head.weight *= 20
+        list(model.head.parameters())[-2].mul_(20)  # the last weights
     return model
 
 
@@ -110,12 +112,16 @@ def test_memory_is_bounded_by_the_tile():
 
 def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     preprocess = Preprocess(size=512)
-    assert [viewing_size(preprocess, s) for s in ((80, 60), (1024, 700), (1025, 700), (3024, 4032, 3))] == [
-        512,
-        512,
-        768,
-        768,
-    ]
+    shapes = (80, 60), (1024, 700), (1025, 700), (3024, 4032, 3)
+    assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
+
+
+def test_a_large_photo_is_answered_by_the_mean_of_two_views():
+    model, preprocess = tiny_network(), Preprocess(size=64)
+    photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
+    views = [look(model, Preprocess(size=size), photo) for size in (64, 128)]
+    assert np.allclose(predict(model, preprocess, photo), (views[0] + views[1]) / 2, atol=1e-6)
+    assert not np.allclose(*views)
 
 
 def test_scale_is_a_factor_of_the_photos_own_size(folder, run):
@@ -126,6 +132,12 @@ def test_scale_is_a_factor_of_the_photos_own_size(folder, run):
 
 
 # ------------------------------------------------------------------------------------------------ pictures
+def found(mask, scale=None):
+    """What overlay takes besides photo and mask."""
+    measured = measure(mask)
+    return measured, damage(measured, mask.size, scale)["row"] | {"photo": "road.jpg"}
+
+
 def test_the_width_of_each_pixel_is_that_of_its_crack():
     mask = np.zeros((100, 100), np.uint8)
     mask[10:90, 20:25], mask[10:90, 60:75] = 1, 1
@@ -138,7 +150,7 @@ def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
     mask = np.zeros((200, 250), np.uint8)
     mask[10:190, 40:45], mask[10:190, 150:165] = 1, 1
     photo = np.full((200, 250, 3), 120, np.uint8)
-    drawn = overlay(photo, mask, measure(mask)).astype(int)
+    drawn = overlay(photo, mask, *found(mask)).astype(int)
     assert np.abs(drawn[100, 42] - drawn[100, 157]).max() > 60
     assert (drawn[:, 60:140] == 120).all() and (drawn[mask > 0] != 120).any(axis=1).all()
 
@@ -148,11 +160,11 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     monkeypatch.setattr("report.figure.write_text", lambda drawn, text, *_: said.append(text))
     mask = np.zeros((400, 500), np.uint8)
     mask[20:380, 100:110] = 1
-    overlay(np.zeros((400, 500, 3), np.uint8), mask, measure(mask))
-    assert said == ["10 px", "width to 10 px", "100 px"]
+    overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
+    assert said == ["10 px", "width 0 to 10 px", "100 px"]
     said.clear()
-    overlay(np.zeros((400, 500, 3), np.uint8), mask, measure(mask), 0.5)
-    assert said == ["5 mm", "width to 5 mm", "50 mm"]
+    overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
+    assert said == ["5.0 ± 0.6 mm", "width 0 to 5 mm", "50 mm ± 5 %"]
 
 
 @pytest.mark.parametrize("value,bar", [(99, 50), (100, 100), (0.7, 0.5), (2.1, 2), (1999, 1000)])
@@ -177,6 +189,59 @@ def test_every_millimetre_carries_its_uncertainty_and_follows_the_scale():
     for key in numbers:
         stem, unit = key.rsplit("_", 1)
         assert exact[f"{stem}_plus_minus_{unit}"] >= 0
+
+
+def test_the_figures_title_has_every_uncertainty_and_says_where_the_scale_is_from():
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:50, 30:42] = 1
+    for scale, says in (
+        (None, ["px of crack", "up to 12 px wide", "no scale, so no millimetres"]),
+        (Scale(2, 0.05, "A4 sheet"), ["0.08 ± 0.00 m", "up to 24.0 ± 2.4 mm", "A4 sheet, 2 mm a pixel ± 5 %"]),
+    ):
+        title = figure(np.zeros((60, 80, 3), np.uint8), mask * 1.0, mask, *found(mask, scale)).get_suptitle()
+        assert all(words in title for words in ["road.jpg", *says])
+
+
+def test_a_crack_under_three_pixels_has_no_width_but_a_bound():
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:50, 30:32] = 1
+    for scale, says in ((None, "(under 3 px)"), (Scale(2, 0.05, "test"), "(under 3 px or 6.0 mm)")):
+        row = found(mask, scale)[1]
+        assert row["below_measurable"] is True and f"too thin to measure its width {says}" in sentence(row)
+
+
+def test_specks_stay_in_the_mask_and_are_counted_but_not_as_crack(folder, run):
+    photo = cv2.imread(str(folder / "a.png"))
+    photo[60:62, 100:102] = photo[20, 120] = 0  # the photo is 160 pixels wide: 3.2 are 2 %
+    photo[80, 100:104] = 0
+    cv2.imwrite(str(folder / "a.png"), photo)
+    _, out = run(folder)
+    row = table(out)["a.png"]
+    assert row["specks"] == "2" and float(row["crack_area_px"]) == 500 + 4
+    assert np.count_nonzero(read_photo(out / "a_mask.png")[..., 0]) == 500 + 4 + 5
+    assert "2 specks left out" in (out / "report.html").read_text()
+
+
+def test_a_mask_of_specks_alone_is_no_crack_and_a_whole_one_is_no_speck():
+    mask = np.zeros((300, 400), np.uint8)
+    mask[::40, ::40] = 1
+    clean, count = without_specks(mask)
+    assert (
+        not clean.any() and count == 80 and sentence(found(clean)[1] | {"specks": 80}).startswith("no crack found (80")
+    )
+    for whole in (mask | 1, np.eye(300, 400, dtype=np.uint8), mask * 0):
+        clean, count = without_specks(whole)
+        assert count == 0 and np.array_equal(clean, whole)
+
+
+def test_every_column_is_explained_and_no_other(folder, run):
+    for flags, meaning in (([], PIXELS), (["--mm-per-pixel", "2"], PIXELS | MILLIMETRES)):
+        _, out = run(folder, *flags)
+        columns = [key for key in table(out)["a.png"] if "_plus_minus_" not in key]
+        columns += ["scale_plus_minus_percent"] * bool(flags)
+        assert sorted(columns) == sorted(meaning)
+        html = (out / "report.html").read_text(encoding="utf-8")
+        assert all(f"<td>{key}</td>" in html for key in meaning)
 
 
 def test_no_crack_has_a_row_too_and_json_can_hold_it():

@@ -10,8 +10,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import accuracy  # noqa: E402
 from accuracy import arc, cross, draw, ring, strip  # noqa: E402
+from conftest import write_export  # noqa: E402
 
+import inference  # noqa: E402
 import measure  # noqa: E402
 
 
@@ -353,3 +356,35 @@ def test_the_mask_is_not_written_to_and_the_numbers_are_plain(wriggle):
     assert np.array_equal(wriggle, before)
     json.dumps({key: value for key, value in found.items() if key != "points"})
     json.dumps([measure.quantities(found, 1), measure.indicative_severity(found, 1)])
+
+
+# ------------------------------------------------------------------------------------------------ accuracy.py real
+def test_agreement_is_the_bias_and_its_limits_over_what_both_know():
+    truth, found = np.array([10, 20, 30, np.nan, 5]), np.array([11, 23, 32, 7, np.nan])
+    a = accuracy.agreement(truth, found)
+    assert (a["n"], a["mean_truth"], a["bias"]) == (3, 20, 2)
+    assert (a["low"], a["high"]) == pytest.approx((2 - 1.96, 2 + 1.96))  # 1, 3 and 2 px more: a deviation of 1
+
+
+def test_a_prediction_that_is_two_pixels_fatter_has_two_pixels_more_bias(tmp_path, monkeypatch, capsys):
+    def bias(kernel):
+        def dark(model, preprocess, photo):
+            return cv2.dilate((photo.max(axis=2) < 60).astype(np.float32), kernel)
+
+        monkeypatch.setattr(inference, "predict", dark)
+        assert accuracy.main(["real", *words]) == 0
+        said = capsys.readouterr().out
+        (line,) = (line.split() for line in said.splitlines() if line.startswith("median width"))
+        assert "6 photos" in said and line[3] == "5"
+        return float(line[5])
+
+    write_export(tmp_path / "roads", cracked=5, undamaged=1)
+    words = ["--checkpoint", "x", "--data", str(tmp_path / "roads"), "--out", str(tmp_path / "a.png")]
+    monkeypatch.setattr(inference, "open_model", lambda *_: (None, None, 0.5))
+    cross_of_3 = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    assert bias(cross_of_3) - bias(np.ones((1, 1))) == pytest.approx(2, abs=0.3) and (tmp_path / "a.png").is_file()
+
+
+def test_without_the_data_the_comparison_is_skipped_and_says_so(capsys):
+    assert accuracy.main(["real", "--checkpoint", "x", "--data", "nowhere"]) == 0
+    assert capsys.readouterr().out == "skipped: nowhere is not there\n"

@@ -1,14 +1,18 @@
 """Each test is a sentence about scale.py, sheet.py or exif.py that a mistake would break."""
 
 import argparse
+import json
 import struct
 
 import cv2
 import numpy as np
 import pytest
 
+import inference
 from command import BadInput
-from photo import read_photo
+from data import asphalt
+from model import CrackNet, save_checkpoint
+from photo import read_photo, write_image
 from quantify.exif import DIAGONAL_35MM, exif
 from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify
 from quantify.sheet import A4_MM, draw_marker, rectangle
@@ -317,3 +321,88 @@ def test_camera_height_is_a_rough_scale_and_needs_a_focal_length(tmp_path):
     assert found.rough and found.relative >= 0.1 and "rough" in found.source
     with pytest.raises(BadInput, match=r"none\.jpg: no focal length"):
         find_scale(photo, tmp_path / "none.jpg", args)
+
+
+# ------------------------------------------------------------------------------------------------ drawn photos
+SIDE = 1300  # mm of drawn asphalt, 1 mm a pixel
+
+
+def crack_with_sheet(rng, kind):
+    """Drawn asphalt, a crack and a sheet or marker on it, in sun and shade: -> (lit (SIDE, SIDE, 3), crack cover)."""
+    scene, middle = asphalt.road(rng, (SIDE, SIDE), 1.3), np.full(2, SIDE / 2)
+    t = np.linspace(-1, 1, 200)
+    path = middle + np.stack([-330 + 40 * np.sin(3 * t), 300 * t], 1)
+    crack = asphalt.stroke(scene.shape, path, rng.uniform(8, 25))
+    scene.colour *= (1 - 0.85 * crack)[..., None]
+    a = rng.uniform(0, np.pi)
+    turn = np.array([(np.cos(a), np.sin(a)), (-np.sin(a), np.cos(a))])
+    size, white = (A4_MM, np.ones((10, 10))) if kind == "A4" else ((160 * 4 / 3,) * 2, draw_marker(600, 100) / 255)
+    pixels = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) * len(white) - 0.5
+    lay = cv2.getPerspectiveTransform(pixels, (rectangle(*size) @ turn + middle + 60).astype(np.float32))
+    paper = asphalt.polygon(scene.shape, rectangle(*size) @ turn + middle + 60)
+    printed = cv2.warpPerspective(white.astype(np.float32), lay, scene.shape, borderMode=cv2.BORDER_REPLICATE)
+    scene.colour += paper[..., None] * (0.04 + 0.76 * printed[..., None] - scene.colour)
+    scene.height *= 1 - paper
+    return scene.colour * asphalt.light(rng, scene), crack
+
+
+def true_length_and_width(crack):
+    """Cover of one crack with round ends -> metres from tip to tip, mm."""
+    t = np.linspace(-1, 1, 200)
+    area, path = crack.sum(), np.hypot(np.diff(40 * np.sin(3 * t)), np.diff(300 * t)).sum()
+    width = (np.sqrt(path**2 + np.pi * area) - path) / (np.pi / 2)
+    return (path + width) / 1000, width
+
+
+def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
+    """A drawn photo through the whole command, with a network that sees the crack rightly -> (row, length, width)."""
+    rng = np.random.default_rng(seed)
+    lit, crack = crack_with_sheet(rng, kind)
+    to_mm = np.array([(1, 0, 0.5 - SIDE / 2), (0, 1, 0.5 - SIDE / 2), (0, 0, 1)])
+    view = lens(tilt_deg) @ to_mm
+    photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+    seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
+    write_image(tmp_path / "road.png", asphalt.photograph(rng, photo, 1.0))
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(inference, "predict", lambda *_: seen)
+    flag = ["--find-a4"] if kind == "A4" else ["--marker-mm", "160"]
+    words = [str(tmp_path / "road.png"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+    assert inference.main([*words, *flag]) == 0
+    record = json.loads((tmp_path / "out" / "road_cracks.json").read_text())
+    return record["results"][0]["row"], *true_length_and_width(crack)
+
+
+@pytest.mark.parametrize(
+    "words, source, mm",
+    [
+        (["--marker-mm", "200"], "ArUco marker", 1.0),
+        (["--camera-height-mm", "1500"], "rough", 1500 / 26 * np.hypot(36, 24) / np.hypot(WIDTH, HEIGHT)),
+    ],
+)
+def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
+    photo = cv2.imencode(".jpg", photograph(draw_marker(200, 33), 0)[..., ::-1])[1].tobytes()
+    (tmp_path / "road.jpg").write_bytes(jpeg(full("<"))[:-2] + photo[2:])
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(inference, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
+    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+    assert inference.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
+    row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
+    assert source in row["scale_source"] and row["mm_per_pixel"] == pytest.approx(mm, rel=0.02)
+    assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
+
+
+def check_within_uncertainty(row, length, width):
+    assert abs(row["length_m"] - length) <= row["length_plus_minus_m"] < 0.06 * length
+    assert abs(row["width_median_mm"] - width) <= row["width_median_plus_minus_mm"] < 2
+
+
+def test_a_crack_beside_a_sheet_on_asphalt_in_shade_is_measured_within_its_uncertainty(tmp_path, monkeypatch):
+    check_within_uncertainty(*measured_from_photo(tmp_path, monkeypatch, 1, "A4", 30))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tilt_deg", [0, 20, 40])
+@pytest.mark.parametrize("kind", ["A4", "ArUco"])
+@pytest.mark.parametrize("seed", range(4))
+def test_at_any_tilt_and_light_too(tmp_path, monkeypatch, seed, kind, tilt_deg):
+    check_within_uncertainty(*measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg))

@@ -1,0 +1,275 @@
+"""Folders of photos, some of them bad, some runs cut short: each test is a sentence that a mistake would break."""
+
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import draw_crack, draw_road
+
+import distributed
+import inference
+import segment
+from command import BadInput
+from model import CrackNet, save_checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+
+def bad_bytes(number):
+    """The ways in which a file is no photo, one after the other; None: a link to nowhere."""
+    photo = cv2.imencode(".jpg", draw_road(np.random.default_rng(0)))[1].tobytes()
+    kinds = [b"", b"no photo", photo[: len(photo) // 2], photo[:200] + b"\xff\xd9", bytes(5000), None]
+    return kinds[number % len(kinds)]
+
+
+def write_folder(folder, photos, bad, seed=0):
+    """`photos` files in a new folder, of which `bad`, spread evenly, cannot be read; returns the folder."""
+    folder.mkdir()
+    rng, wrong = np.random.default_rng(seed), set(np.linspace(0, photos - 1, bad).astype(int).tolist())
+    for k in range(photos):
+        path = folder / f"road{k:04d}.jpg"
+        if k not in wrong:
+            photo = draw_road(rng)
+            draw_crack(photo, rng)
+            cv2.imwrite(str(path), photo)
+        elif (content := bad_bytes(k)) is None:
+            path.symlink_to("nowhere.jpg")
+        else:
+            path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A tiny network that answers something else at each pixel."""
+    torch.manual_seed(0)
+    model = CrackNet(4, (1, 1, 1, 1))
+    with torch.no_grad():
+        list(model.head.parameters())[-2].mul_(30)  # the last weights
+    save_checkpoint(tmp_path / "best.pt", model, {"size": 96, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
+    return tmp_path / "best.pt"
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path, monkeypatch):
+    """The command in this process, dark pixels for cracks; returns (exit code, folder of results)."""
+    monkeypatch.setattr(inference, "predict", lambda m, p, photo, size: (photo.max(axis=2) < 50).astype(np.float32))
+    monkeypatch.setattr(inference, "FEW", 0)
+
+    def command(*arguments, out="out"):
+        flags = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / out), "--device", "cpu"]
+        return inference.main([*map(str, arguments), *flags]), tmp_path / out
+
+    return command
+
+
+def rows(out):
+    with open(out / "cracks.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def error_lines(text):
+    return [line for line in text.splitlines() if line.startswith("error:")]
+
+
+# ------------------------------------------------------------------------------------------------ bad photos
+def test_of_12_photos_of_which_2_are_bad_10_are_done_and_2_are_named(tmp_path, run, capsys):
+    folder = write_folder(tmp_path / "photos", 12, 2)
+    code, out = run(folder)
+    said = capsys.readouterr().err
+    assert code == 1 and len(rows(out)) == 10 == len(list(out.glob("*_overlay.jpg")))
+    assert all(name in line for name, line in zip(("road0000", "road0011"), error_lines(said), strict=True))
+    assert said.rstrip().splitlines()[-2:] == error_lines(said)  # after the bar, not between its steps
+
+
+@pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
+def test_whatever_fails_with_one_photo_the_others_are_done_and_one_line_names_it(
+    tmp_path, run, monkeypatch, capsys, fault
+):
+    folder, write = write_folder(tmp_path / "photos", 4, 0), segment.overlay
+
+    def sometimes(photo, *rest):
+        if len(list((tmp_path / "out").glob("*_mask.png"))) == 2:
+            raise fault
+        return write(photo, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "overlay", sometimes)
+        code, out = run(folder)
+    (line,) = error_lines(capsys.readouterr().err)
+    assert code == 1 and "road0001.jpg" in line and type(fault).__name__ in line
+    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0002.jpg", "road0003.jpg"]
+    code, out = run(folder)
+    assert code == 0 and len(rows(out)) == 4  # what failed is tried again
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypatch, number):
+    folder, tried = write_folder(tmp_path / "photos", 3, 0), []
+
+    def full(*_):
+        tried.append(1)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(segment, "write_image", full)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        run(folder)
+    assert len(tried) == 1
+
+
+def test_results_do_not_go_among_the_photos(tmp_path, run):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    with pytest.raises(BadInput, match="the photos lie there"):
+        run(folder, out="photos")
+    assert len(list(folder.iterdir())) == 2
+
+
+# ------------------------------------------------------------------------------------------------ started again
+@pytest.mark.parametrize("lost", ["road0001_mask.png", "road0001_overlay.jpg", "road0001_cracks.json"])
+def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost, capsys):
+    folder = write_folder(tmp_path / "photos", 3, 0)
+    _, out = run(folder)
+    (out / lost).unlink()
+    assert run(folder)[0] == 0 and (out / lost).is_file()
+    assert "2 of 3 were done before" in capsys.readouterr().out
+
+
+def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    _, out = run(folder)
+    run(folder, "--figures")
+    assert len(list(out.glob("*_figure.png"))) == 2
+
+
+def start(checkpoint, folder, out, *launcher):
+    """The command as the shell starts it."""
+    flags = [str(folder), "--checkpoint", str(checkpoint), "--out", str(out), "--device", "cpu"]
+    command = [sys.executable, *launcher, str(ROOT / "inference.py"), *flags]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def done(out):
+    return len(list(out.glob("*_cracks.json")))
+
+
+def wait_for(photos, out, process):
+    """Until so many are done."""
+    while done(out) < photos:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def peak_kib(process):
+    """The most memory that a running process has had (Linux), or 0."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkpoint):
+    folder, out = write_folder(tmp_path / "photos", 1000, 25), tmp_path / "out"
+    process, peaks = start(checkpoint, folder, out), {}
+    while process.poll() is None:
+        if not (out / "report.html").exists():  # the interpreter's own end touches 150 MB of PyTorch's libraries
+            peaks[done(out)] = peak_kib(process)
+        time.sleep(0.05)
+    said, errors = process.communicate()
+    early = min(n for n in peaks if n >= 100)
+    print(f"peak memory: {peaks[early]} KiB after {early} photos, {max(peaks.values())} KiB at the end")
+    assert process.returncode == 1 and len(rows(out)) == 975 == done(out)
+    assert len(error_lines(errors)) == 25 and "975 of 1000 done" in said
+    assert max(peaks.values()) < 1.1 * peaks[early]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(tmp_path, checkpoint):
+    folder, whole, cut = write_folder(tmp_path / "photos", 300, 8), tmp_path / "whole", tmp_path / "cut"
+    _, errors = start(checkpoint, folder, whole).communicate(timeout=300)
+    assert len(error_lines(errors)) == 8
+    process = start(checkpoint, folder, cut)
+    wait_for(120, cut, process)
+    process.kill()
+    process.communicate()
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("*_cracks.json")}
+    assert 120 <= len(kept) < 292
+    process = start(checkpoint, folder, cut)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 1 and len(error_lines(errors)) == 8 and f"{len(kept)} of 300 were done" in said
+    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
+    assert (cut / "cracks.csv").read_bytes() == (whole / "cracks.csv").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+@pytest.fixture
+def together(run, monkeypatch):
+    """The command in two threads, which share a folder as two processes of torchrun do -> their exit codes."""
+    here, meet, lists = threading.local(), threading.Barrier(2, timeout=60), {}
+
+    def gathered(mine):
+        lists[here.rank] = mine
+        meet.wait()
+        both = lists[0] + lists[1]
+        meet.wait()
+        return both
+
+    def command(*arguments):
+        def one(rank):
+            here.rank = rank
+            return run(*arguments)[0]
+
+        with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+            patch.setattr(distributed, "rank", lambda: here.rank)
+            patch.setattr(distributed, "world", lambda: 2)
+            patch.setattr(distributed, "gathered", gathered)
+            return list(pool.map(one, (0, 1)))
+
+    return command
+
+
+def test_two_processes_do_half_of_what_is_missing_each_and_one_merges(tmp_path, run, together, monkeypatch, capsys):
+    folder, shares = write_folder(tmp_path / "photos", 9, 2), []
+    _, alone = run(folder, out="alone")
+    do = inference.segment_all
+    monkeypatch.setattr(inference, "segment_all", lambda job, todo, *rest: shares.append(todo) or do(job, todo, *rest))
+    capsys.readouterr()
+    assert together(folder) == [1, 0]  # a process that fails would make torchrun stop the one that merges
+    assert sorted(map(len, shares)) == [4, 5] and not set(shares[0]) & set(shares[1])
+    assert len(error_lines(capsys.readouterr().err)) == 2
+    assert (tmp_path / "out" / "cracks.csv").read_bytes() == (alone / "cracks.csv").read_bytes()
+    for k in (0, 2, 4):
+        (alone.parent / "out" / f"road000{k}_cracks.json").unlink(missing_ok=True)
+    shares.clear()
+    together(folder)
+    assert sorted(map(len, shares)) == [2, 2]  # 2 were lost, 2 are bad, and neither process has all of them
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_the_rest(tmp_path, checkpoint):
+    folder, whole, cut = write_folder(tmp_path / "photos", 120, 5), tmp_path / "whole", tmp_path / "cut"
+    start(checkpoint, folder, whole).communicate(timeout=300)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    process = start(checkpoint, folder, cut, *launcher)
+    wait_for(30, cut, process)
+    ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
+    process.communicate(timeout=300)
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("*_cracks.json")}
+    assert process.returncode != 0 and 30 <= len(kept) < 115
+    process = start(checkpoint, folder, cut, *launcher)
+    said, errors = process.communicate(timeout=300)
+    assert f"{len(kept)} of 120 were done" in said and said.count("115 of 120 done") == 1
+    assert len(error_lines(errors)) == 5 and process.returncode == 1
+    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
+    assert (cut / "cracks.csv").read_bytes() == (whole / "cracks.csv").read_bytes()
