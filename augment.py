@@ -124,12 +124,8 @@ def write_versions(parts, out, seed):
             write_annotations(folder / part, rows, "augment.py")
 
 
-def main(argv=None):
+def arguments(argv):
     from command import flags
-    from dataset import open_data
-    from photo import Preprocess, write_image
-    from report.figure import save_figure
-    from split import split
 
     parser = flags(
         "See the augmentation: a sheet of originals and their five versions, and how the parameters are distributed. "
@@ -137,10 +133,19 @@ def main(argv=None):
         "python augment.py",
         "python augment.py my-export --out my-export-augmented",
     )
-    parser.add_argument("data", nargs="?", help="folder of a COCO export (default: data/sample, drawn on first use)")
+    parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the augmented export here")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
+    from dataset import open_data  # only now: these imports take seconds
+    from photo import Preprocess, write_image
+    from report.figure import save_figure
+    from split import split
+
     export = open_data(args.data, args.classes)
     parts, preprocess = split(export, args.seed), Preprocess()
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]

@@ -409,15 +409,31 @@ def scatter(rng, scene, things, mean):
 
 
 # ------------------------------------------------------------------------------------------- light and camera
+def person(rng, foot, heading, length):
+    """Outlines of someone's shadow, `length` pixels from foot to crown: legs, body, arms, head."""
+    along, aside = directions(heading), directions(heading + np.pi / 2)
+    hip, neck = foot + 0.48 * length * along, foot + 0.82 * length * along
+    thick, stride = 0.1 * length, rng.uniform(0.03, 0.14) * length
+    limbs = [(foot + side * stride * aside, hip + 0.3 * side * thick * aside) for side in (-1, 1)]
+    for side in (-1, 1):
+        hand = hip + side * rng.uniform(0.1, 0.22) * length * aside + rng.uniform(-0.05, 0.2) * length * along
+        limbs.append((neck + side * 0.7 * thick * aside, hand))
+    outlines = [ribbon(np.linspace(*limb, 5), np.full(5, 0.33 * thick)) for limb in limbs]
+    body = ribbon(np.linspace(hip, neck, 8), np.linspace(0.6, 1, 8) * thick)
+    return [*outlines, body, blob(rng, neck + 0.09 * length * along, 0.075 * length, 0.08)]
+
+
 def shadow(rng, shape, unit):
-    """(H, W) float32, 1 in the shadow of a pole, a house or leaves out of view; mostly no shadow at all."""
-    kind = rng.choice(["none", "pole", "edge", "leaves"], p=[0.7, 0.11, 0.11, 0.08])
+    """(H, W) float32, 1 in the shadow of a pole, a house, someone or leaves out of view; mostly no shadow at all."""
+    kind = rng.choice(["none", "pole", "edge", "leaves", "person"], p=[0.64, 0.11, 0.11, 0.08, 0.06])
     if kind == "none":
         return np.zeros(shape, np.float32)
     start, angle, length = across(rng, shape)
     angle += rng.uniform(-0.6, 0.6)
     if kind == "leaves":
         dark = smooth_step(1.3 * clouds(rng, shape, rng.uniform(30, 110) * unit, 4) + rng.uniform(-1, 1))
+    elif kind == "person":
+        dark = polygon(shape, *person(rng, random_point(rng, shape), angle, rng.uniform(0.5, 1.1) * min(shape)))
     else:
         width = rng.uniform(15, 120) if kind == "pole" else rng.uniform(300, 700)
         dark = polygon(shape, bar(start, angle, length, width * unit))
@@ -462,7 +478,7 @@ def expose(rng, photo):
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     fall = 1 - rng.uniform(0, 0.22) * (x * x + y * y) + rng.normal(0, 0.06) * x + rng.normal(0, 0.06) * y
     cast = np.exp(rng.normal(0, [0.05, 0.01, 0.07]))
-    brightness = (rng.uniform(90, 180) / 255) ** 2.2
+    brightness = (rng.uniform(65, 185) / 255) ** 2.2
     gain = (brightness / photo.mean() * cast).astype(np.float32)
     drift = 1 + x[:, None] * rng.normal(0, [0.03, 0.008, 0.04]).astype(np.float32)  # phones tint one side
     return cv2.pow(np.clip(photo * fall[..., None] * drift * gain, 0, 1), 1 / 2.2)

@@ -13,14 +13,35 @@ import shutil
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
+from command import PARTS, BadInput, Parser, answer_flags, execute
+
+
+def arguments(argv):
+    parser = Parser(
+        prog="data/convert.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey edges are split at half. road7.jpg\n"
+        "goes with road7.png or road7_mask.png. An undamaged photo has an all-black mask.\n\n"
+        "example: python data/convert.py SUT/images SUT/masks data/sut",
+    )
+    parser.add_argument("photos", help="folder with the photos")
+    parser.add_argument("masks", help="folder with one mask image for each photo, of the photo's size")
+    parser.add_argument("out", help="folder to write the export to")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, execute
 from photo import SUFFIXES, read_mask, read_photo
 
 JSON_NAME = "_annotations.coco.json"
+MANIFEST = "manifest.csv"  # beside it in an export that data/merge.py wrote
 CATEGORIES = [
     {"id": 0, "name": "cracks", "supercategory": "none"},  # Roboflow's parent, never used
     {"id": 1, "name": "crack", "supercategory": "cracks"},
@@ -81,12 +102,12 @@ def mask_to_annotations(mask):
 # ------------------------------------------------------------------------------------------ writing an export
 def is_ours(folder):
     """Is this an export that this project wrote, in one folder or split, with nothing else in it?"""
-    parts = [folder / part for part in ("train", "valid", "test") if (folder / part).is_dir()]
+    parts = [folder / part for part in PARTS if (folder / part).is_dir()]
     if parts:
-        return len(parts) == len(os.listdir(folder)) and all(map(is_ours, parts))
+        return len(parts) == len(set(os.listdir(folder)) - {MANIFEST}) and all(map(is_ours, parts))
     try:
         coco = json.loads((folder / JSON_NAME).read_text())
-        names = {image["file_name"] for image in coco["images"]} | {JSON_NAME}
+        names = {image["file_name"] for image in coco["images"]} | {JSON_NAME, MANIFEST}
         return coco["info"]["contributor"].startswith(MADE_BY) and names >= set(os.listdir(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
@@ -137,7 +158,7 @@ def write_annotations(folder, photos, script, licence="not stated"):
 def list_images(folder):
     """Folder -> sorted image paths."""
     if not Path(folder).is_dir():
-        raise BadInput(f"{folder}: no such folder")
+        raise BadInput(f"{folder}: no such folder; check the name")
     return sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
 
 
@@ -162,7 +183,7 @@ def convert_pair(photo, mask, folder):
     if pixels.shape[:2] != truth.shape:
         raise BadInput(
             f"{mask}: mask is {truth.shape[1]}x{truth.shape[0]}, its photo {photo.name} is "
-            f"{pixels.shape[1]}x{pixels.shape[0]}; they must be the same size"
+            f"{pixels.shape[1]}x{pixels.shape[0]}; save it at the photo's size"
         )
     shutil.copyfile(photo, folder / photo.name)
     return photo.name, *truth.shape, mask_to_annotations(truth)
@@ -174,7 +195,7 @@ def convert(photos, masks, out):
 
     pairs = pair_by_stem(list_images(photos), list_images(masks))
     if not pairs:
-        raise BadInput(f"{photos}: no photo found (looked for {' '.join(sorted(SUFFIXES))})")
+        raise BadInput(f"{photos}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
     with export_folder(out) as folder:
         rows = [convert_pair(*pair, folder) for pair in tqdm(pairs, desc="converting", unit="photo")]
         write_annotations(folder, rows, "data/convert.py")
@@ -182,17 +203,7 @@ def convert(photos, masks, out):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey edges are split at half. road7.jpg\n"
-        "goes with road7.png or road7_mask.png. An undamaged photo has an all-black mask.\n\n"
-        "example: python data/convert.py SUT/images SUT/masks data/sut",
-    )
-    parser.add_argument("photos", help="folder with the photos")
-    parser.add_argument("masks", help="folder with one mask image for each photo, of the photo's size")
-    parser.add_argument("out", help="folder to write the export to")
-    args = parser.parse_args(argv)
+    args = arguments(argv)
     rows = convert(args.photos, args.masks, args.out)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {len(rows)} photos, {cracked} cracked, {len(rows) - cracked} undamaged")

@@ -13,15 +13,57 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
+from command import Parser, answer_flags, execute
+
+UNDAMAGED_SHARE = 0.2
+
+
+def photo_size(text):
+    """ "640x480" (width x height) -> (480, 640)."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or not all(64 <= int(side) <= 4000 for side in match.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, 64 to 4000 pixels, such as 640x480")
+    return int(match[2]), int(match[1])
+
+
+def arguments(argv):
+    parser = Parser("data/synthesize.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=60, help="how many photos (default 60)")
+    parser.add_argument(
+        "--undamaged",
+        type=float,
+        default=UNDAMAGED_SHARE,
+        metavar="SHARE",
+        help="share of photos without a crack, 0 to 1 (default 0.2)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same photos (default 0)")
+    parser.add_argument(
+        "--size",
+        type=photo_size,
+        default=(480, 640),
+        metavar="WxH",
+        help="width and height in pixels (default 640x480)",
+    )
+    parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="photos drawn at once; never changes a photo (default 2)"
+    )
+    args = parser.parse_args(argv)
+    if args.photos < 1 or args.workers < 1 or args.seed < 0 or not 0 <= args.undamaged <= 1:
+        parser.error("--photos and --workers are 1 or more, --seed 0 or more, --undamaged 0 to 1")
+    return args
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, execute
 from data import asphalt, convert
 from data.asphalt import log_uniform, noise, smooth_step
 
-UNDAMAGED_SHARE = 0.2
 SMALLEST_CRACK = 0.002  # of the picture's middle; with less, the cracks missed it and are drawn again
 FINE = 2  # crack strokes are drawn this much finer than the photo
 THINNEST = 3  # of these finer pixels; thinner strokes would break up in the photo's pixels
@@ -189,7 +231,7 @@ def cut(rng, scene, distance, width):
 def draw_photo(rng, size, cracked):
     """size (height, width) -> photo (H, W, 3) uint8 RGB, mask (H, W) uint8 of 0 and 1."""
     pixel = float(np.sqrt(size[0] * size[1] / (480 * 640)))
-    unit = pixel * log_uniform(rng, 0.55, 1.6)  # held high above the road, or close to it
+    unit = pixel * log_uniform(rng, 0.45, 2.5)  # held high above the road, or close to it
     scene = asphalt.road(rng, size, unit)
     asphalt.scatter(rng, scene, asphalt.BUILT, 1.1 if cracked else 1.8)
     view = asphalt.camera_view(rng, size)
@@ -250,39 +292,8 @@ def draw_export(out, photos=60, seed=0, size=(480, 640), undamaged=UNDAMAGED_SHA
     return rows
 
 
-def photo_size(text):
-    """ "640x480" (width x height) -> (480, 640)."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(64 <= int(side) <= 4000 for side in match.groups()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, 64 to 4000 pixels, such as 640x480")
-    return int(match[2]), int(match[1])
-
-
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=60, help="how many photos (default 60)")
-    parser.add_argument(
-        "--undamaged",
-        type=float,
-        default=UNDAMAGED_SHARE,
-        metavar="SHARE",
-        help="share of photos without a crack, 0 to 1 (default 0.2)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same photos (default 0)")
-    parser.add_argument(
-        "--size",
-        type=photo_size,
-        default=(480, 640),
-        metavar="WxH",
-        help="width and height in pixels (default 640x480)",
-    )
-    parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="photos drawn at once; never changes a photo (default 2)"
-    )
-    args = parser.parse_args(argv)
-    if args.photos < 1 or args.workers < 1 or args.seed < 0 or not 0 <= args.undamaged <= 1:
-        raise BadInput("--photos and --workers are 1 or more, --seed 0 or more, --undamaged 0 to 1")
+    args = arguments(argv)
     rows = draw_export(args.out, args.photos, args.seed, args.size, args.undamaged, args.workers)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {len(rows)} photos, {cracked} cracked, {len(rows) - cracked} undamaged")

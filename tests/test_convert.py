@@ -144,3 +144,12 @@ def test_replaces_its_own_split_export(tmp_path):
     (tmp_path / "out" / "test" / "diary.txt").write_text("mine")
     with pytest.raises(BadInput):
         write()
+
+
+def test_a_manifest_belongs_to_an_export_and_any_other_file_does_not(tmp_path):
+    with convert.export_folder(tmp_path / "out") as folder:
+        convert.write_annotations(folder, [], "data/merge.py")
+        (folder / "manifest.csv").write_text("file,student")
+    assert convert.is_ours(tmp_path / "out")
+    (tmp_path / "out" / "marks.csv").write_text("mine")
+    assert not convert.is_ours(tmp_path / "out")

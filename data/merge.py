@@ -1,0 +1,230 @@
+"""The exports of several students become one COCO export, its photos named by student, copies kept once.
+
+    python data/merge.py anna ben.zip carla --out data/class
+    python data/merge.py exports/* --out data/class --split-by-student
+
+Every name that means crack becomes `crack`; all masks stay as they were drawn. `manifest.csv` says where each photo
+came from. A photo that two students hand in is kept once: of the student who labelled a crack on it, else of the one
+who is named first.
+"""
+
+import argparse
+import csv
+import re
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
+from command import PARTS, BadInput, Parser, answer_flags, execute, seed
+
+
+def arguments(argv):
+    parser = Parser(prog="data/merge.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exports", nargs="+", help="a folder or .zip for each student, named like the student")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write the export to")
+    parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="further names that mean crack")
+    parser.add_argument(
+        "--split-by-student",
+        action="store_true",
+        help="write train/, valid/ and test/, near 70/15/15, no student in two of them",
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of that split (default: 0)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from coco import PART_NAMES, Photo, annotation_files, load_coco, read_export, says_crack
+from data.convert import MANIFEST, export_folder, write_annotations
+from formats.archive import unpacked
+from split import copies
+
+SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
+DEALS = 2000  # of students to parts, of which the nearest to SHARES is taken
+
+SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
+DEALS = 2000  # random deals of students to parts, of which the nearest to SHARES is taken
+
+
+# ------------------------------------------------------------------------------------------------ reading
+def read_students(paths, classes):
+    """Folders or .zip files -> {student: Export}. Raises BadInput."""
+    roots = {}
+    for path in map(Path, paths):
+        root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
+        student = re.sub(r"[^\w-]+", "-", root.resolve().name)
+        if roots.setdefault(student, root).resolve() != root.resolve():
+            raise BadInput(f"{path}: a second export called {student}; rename one, the name tells the student")
+    wanted = {student: crack_names(root, classes) if classes else () for student, root in roots.items()}
+    known = {name.strip().lower() for names in wanted.values() for name in names}
+    if missing := [name for name in classes if name.strip().lower() not in known]:
+        raise BadInput(f"--classes {missing[0]}: no export has annotations of that class; check the spelling")
+    return {student: read_export(root, wanted[student]) for student, root in roots.items()}
+
+
+def crack_names(root, classes):
+    """The used class names of one export that mean crack: every spelling of it, and those of `classes` it has."""
+    if not root.is_dir():
+        return ()  # read_export says what is wrong
+    cocos = [load_coco(file) for _, file in annotation_files(root)]
+    used = {coco.cats[entry["category_id"]]["name"] for coco in cocos for entry in coco.dataset["annotations"]}
+    wanted = {name.strip().lower() for name in classes}
+    return [name for name in used if says_crack(name) or name.strip().lower() in wanted]
+
+
+@dataclass
+class Entry:
+    """One photo of one student on its way into the merged export."""
+
+    student: str
+    before: Photo
+    photo: Photo  # with its new name
+    part: str = ""
+    note: str = ""  # why it is left out; empty where it is not
+
+
+def entries_of(exports):
+    """{student: Export} -> [Entry], each under a new name that begins with the student."""
+    taken, entries = set(), []
+    for student, export in exports.items():
+        for photo in export.photos:
+            name = new_name(student, PurePosixPath(photo.name).name, taken)
+            entries.append(Entry(student, photo, replace(photo, name=name)))
+    return entries
+
+
+def new_name(student, name, taken):
+    """student_x.jpg, or student-2_x.jpg where that is taken, as train/x.jpg and test/x.jpg may be two photos.
+
+    All is put in front, so that the end still tells Roboflow's versions; capitals do not count, as on some disks.
+    """
+    names = (f"{student}{number}_{name}" for number in chain([""], (f"-{n}" for n in count(2))))
+    new = next(new for new in names if new.lower() not in taken)
+    taken.add(new.lower())
+    return new
+
+
+# ----------------------------------------------------------------------------------- copies, and who keeps them
+def leave_out_copies(entries):
+    """Give a note to each photo that another student has, too; copies inside one export are that student's choice."""
+    groups = {}
+    for entry, group in zip(entries, copies([entry.photo for entry in entries]), strict=True):
+        groups.setdefault(group, []).append(entry)
+    for members in groups.values():
+        keeper = max(members, key=lambda entry: entry.photo.cracked)  # the first of equals
+        for entry in members:
+            if entry.student != keeper.student:
+                entry.note = f"copy of {keeper.photo.name}, {agreement(entry.photo, keeper.photo)}"
+
+
+def agreement(photo, other):
+    """How two students' labels of one photo agree, in words."""
+    if not (photo.cracked and other.cracked):
+        return "neither has a crack" if photo.cracked == other.cracked else "labelled with a crack there only"
+    size = (other.width, other.height)
+    mask, truth = cv2.resize(photo.mask(), size, interpolation=cv2.INTER_NEAREST_EXACT), other.mask()
+    return f"IoU of the masks {(mask & truth).sum() / (mask | truth).sum():.2f}"
+
+
+# ------------------------------------------------------------------------------------------- split by student
+def deal_students(entries, seed):
+    """Set the part of each entry: of many random deals of whole students the one nearest to SHARES, cracked photos and
+    undamaged ones each. Raises BadInput for fewer than three students."""
+    counts = Counter((entry.student, entry.photo.cracked) for entry in entries)
+    students = sorted({entry.student for entry in entries})
+    if len(students) < len(PARTS):
+        raise BadInput(f"--split-by-student: {len(students)} students cannot fill {len(PARTS)} parts; leave it out")
+    photos = np.array([[counts[student, cracked] for cracked in (True, False)] for student in students])
+    rng = np.random.default_rng(seed)
+    deals = rng.choice(len(PARTS), (DEALS, len(students)), p=SHARES)
+    for deal in deals:
+        deal[rng.permutation(len(students))[: len(PARTS)]] = range(len(PARTS))  # no part is empty
+    got = (deals[:, :, None] == range(len(PARTS))).swapaxes(1, 2).astype(int) @ photos  # (deal, part, cracked or not)
+    off = np.abs(got - np.outer(SHARES, photos.sum(axis=0))).sum(axis=(1, 2))
+    part = dict(zip(students, deals[off.argmin()], strict=True))
+    for entry in entries:
+        entry.part = PARTS[part[entry.student]]
+
+
+# ----------------------------------------------------------------------------------------------- writing
+def row(photo):
+    """Photo -> (name, height, width, annotations) for `write_annotations`: all are of class crack, shapes untouched."""
+    own = ("id", "image_id", "category_id")
+    cracks = [{key: entry[key] for key in entry if key not in own} for entry in photo.annotations]
+    return photo.name, photo.height, photo.width, [{"category_id": 1, **crack} for crack in cracks]
+
+
+def write_manifest(path, entries):
+    """manifest.csv: where each photo came from, those left out with the reason."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "part", "student", "name in the student's export", "sha1", "cracks", "left out"])
+        for entry in entries:
+            photo, name = entry.photo, "" if entry.note else entry.photo.name
+            cracks = len(photo.annotations)
+            table.writerow([name, entry.part, entry.student, entry.before.name, photo.sha1(), cracks, entry.note])
+
+
+def write_merged(out, entries):
+    """Entries -> the export at `out`, whole or not at all."""
+    kept = [entry for entry in entries if not entry.note]
+    with export_folder(out) as folder:
+        for part in sorted({entry.part for entry in kept}):
+            (folder / part).mkdir(exist_ok=True)
+            write_annotations(folder / part, [row(e.photo) for e in kept if e.part == part], "data/merge.py")
+        for entry in tqdm(kept, "copying", leave=False, unit="photo"):
+            shutil.copyfile(entry.photo.path, folder / entry.part / entry.photo.name)
+        write_manifest(folder / MANIFEST, entries)
+
+
+def merge(paths, out, classes=(), by_student=False, seed=0):
+    """Exports of students -> one COCO export at `out`; returns ({student: Export}, [Entry])."""
+    if Path(out).resolve() in [Path(path).resolve() for path in paths]:
+        raise BadInput(f"--out {out}: is one of the exports, too; name a new folder")
+    exports = read_students(paths, classes)
+    entries = entries_of(exports)
+    leave_out_copies(entries)
+    if by_student:
+        deal_students([entry for entry in entries if not entry.note], seed)
+    write_merged(out, entries)
+    return exports, entries
+
+
+def summary(exports, entries):
+    """Lines: what each student brought, what was left out, and who stands in which part."""
+    lines = []
+    for student, export in exports.items():
+        own = [entry for entry in entries if entry.student == student]
+        cracked = sum(entry.photo.cracked for entry in own)
+        classes = ", ".join(f"{name!r}: {how}" for name, how in export.categories.items() if how != "unused")
+        lines.append(f"{student}: {cracked} cracked, {len(own) - cracked} undamaged photos ({classes or 'no class'})")
+        lines += [f"  note: {problem}" for problem in export.problems]
+    lines += [f"left out: {entry.student}'s {entry.before.name}, {entry.note}" for entry in entries if entry.note]
+    kept = [entry for entry in entries if not entry.note]
+    for part in PARTS if kept[0].part else ():
+        names = ", ".join(sorted({entry.student for entry in kept if entry.part == part}))
+        lines.append(f"{part}: {sum(entry.part == part for entry in kept)} photos of {names}")
+    return lines
+
+
+def main(argv=None):
+    args = arguments(argv)
+    exports, entries = merge(args.exports, args.out, args.classes, args.split_by_student, args.seed)
+    kept = [entry.photo for entry in entries if not entry.note]
+    cracked = sum(photo.cracked for photo in kept)
+    print(*summary(exports, entries), sep="\n")
+    print(f"{args.out}: {len(kept)} photos, {cracked} cracked, {len(kept) - cracked} undamaged")
+    return 0
+
+
+if __name__ == "__main__":
+    execute(main)
