@@ -1,23 +1,52 @@
 """Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
 
 import json
-import math
+from functools import cache, partial
 from pathlib import Path
+
+from command import PARTS, BadInput, answer_flags, choose_device, execute, flags
+
+
+def arguments(argv):
+    parser = flags(
+        "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
+        "photos.csv, pictures of the worst, median and best photos and of false alarms into the run folder; with "
+        "several runs comparison.html too. With several --predictions, ranking.html and ranking.csv instead.",
+        "python evaluate.py",
+        "python evaluate.py runs/first runs/second runs/third",
+        "python evaluate.py runs/sample-20260101-120000 --split valid",
+        "python evaluate.py --predictions masks/ --data my-export",
+        "python evaluate.py --predictions submissions/* --data hidden-export",
+    )
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint (default: newest)")
+    parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on)")
+    parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
+    parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders of mask "
+        "images NAME.png or NAME_mask.png; several, runs and checkpoints too, are ranked")  # fmt: skip
+    parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
+    parser.add_argument("--out", type=Path, help="folder for results (default: inside the run, DIR/scores, or ranking)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 import metrics
-from command import BadInput, choose_device, execute, flags, written_whole
 from dataset import open_data
-from inference import newest_run, open_model, predict
+from inference import RUNS, SHIPPED, newest_run, open_model, predict
 from photo import read_mask
 from quantify.skeleton import skeleton
 from report import evaluation
+from report.comparison import compare, rank
 from report.figure import save_figure
 from report.robustness import CHANGES, unchanged
-from split import PARTS, same_photos, split, trained_on
+from split import same_photos, split, trained_on
 
 
 def threshold_counts(model, preprocess, photos):
@@ -77,6 +106,10 @@ def score(photos, answer, name, title, threshold=None, seed=0, change=unchanged)
     return evaluation.Scored(name, title, photos, rows, sheet, interval, threshold)
 
 
+class MissingMask(BadInput):
+    """A photo of the split without a mask."""
+
+
 def checked(mask, photo, path):
     """The mask, if it is of the photo's size. Raises BadInput."""
     if mask.shape != photo.shape[:2]:
@@ -93,7 +126,7 @@ def masks_from(folder):
         for name in (f"{stem}_mask.png", f"{stem}.png", f"{stem}.jpg", f"{stem}.bmp"):
             if (folder / name).is_file():
                 return checked(read_mask(folder / name), photo, folder / name), None
-        raise BadInput(f"{folder}: no {stem}.png or {stem}_mask.png; every photo of the split needs a mask")
+        raise MissingMask(f"{folder}: no {stem}.png or {stem}_mask.png; every photo of the split needs a mask")
 
     return answer
 
@@ -109,41 +142,13 @@ def masks_of(path, device):
     return answer, threshold
 
 
-def table(scored):
-    """The score sheet as printed."""
-    lines = [f"{key:22} {value:8.4f}  {metrics.MEANING[key]}" for key, value in scored.sheet.items()]
-    lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
-    lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
-    return "\n".join(lines)
-
-
-def facts(scored):
-    """What scores.json holds."""
-    about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
-    return about | scored.sheet | {"iou_cracked_interval": scored.interval}
-
-
-def plain(value):
-    """nan inside dicts and lists becomes None: JSON has no nan, so what is undefined is null."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def write_json(path, content):
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
-
-
 def evaluate(scored, out, curves=None, harder=None):
     """Write scores.json, photos.csv, overlays and report.html of one `Scored` to `out`; prints the sheet."""
     evaluation.write_photos(out / "photos.csv", scored)
-    write_json(out / "scores.json", facts(scored))
+    evaluation.write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
-    print(table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
+    print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
 
 
 def robustness(scored, answer, out, seed):
@@ -154,28 +159,10 @@ def robustness(scored, answer, out, seed):
         harder[name] = again = scored if change is unchanged else score(*what)
         low, high = again.interval
         print(f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} ({low:.3f} to {high:.3f})", flush=True)
-    write_json(out / "robustness.json", {name: facts(again) for name, again in harder.items()})
+    evaluation.write_json(out / "robustness.json", {name: evaluation.facts(again) for name, again in harder.items()})
     items = evaluation.changed_rows(harder, CHANGES, seed)
     save_figure(out / "robustness.png", evaluation.rows_figure(items, f"{scored.title}: one photo under every change"))
     return evaluation.robustness_section(harder, items)
-
-
-def compare(runs, out, seed):
-    """Runs scored on the same photos -> table on the screen, comparison.json, .png and .html in `out`."""
-    first, content = runs[0].iou(), {}
-    print("run, iou_cracked, difference from the first run photo by photo and its 95 % interval")
-    for run in runs:
-        difference, (low, high) = metrics.mean(run.iou() - first), metrics.interval(run.iou() - first, seed)
-        verdict = "" if run is runs[0] else "better" if low > 0 else "worse" if high < 0 else "within noise"
-        gain = {"difference": difference, "difference_interval": (low, high), "verdict": verdict}
-        content[run.name] = facts(run) | gain
-        print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} ({low:+.3f} to {high:+.3f}) {verdict}")
-    write_json(out / "comparison.json", content)
-    items = evaluation.shared_rows(runs)
-    title = f"{runs[0].title}: the same photos under every run"
-    save_figure(out / "comparison.png", evaluation.rows_figure(items, title))
-    evaluation.write_comparison(out / "comparison.html", runs[0], content, items)
-    print(f"comparison written to {out}; open {out / 'comparison.html'}")
 
 
 def read_facts(file):
@@ -206,36 +193,14 @@ def choose_photos(args, folder):
         photos = split(export, facts.get("seed", 0), splits)[part]
     else:
         photos, part = export.photos, "all"
-        print(f"{export.root}: not split and not what this run was trained on: all its photos are scored")
+        why = " and not what this run was trained on" if folder else ""
+        print(f"{export.root}: not split{why}: all its photos are scored")
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
         print(f"WARNING: {len(leaked)} of {len(photos)} photos trained this run ({leaked[0]} ...): not an honest score")
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
-
-
-def arguments(argv):
-    parser = flags(
-        "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
-        "photos.csv, pictures of the worst, median and best photos and of false alarms into the run folder; with "
-        "several runs comparison.html too.",
-        "python evaluate.py",
-        "python evaluate.py runs/first runs/second runs/third",
-        "python evaluate.py runs/sample-20260101-120000 --split valid",
-        "python evaluate.py --predictions masks/ --data my-export",
-    )
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint (default: newest)")
-    parser.add_argument("--data", help="folder of a COCO export (default: the one that the run was trained on)")
-    parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
-    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
-    parser.add_argument(
-        "--predictions", type=Path, metavar="DIR", help="score mask images NAME.png or NAME_mask.png instead of a run"
-    )
-    parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
-    parser.add_argument("--out", type=Path, help="folder for the results (default: inside the run, or DIR/scores)")
-    return parser.parse_args(argv)
 
 
 def same_test(jobs):
@@ -257,30 +222,68 @@ def open_job(path, args):
     print(f"{path} at threshold {threshold:.2f}: {title}", flush=True)
     other = "" if path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has results of its own
     name = folder.resolve().name + other
-    out = args.out or folder / (results + other)
+    out = args.out or (RUNS / "crack" / results if path == SHIPPED else folder / (results + other))
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,
             "answer": answer, "threshold": threshold}  # fmt: skip
 
 
-def score_masks(args):
-    """--predictions: the same sheet and report for masks that any program made."""
-    if not args.predictions.is_dir():
-        raise BadInput(f"{args.predictions}: no such folder; give the folder of the mask images")
+def open_submission(path, device):
+    """Folder of masks, run folder or checkpoint -> (`answer` of `score`, threshold or None). Raises BadInput."""
+    return masks_of(path, device) if path.is_file() or (path / "best.pt").is_file() else (masks_from(path), None)
+
+
+def forgiving(path, device, problems):
+    """`answer` of `score` to which a mask that is missing or unusable is empty; each is noted in the list `problems`.
+
+    One student's slip must not stop the scoring of a class.
+    """
+    opened = cache(partial(open_submission, path, device))
+
+    def answer(item, photo):
+        try:
+            return opened()[0](item, photo)
+        except BadInput as error:
+            kind = "missing" if isinstance(error, MissingMask) else "unusable"
+            problems.append((item.name, kind, str(error)))
+            return np.zeros(photo.shape[:2], np.uint8), None
+
+    return answer
+
+
+def submission_names(paths):
+    """{name: path}: the folder's name, or the whole path where two share it. Raises BadInput."""
+    if lost := [path for path in paths if not path.exists()]:
+        raise BadInput(f"{lost[0]}: no such folder; give the folder of the mask images")
+    folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
+    names = [folder.name for folder in folders]
+    names = names if len(set(names)) == len(names) else map(str, paths)
+    return dict(zip(names, paths, strict=True))
+
+
+def score_predictions(args):
+    """--predictions: the sheet and report of masks that any program made; several are ranked on one page instead."""
     if args.robustness:
-        raise BadInput(f"{args.predictions}: --robustness changes the photos, so it needs a run instead of masks")
+        raise BadInput("--robustness: changes the photos, so it needs a run; leave --predictions out")
+    named, device = submission_names(args.predictions), choose_device(args.device)
     photos, title, _ = choose_photos(args, None)
-    print(f"{args.predictions}: {title}")
-    scored = score(photos, masks_from(args.predictions), args.predictions.resolve().name, title, seed=args.seed)
-    evaluate(scored, args.out or args.predictions / "scores")
+    print(f"{len(named)} submission(s) on {title}", flush=True)
+    if len(named) == 1:
+        ((name, path),) = named.items()
+        answer, threshold = open_submission(path, device)
+        scored = score(photos, answer, name, title, threshold, args.seed)
+        return evaluate(scored, args.out or (path if path.is_dir() else path.parent) / "scores")
+    if not any(photo.cracked for photo in photos):
+        raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
+    scored, problems = [], {name: [] for name in named}
+    for name, path in named.items():
+        scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
+    rank(scored, problems, args.out or Path("ranking"), args.seed)
 
 
-def main(argv=None):
-    args = arguments(argv)
-    if args.predictions:
-        score_masks(args)
-        return 0
+def score_runs(args):
+    """Runs on the command line, or the newest: sheet and report of each; several are compared."""
     jobs = [open_job(path, args) for path in args.runs or [newest_run()]]
     if len({job["name"] for job in jobs}) < len(jobs):
         raise BadInput(f"{', '.join(job['name'] for job in jobs)}: two runs of one name; rename a run folder")
@@ -293,6 +296,11 @@ def main(argv=None):
         evaluate(runs[-1], job["out"], job["folder"] / "curves.png", harder)
     if len(runs) > 1:
         compare(runs, args.out or jobs[0]["out"], args.seed)
+
+
+def main(argv=None):
+    args = arguments(argv)
+    (score_predictions if args.predictions else score_runs)(args)
     return 0
 
 

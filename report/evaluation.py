@@ -1,6 +1,7 @@
 """What a person looks at after scoring: report.html, comparison.html, overlays, figures, photos.csv."""
 
 import csv
+import json
 import math
 from dataclasses import dataclass
 
@@ -54,6 +55,34 @@ class Scored:
         """Of the masks scored, "smallest to largest"."""
         shapes = sorted({row["size"] for row in self.rows})
         return " to ".join(dict.fromkeys(f"{w}×{h}" for w, h in (shapes[0], shapes[-1])))
+
+
+def table(scored):
+    """The score sheet as printed."""
+    lines = [f"{key:22} {value:8.4f}  {metrics.MEANING[key]}" for key, value in scored.sheet.items()]
+    lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
+    lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
+    return "\n".join(lines)
+
+
+def facts(scored):
+    """What scores.json holds."""
+    about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
+    return about | scored.sheet | {"iou_cracked_interval": scored.interval}
+
+
+def plain(value):
+    """nan inside dicts and lists becomes None: JSON has no nan, so what is undefined is null."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_json(path, content):
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def photo_table(scored):
@@ -146,18 +175,6 @@ def save_overlays(out, scored):
         if chosen:
             items = [labelled(scored, i) for i in chosen]
             save_figure(out / f"{name}.png", rows_figure(items, f"{scored.title}: {name.replace('_', ' ')}"))
-
-
-def shared_rows(runs, count=6):
-    """[(label, panels)] of photos from the hardest to the easiest for all runs together, one panel a run."""
-    order = runs[0].cracked[np.argsort(np.mean([run.iou() for run in runs], axis=0), kind="stable")]
-    steps = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    items = []
-    for i in order[steps] if len(order) else range(min(count, len(runs[0].photos))):
-        photo = runs[0].photos[i]
-        predictions = {f"{run.name}: IoU {metrics.iou(run.counts[i]):.3f}": run.mask(i) for run in runs}
-        items.append((photo.name, panels(*photo.read(), predictions)))
-    return items
 
 
 def changed_rows(harder, changes, seed):
@@ -284,23 +301,3 @@ def write_report(path, scored, curves=None, harder=None):
     )
     sections.append(page.section("Every photo", hint, page.table(*photo_table(scored))))
     page.write(path, page.page(f"{scored.name} on {scored.title}", headline(scored), *sections))
-
-
-def write_comparison(path, first, content, items):
-    """comparison.html: the run compared with, `content` as comparison.json holds it, `items` of `shared_rows`."""
-    keys = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
-    rows = []
-    for name, run in content.items():
-        gain = [run["difference"], span(run["difference_interval"]), run["verdict"]]
-        gain = gain if name != first.name else [""] * 3
-        rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *gain, *(run[key] for key in keys)])
-    columns = ["run", "iou_cracked", "95 % interval", "difference", "its 95 % interval", "verdict", *keys]
-    said = page.paragraph(
-        f"The difference is that of iou_cracked from {first.name}, photo by photo (bootstrap over photos); an interval "
-        "that holds 0 is within noise. It says how sure the difference is for other photos, not for other seeds of "
-        "the training."
-    )
-    named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
-    scores = page.section("Scores", said, page.table(columns, rows))
-    photos = page.section("The same photos", gallery(named, "every run"))
-    page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, photos))

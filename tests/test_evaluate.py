@@ -1,8 +1,10 @@
 """Scoring without any training: answers made by hand, or networks as they are before their first step."""
 
+import csv
 import json
 from dataclasses import asdict, replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,11 @@ import torch
 import evaluate
 from coco import read_export
 from command import BadInput
-from evaluate import compare, score, score_photo, score_sheet
+from evaluate import score, score_photo, score_sheet
 from metrics import MEANING
 from model import CrackNet, save_checkpoint
 from photo import Preprocess
+from report.comparison import SHARED_KEYS, compare, places
 from report.robustness import CHANGES
 from split import write_splits
 
@@ -180,3 +183,84 @@ def test_changes_go_where_their_names_say(photos):
     ratio = after["shadow edge"] / np.maximum(photo, 1)
     assert 0.1 < (ratio > 0.95).mean() < 0.9 and 0.1 < ((ratio > 0.4) & (ratio < 0.55)).mean() < 0.9
     assert after["half resolution"].shape == (48, 64, 3) and after["double resolution"].shape == (192, 256, 3)
+
+
+def hand_in(folder, photos, cut=0.0, left_out=()):
+    """A submission: the true masks without the upper share `cut` of each crack, and without some files."""
+    folder.mkdir(parents=True)
+    for i, photo in enumerate(photos):
+        mask = photo.read()[1] * 255
+        mask[: round(cut * len(mask))] = 0
+        if i not in left_out:
+            cv2.imwrite(str(folder / f"{photo.path.stem}.png"), mask)
+    return folder
+
+
+def ranking(out, submissions, data):
+    """{submission: its row of ranking.csv} as the command writes it."""
+    given = [str(path) for path in submissions]
+    evaluate.main(["--predictions", *given, "--data", str(data), "--out", str(out), "--device", "cpu"])
+    with open(out / "ranking.csv", newline="", encoding="utf-8") as file:
+        return {row["submission"]: row for row in csv.DictReader(file)}
+
+
+def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_its_place(export, photos, tmp_path):
+    cuts = {"worst": 0.9, "exact": 0.0, "half": 0.5, "half too": 0.5}
+    hidden = [hand_in(tmp_path / name, photos, cut) for name, cut in cuts.items()]
+    rows = ranking(tmp_path / "out", hidden, export)
+    assert [(row["place"], name) for name, row in rows.items()] == [
+        ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst")
+    ]  # fmt: skip
+    assert rows["half too"]["verdict"] == "within noise of half" and not rows["worst"]["verdict"]
+    iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
+    assert iou["exact"] == 1 and float(rows["worst"]["to the first"]) == pytest.approx(iou["worst"] - 1)
+    assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
+    page = (tmp_path / "out" / "ranking.html").read_text()
+    assert all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * len(cuts)
+
+
+def test_a_place_is_shared_with_its_first_not_along_a_chain():
+    class Fixed:
+        def __init__(self, *each):
+            self.iou = lambda: np.array(each)
+
+    a, b, c = Fixed(0.9, 0.9, 0.9, 0.9), Fixed(0.95, 0.85, 0.8, 0.8), Fixed(0.75, 0.9, 0.7, 0.7)
+    assert [place for place, _ in places([a, b, c], 0)] == [1, 1, 3]
+
+
+def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, photos, tmp_path, capsys):
+    spoilt = hand_in(tmp_path / "spoilt", photos, left_out=(0,))
+    names = [photo.path.stem for photo in photos]
+    cv2.imwrite(str(spoilt / f"{names[1]}.png"), np.zeros((5, 5), np.uint8))
+    (spoilt / f"{names[2]}.png").write_text("no picture")
+    black = hand_in(tmp_path / "black", photos)
+    for name in names[:3]:
+        cv2.imwrite(str(black / f"{name}.png"), np.zeros((96, 128), np.uint8))
+    (tmp_path / "broken.pt").write_text("no checkpoint")
+    run = add_run(tmp_path / "run", export)
+    rows = ranking(tmp_path / "out", [spoilt, black, tmp_path / "broken.pt", run], export)
+    scored = ("place", "iou_cracked", "95 % interval", *SHARED_KEYS)
+    scores = [[rows[name][key] for key in scored] for name in ("black", "spoilt")]
+    assert scores[0] == scores[1]
+    problems = {name: (row["missing"], row["unusable"]) for name, row in rows.items()}
+    assert problems == {
+        "spoilt": ("1", "2"),
+        "black": ("0", "0"),
+        "broken.pt": ("0", str(len(photos))),
+        "run": ("0", "0"),
+    }
+    assert float(rows["broken.pt"]["recall"]) == 0
+    said, page = capsys.readouterr().out, (tmp_path / "out" / "ranking.html").read_text()
+    assert (
+        "missing masks counted as empty: 1" in said
+        and f"no {names[0]}.png" in page
+        and "mask of 5×5" in page
+        and names[2] in page
+    )
+
+
+def test_submissions_in_folders_of_one_name_keep_their_whole_paths_and_a_mistyped_one_stops(export, photos, tmp_path):
+    hidden = [hand_in(tmp_path / student / "masks", photos) for student in ("anna", "ben")]
+    assert set(ranking(tmp_path / "out", hidden, export)) == set(map(str, hidden))
+    with pytest.raises(BadInput, match="nobody"):
+        ranking(tmp_path / "out2", [*hidden, tmp_path / "nobody"], export)

@@ -1,0 +1,171 @@
+"""Several runs, or many submissions, on the same photos: paired differences, and which of them are noise."""
+
+import csv
+
+import cv2
+import numpy as np
+
+import metrics
+from command import written_whole
+from report import evaluation, page
+from report.evaluation import span
+from report.figure import save_figure
+
+SHARED_KEYS = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
+SMALL = 420  # pixels of a panel's longer side where a class of 30 is shown: the page stays a few MB
+MEANING = (
+    "a difference is that of iou_cracked photo by photo (bootstrap over photos); one whose interval holds 0 is within "
+    "noise. It says how sure the difference is for other photos, not for other seeds of the training."
+)
+
+
+def gain(run, other, seed):
+    """(mean difference of IoU from the other's, photo by photo, its 95 % interval, what that says)."""
+    each = run.iou() - other.iou()
+    low, high = metrics.interval(each, seed)
+    verdict = "" if run is other else "better" if low > 0 else "worse" if high < 0 else "within noise"
+    return metrics.mean(each), (low, high), verdict
+
+
+def compare(runs, out, seed):
+    """Runs scored on the same photos -> table on the screen, comparison.json, .png and .html in `out`."""
+    content = {}
+    print("run, iou_cracked, difference from the first run photo by photo and its 95 % interval")
+    for run in runs:
+        difference, (low, high), verdict = gain(run, runs[0], seed)
+        found = {"difference": difference, "difference_interval": (low, high), "verdict": verdict}
+        content[run.name] = evaluation.facts(run) | found
+        print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} ({low:+.3f} to {high:+.3f}) {verdict}")
+    evaluation.write_json(out / "comparison.json", content)
+    items = shared_rows(runs)
+    title = f"{runs[0].title}: the same photos under every run"
+    save_figure(out / "comparison.png", evaluation.rows_figure(items, title))
+    write_comparison(out / "comparison.html", runs[0], content, items)
+    print(f"comparison written to {out}; open {out / 'comparison.html'}")
+
+
+def shared_rows(runs, count=6):
+    """[(label, panels)] of photos from the hardest to the easiest for all runs together, one panel a run."""
+    order = runs[0].cracked[np.argsort(np.mean([run.iou() for run in runs], axis=0), kind="stable")]
+    steps = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    items = []
+    for i in order[steps] if len(order) else range(min(count, len(runs[0].photos))):
+        photo = runs[0].photos[i]
+        predictions = {f"{run.name}: IoU {metrics.iou(run.counts[i]):.3f}": run.mask(i) for run in runs}
+        items.append((photo.name, evaluation.panels(*photo.read(), predictions)))
+    return items
+
+
+def write_comparison(path, first, content, items):
+    """comparison.html: the run compared with, `content` as comparison.json holds it, `items` of `shared_rows`."""
+    rows = []
+    for name, run in content.items():
+        found = [run["difference"], span(run["difference_interval"]), run["verdict"]]
+        found = found if name != first.name else [""] * 3
+        scores = (run[key] for key in SHARED_KEYS)
+        rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *found, *scores])
+    columns = ["run", "iou_cracked", "95 % interval", "difference", "its 95 % interval", "verdict", *SHARED_KEYS]
+    said = page.paragraph(f"Compared with {first.name}: {MEANING}")
+    named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
+    scores = page.section("Scores", said, page.table(columns, rows))
+    photos = page.section("The same photos", evaluation.gallery(named, "every run"))
+    page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, photos))
+
+
+# -------------------------------------------------------------------------------------------- a class
+
+
+def places(ordered, seed):
+    """Best first -> [(place, the first of that place)]: who is within noise of it shares the place."""
+    found = []
+    for i, run in enumerate(ordered):
+        shared = found and gain(run, found[-1][1], seed)[2] != "worse"
+        found.append(found[-1] if shared else (i + 1, run))
+    return found
+
+
+def standings(ordered, problems, seed):
+    """(column names, a row for each submission, best first); `problems` as `rank` takes them."""
+    columns = ["place", "submission", "iou_cracked", "95 % interval", "verdict", "missing", "unusable"]
+    columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *SHARED_KEYS]
+    rows = []
+    for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, seed), strict=True)):
+        differences, verdict = [], ""
+        for other in (ordered[0], ordered[max(0, i - 1)]):
+            difference, interval, word = gain(run, other, seed)
+            differences += [difference, span(interval)] if i else ["", ""]
+        if run is not first or word == "within noise":
+            verdict = f"within noise of {first.name if run is not first else ordered[i - 1].name}"
+        kinds = [kind for _, kind, _ in problems[run.name]]
+        counted = [kinds.count("missing"), kinds.count("unusable")]
+        scores = [run.sheet["iou_cracked"], span(run.interval), verdict, *counted, *differences]
+        rows.append([place, run.name, *scores, *(run.sheet[key] for key in SHARED_KEYS)])
+    return columns, rows
+
+
+def rank(submissions, problems, out, seed):
+    """Submissions scored on the same photos -> places on the screen, ranking.csv and ranking.html in `out`.
+
+    `problems` is {name of a submission: [(photo, "missing" or "unusable", what is wrong)]}, masks counted as empty.
+    """
+    ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
+    columns, rows = standings(ordered, problems, seed)
+    print("place, submission, iou_cracked and its 95 % interval")
+    for place, name, iou, interval, verdict, *_ in rows:
+        words = [verdict] * bool(verdict) + counted(problems[name])
+        print(f"{place:3}  {name:32} {iou:.4f} ({interval})  {'; '.join(words)}".rstrip())
+    with written_whole(out / "ranking.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *evaluation.plain(rows)])
+    write_ranking(out / "ranking.html", ordered, problems, columns, rows)
+    print(f"ranking written to {out}; open {out / 'ranking.html'}")
+
+
+def counted(problems):
+    """What was counted as empty, in words: ["missing masks counted as empty: 3"]."""
+    kinds = [kind for _, kind, _ in problems]
+    return [f"{kind} masks counted as empty: {kinds.count(kind)}" for kind in ("missing", "unusable") if kind in kinds]
+
+
+def write_ranking(path, ordered, problems, columns, rows):
+    """ranking.html: the places, what was counted as empty, best and worst photo of each, every photo of everyone."""
+    photos, cracked = ordered[0].photos, ordered[0].cracked
+    how = page.paragraph(
+        f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
+        "one. Who is within noise of the first of a place shares it. A missing or unusable mask counts as one without "
+        f"any crack. Negative is behind: {MEANING} Click a column's name to sort."
+    )
+    sections = [page.section("Places", how, page.table(columns, rows))]
+    wrong = [(run.name, *problem) for run in ordered for problem in problems[run.name]]
+    if wrong:
+        table = page.table(["submission", "photo", "mask", "what is wrong"], wrong)
+        sections.append(page.section("Counted as empty", table))
+    pictures = evaluation.gallery(extremes(ordered), "prediction", 30)
+    sections.append(page.section("Best and worst photo of each", pictures))
+    said = page.paragraph("IoU of every photo; an undamaged one is an empty cell where it was left empty, else 0.")
+    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered))))
+    page.write(path, page.page(f"{len(ordered)} submissions on {ordered[0].title}", *sections))
+
+
+def extremes(ordered):
+    """(label, small panels) of each submission's best and worst photo."""
+    for run in ordered:
+        for what, i in (("best", run.cracked[run.iou().argmax()]), ("worst", run.cracked[run.iou().argmin()])):
+            label, images = evaluation.labelled(run, i)
+            yield f"{run.name}, {what}: {label}", {name: small(image) for name, image in images.items()}
+
+
+def small(image):
+    """(H, W, 3) uint8 -> the same, at most SMALL pixels long."""
+    shrink = min(1, SMALL / max(image.shape))
+    return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+
+
+def every_photo(ordered):
+    """(column names, a row for each photo: true crack pixels, mean IoU, that of each submission)."""
+    each = np.array([metrics.iou(run.counts) for run in ordered])  # (submissions, photos)
+    true = ordered[0].counts[:, [0, 2]].sum(axis=1)
+    rows = []
+    for i, photo in enumerate(ordered[0].photos):
+        known = each[~np.isnan(each[:, i]), i]
+        rows.append([photo.name, int(true[i]), metrics.mean(known), *each[:, i].tolist()])
+    return ["photo", "true_pixels", "mean", *(run.name for run in ordered)], rows
