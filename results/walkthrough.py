@@ -1,0 +1,225 @@
+"""Follows one drawn photo through every function and writes results/walkthrough.md with its shapes and pictures.
+
+python results/walkthrough.py          # draws 30 photos, trains for a minute, writes the page
+python results/walkthrough.py RUN      # the same with the network of a run
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import evaluate
+import inference
+import metrics
+import train
+from augment import augment, sheet
+from coco import read_export
+from command import execute, written_whole
+from data import synthesize
+from dataset import CrackDataset, collate, outlined
+from measure import measure
+from photo import write_image
+from quantify.damage import damage, sentence
+from quantify.scale import Scale
+from report import architecture, evaluation
+from report.figure import overlay, save_figure
+from split import split
+
+SHORT = ["--epochs", "10", "--size", "320", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+MM_PER_PIXEL = 0.5  # as if the photo had been measured
+PAGE = """# One photo through every function
+
+Written by `python results/walkthrough.py` with {network}. The photo, {name}, is drawn, and of the test part.
+
+## 1. File to arrays
+
+`coco.read_export(folder)` checks every entry of the COCO file and gives a list of `Photo`; this one has {polygons} annotation(s).
+`Photo.read()` gives `photo` {photo} uint8 RGB, upright (`photo.read_photo`), and `mask` {mask} uint8 of 0 and 1, the
+union of all crack annotations; {crack} of it is crack. `dataset.outlined` draws the mask.
+
+![photo, and with its mask outlined](walkthrough/1-photo.jpg)
+
+`split.split(export)` says which photo is in which part ({parts}), copies of one photo together.
+
+## 2. Arrays to batches
+
+`Preprocess(size={size})` stands in `photo.py` and is the only way in and out. `resize` makes the longer side {size} pixels: photo
+{resized}. `augment.augment(photo, mask, rng)` gives a changed copy of both; only training photos pass it. Below the
+original and five versions.
+
+![original and five versions](walkthrough/2-versions.jpg)
+
+`Preprocess.normalise` subtracts the mean, divides by the deviation and pads to multiples of 32: input {input} float32.
+`dataset.CrackDataset` gives (input, mask, index), `dataset.collate` a batch: inputs {batch}, masks {masks}.
+
+## 3. Batch to logits
+
+`model.CrackNet` turns {input} into logits {logits}. `python model.py` prints this table, `--picture` draws it; "sees" is how
+many pixels of the photo in a row one output depends on.
+
+```text
+{table}
+```
+
+![the network](walkthrough/network.png)
+
+What the stages answer to this photo, mean over the channels, bright where strong ({maps}):
+
+![maps](walkthrough/3-maps.jpg)
+
+## 4. Logits to loss
+
+`train.dice_bce(logits, mask)` is one number, here {loss}. `train.train_step` turns it into a step of AdamW;
+`train.validate` chooses the epoch and the threshold, `model.save_checkpoint` writes both with the weights.
+
+## 5. Logits to answer
+
+`inference.predict(model, preprocess, photo)` gives `probability` {probability} float32 at the photo's own size, here {low} to
+{high}; a big photo is looked at in tiles. `probability >= threshold` ({threshold}, from the checkpoint) is the mask.
+
+![probability and mask](walkthrough/4-answer.jpg)
+
+## 6. Answer to score
+
+`evaluate.score_photo(mask, truth, probability)` counts hits, false alarms, misses, background: {counts}. `metrics.iou` of these is
+{iou}, `metrics.dice` {dice}, `metrics.f1` with 2 pixels of tolerance {f1}. `evaluate.score_sheet` does so for all photos:
+counts first, divided last. Hits are blue, misses orange, false alarms magenta.
+
+![score](walkthrough/5-score.jpg)
+
+## 7. Mask to numbers
+
+`measure.measure(mask)` finds the centre line: {branches} branch(es), length {length} pixels, median width {width} pixels, pattern
+{pattern}. With a scale, here {mm} mm per pixel, `quantify.damage.damage` gives millimetres, in words: "{sentence}"
+
+![crack by width](walkthrough/6-width.jpg)
+
+## What to change for ...
+
+| ... | where | then |
+|---|---|---|
+| another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
+| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...` | it gets logits and a mask of 0 and 1, both (N, 1, H, W); keep the test that it is lowest at the truth |
+| another encoder | `model.py`: a class like `TransferNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo; `WayUp` is the decoder for any | keep what builds it again in `self.arguments` as plain numbers and words and let `load_checkpoint` choose the class by it; then `python model.py RUN` |
+| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; `inference.py`: softmax and argmax instead of sigmoid and threshold in `predict`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
+"""
+
+
+def drawn_export(folder):
+    """30 drawn photos of 480×360 as a COCO export."""
+    synthesize.draw_export(folder, photos=30, seed=7, size=(360, 480))
+    return read_export(folder)
+
+
+def trained(export, folder):
+    """The run folder that a minute of training gives."""
+    train.main(["--data", str(export.root), "--out", str(folder), *SHORT])
+    return folder
+
+
+def features(model, inputs):
+    """(1, 3, h, w) -> {stage: (h, w) uint8}: mean strength of each stage's output, brightest where it is highest."""
+    with torch.inference_mode():
+        seen = architecture.watch(model, inputs)
+    found = {}
+    for name, (_, (output,)) in seen.items():
+        if name.startswith(("stage", "merge")):
+            strength = output[0].abs().mean(0).numpy()
+            low, high = np.percentile(strength, [1, 99])
+            grey = (255 * ((strength - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+            shape = "x".join(map(str, output.shape[1:]))
+            found[f"{name} {shape}"] = cv2.resize(grey, inputs.shape[:1:-1], interpolation=cv2.INTER_NEAREST)
+    return found
+
+
+def row(images, height=240):
+    """[(H, W) or (H, W, 3) uint8] side by side, at one height -> (height, W', 3) uint8."""
+    shown = []
+    for image in images:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+        width = round(image.shape[1] * height / image.shape[0])
+        shown += [
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA),
+            np.full((height, 6, 3), 255, np.uint8),
+        ]
+    return np.hstack(shown[:-1])
+
+
+def follow(export, run):
+    """The photo from its file to its numbers: everything on the way, under the names of the page."""
+    torch.manual_seed(0)
+    x = SimpleNamespace(parts=split(export, seed=0))
+    cracked = (photo for photo in x.parts["test"] if photo.cracked)
+    x.item = min(cracked, key=lambda photo: abs(photo.read()[1].mean() - 0.03))  # neither a hairline nor a hole
+    x.photo, x.mask = x.item.read()
+    x.model, x.preprocess, x.threshold = inference.open_model(run, "cpu")
+    x.resized, small = x.preprocess.resize(x.photo, x.mask)
+    x.versions = sheet([(x.resized, small)], np.random.default_rng(0))[:-28]  # without the captions, too small here
+    data = CrackDataset([x.item], x.preprocess, augment, versions=5)
+    x.batch = collate([data[0], data[1]])
+    x.inputs = x.preprocess.to_input(x.photo)[None]
+    with torch.inference_mode():
+        x.logits = x.model(x.inputs)
+    x.loss = train.dice_bce(x.logits, x.batch[1][:1])
+    x.probability = inference.predict(x.model, x.preprocess, x.photo)
+    x.answer = (x.probability >= x.threshold).astype(np.uint8)
+    x.scores = evaluate.score_photo(x.answer, x.mask, x.probability)
+    x.measured = measure(x.answer)
+    x.row = damage(x.measured, x.mask.size, Scale(MM_PER_PIXEL, 0.02, "given"))["row"]
+    x.layers, x.maps = architecture.layers(x.model, *x.inputs.shape[2:]), features(x.model, x.inputs)
+    return x
+
+
+def draw(x, out):
+    """The pictures of the page."""
+    write_image(out / "1-photo.jpg", row([x.photo, outlined(x.photo, x.mask)]))
+    write_image(out / "2-versions.jpg", row([x.versions], 140))
+    write_image(out / "3-maps.jpg", row(x.maps.values(), 130))
+    write_image(out / "4-answer.jpg", row([(255 * x.probability).astype(np.uint8), 255 * x.answer]))
+    write_image(out / "5-score.jpg", row([evaluation.marked(x.photo, x.mask, x.answer)]))
+    write_image(out / "6-width.jpg", row([overlay(x.photo, x.answer, x.measured, x.row)], 360))
+    save_figure(out / "network.png", architecture.picture(x.layers, type(x.model).__name__, *x.inputs.shape[2:]))
+
+
+def words(x):
+    """{field of PAGE: its value}."""
+    c = x.scores["counts"]
+    return {
+        "name": x.item.name, "photo": x.photo.shape, "mask": x.mask.shape, "crack": f"{x.mask.mean():.2%}",
+        "polygons": len(x.item.annotations), "parts": ", ".join(f"{len(p)} {name}" for name, p in x.parts.items()),
+        "size": x.preprocess.size, "resized": x.resized.shape, "input": tuple(x.inputs.shape),
+        "batch": tuple(x.batch[0].shape), "masks": tuple(x.batch[1].shape), "logits": tuple(x.logits.shape),
+        "table": architecture.table(x.layers), "maps": ", ".join(x.maps), "loss": f"{x.loss.item():.3f}",
+        "probability": x.probability.shape, "low": f"{x.probability.min():.3f}", "high": f"{x.probability.max():.3f}",
+        "threshold": f"{x.threshold:.2f}", "counts": ", ".join(map(str, c.tolist())), "iou": f"{metrics.iou(c):.3f}",
+        "dice": f"{metrics.dice(c):.3f}", "f1": f"{metrics.f1(x.scores['near']):.3f}",
+        "branches": len(x.measured["branches"]), "length": f"{x.measured['length_px']:.0f}",
+        "width": f"{x.measured['width_median_px']:.1f}", "pattern": x.measured["pattern"], "mm": MM_PER_PIXEL,
+        "sentence": sentence(x.row),
+    }  # fmt: skip
+
+
+def main():
+    with tempfile.TemporaryDirectory() as temporary:
+        export = drawn_export(Path(temporary) / "drawn")
+        if len(sys.argv) > 1:
+            run, network = Path(sys.argv[1]), f"the network of {Path(sys.argv[1]).name}"
+        else:
+            run, network = trained(export, Path(temporary) / "run"), "a network trained for a minute: it shows the way"
+        found = follow(export, run)
+    draw(found, HERE / "walkthrough")
+    with written_whole(HERE / "walkthrough.md") as file:
+        file.write_text(PAGE.format(network=network, **words(found)), encoding="utf-8")
+    print(f"written: {HERE / 'walkthrough.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    execute(main)
