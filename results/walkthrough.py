@@ -1,7 +1,7 @@
-"""Follows one drawn photo through every function and writes results/walkthrough.md with its shapes and pictures.
+"""Follows one drawn photo through every function; writes results/walkthrough.md, its pictures, and README's picture.
 
-python results/walkthrough.py          # draws 30 photos, trains for a minute, writes the page
-python results/walkthrough.py RUN      # the same with the network of a run
+python results/walkthrough.py          # with the weights that ship
+python results/walkthrough.py RUN      # with the network of a run
 """
 
 import sys
@@ -23,7 +23,7 @@ from augment import augment, sheet
 from coco import read_export
 from command import execute, written_whole
 from data import synthesize
-from dataset import CrackDataset, collate, outlined
+from dataset import CrackDataset, collate, contact_sheet, outlined
 from measure import measure
 from photo import write_image
 from quantify.damage import damage, sentence
@@ -32,7 +32,6 @@ from report import architecture, evaluation
 from report.figure import overlay, save_figure
 from split import split
 
-SHORT = ["--epochs", "10", "--size", "320", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
 MM_PER_PIXEL = 0.5  # as if the photo had been measured
 PAGE = """# One photo through every function
 
@@ -114,14 +113,8 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 
 def drawn_export(folder):
     """30 drawn photos of 480×360 as a COCO export."""
-    synthesize.draw_export(folder, photos=30, seed=7, size=(360, 480))
+    synthesize.draw_export(folder, photos=30, seed=11, size=(360, 480))
     return read_export(folder)
-
-
-def trained(export, folder):
-    """The run folder that a minute of training gives."""
-    train.main(["--data", str(export.root), "--out", str(folder), *SHORT])
-    return folder
 
 
 def features(model, inputs):
@@ -188,6 +181,18 @@ def draw(x, out):
     save_figure(out / "network.png", architecture.picture(x.layers, type(x.model).__name__, *x.inputs.shape[2:]))
 
 
+def story(x):
+    """The picture of the README."""
+    hits = evaluation.marked(x.photo, x.mask, x.answer)
+    panels = {
+        "a drawn photo that was not trained on": x.photo,
+        "its ground truth": cv2.cvtColor(255 * x.mask, cv2.COLOR_GRAY2RGB),
+        "prediction: hit blue, miss orange, false magenta": cv2.resize(hits, x.photo.shape[1::-1]),
+        f"width, at {MM_PER_PIXEL} mm a pixel": overlay(x.photo, x.answer, x.measured, x.row),
+    }
+    return contact_sheet(list(panels.items()), 4)
+
+
 def words(x):
     """{field of PAGE: its value}."""
     c = x.scores["counts"]
@@ -209,14 +214,12 @@ def words(x):
 def main():
     with tempfile.TemporaryDirectory() as temporary:
         export = drawn_export(Path(temporary) / "drawn")
-        if len(sys.argv) > 1:
-            run, network = Path(sys.argv[1]), f"the network of {Path(sys.argv[1]).name}"
-        else:
-            run, network = trained(export, Path(temporary) / "run"), "a network trained for a minute: it shows the way"
+        run = Path(sys.argv[1]) if len(sys.argv) > 1 else inference.SHIPPED
         found = follow(export, run)
     draw(found, HERE / "walkthrough")
+    write_image(HERE / "story.jpg", story(found))
     with written_whole(HERE / "walkthrough.md") as file:
-        file.write_text(PAGE.format(network=network, **words(found)), encoding="utf-8")
+        file.write_text(PAGE.format(network=f"the network of {run.name}", **words(found)), encoding="utf-8")
     print(f"written: {HERE / 'walkthrough.md'}")
     return 0
 
