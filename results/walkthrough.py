@@ -19,7 +19,7 @@ import evaluate
 import inference
 import metrics
 import train
-from augment import augment, sheet
+from augment import augment
 from coco import read_export
 from command import execute, written_whole
 from data import synthesize
@@ -29,6 +29,7 @@ from photo import write_image
 from quantify.damage import damage, sentence
 from quantify.scale import Scale
 from report import architecture, evaluation
+from report.augmentation import sheet
 from report.figure import overlay, save_figure
 from split import split
 
