@@ -366,7 +366,8 @@ def check_mask(photo, mask, content, cracks, said):
         one, other = between(shape, *mask.shape)
         must, may = must | one, may | other
     wider = np.ones((3, 3), np.uint8)
-    assert not (mask & (1 - cv2.dilate(may, wider))).any(), f"{photo.name}: crack where no annotation is"
+    # corners are rounded to pixels above, which moves a steep edge by more than one
+    assert not (mask & (1 - cv2.dilate(may, wider, iterations=2))).any(), f"{photo.name}: crack where no annotation is"
     if photo.name not in said:
         lost = must & (1 - cv2.dilate(mask, wider, iterations=2))
         assert not lost.any(), f"{photo.name}: an annotation was dropped in silence"
