@@ -181,7 +181,6 @@ def choose_photos(args, folder):
     if folder and (folder / "arguments.json").is_file():
         facts = read_facts(folder / "arguments.json")
     export = open_data(args.data or facts.get("data"), args.classes or facts.get("classes"))
-    hashes = trained_on(folder / "splits.json") if folder else set()
     if not splits and folder and same_photos(folder / "splits.json", export):
         splits = folder / "splits.json"
     part = args.split
@@ -197,10 +196,17 @@ def choose_photos(args, folder):
         print(f"{export.root}: not split{why}: all its photos are scored")
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
-    if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
-        print(f"WARNING: {len(leaked)} of {len(photos)} photos trained this run ({leaked[0]} ...): not an honest score")
+    if folder:
+        warn_of_leaks(photos, folder)
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
+
+
+def warn_of_leaks(photos, folder):
+    """Say how many of the photos the run in this folder was trained on."""
+    hashes = trained_on(folder / "splits.json")
+    if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
+        print(f"WARNING: {len(leaked)} of {len(photos)} photos trained {folder} ({leaked[0]} ...): not an honest score")
 
 
 def same_test(jobs):
@@ -222,7 +228,7 @@ def open_job(path, args):
     print(f"{path} at threshold {threshold:.2f}: {title}", flush=True)
     other = "" if path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has results of its own
     name = folder.resolve().name + other
-    out = args.out or (RUNS / "crack" / results if path == SHIPPED else folder / (results + other))
+    out = args.out or (RUNS / "crack" / results if path.resolve() == SHIPPED.resolve() else folder / (results + other))
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,
@@ -256,6 +262,9 @@ def submission_names(paths):
     """{name: path}: the folder's name, or the whole path where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder; give the folder of the mask images")
+    for path in [path for path in paths if path.is_file() and path.suffix != ".pt"]:
+        print(f"note: {path}: neither a folder nor a checkpoint; left out")
+        paths = [other for other in paths if other != path]
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.name for folder in folders]
     names = names if len(set(names)) == len(names) else map(str, paths)
@@ -278,6 +287,7 @@ def score_predictions(args):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
     scored, problems = [], {name: [] for name in named}
     for name, path in named.items():
+        warn_of_leaks(photos, path if path.is_dir() else path.parent)
         scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
     rank(scored, problems, args.out or Path("ranking"), args.seed)
 

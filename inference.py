@@ -85,6 +85,7 @@ from model import autocast, load_checkpoint, weights_file
 from photo import SUFFIXES, Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
+from quantify.specks import without_specks
 from report.survey import budget_line, write_survey
 from segment import FEW, Job, done_before, missing, segment_all
 
@@ -251,7 +252,8 @@ def merge(args, job, names, prices, words, failed):
         print(budget_line(results, prices) if results[0]["quantities"] else NO_SCALE)
     if args.coco:
         stills = [path for path in records if path.suffix.lower() in SUFFIXES]
-        write_coco(args.coco, ((path, saved_mask(args.out / names[path])) for path in stills))
+        masks = ((path, without_specks(saved_mask(args.out / names[path]))[0]) for path in stills)
+        write_coco(args.coco, masks)
         print(f"to correct by hand: {args.coco}")
 
 

@@ -59,10 +59,16 @@ def read_mask(path):
     """Mask image of any program -> (H, W) uint8 of 0 and 1, split at half of white. Raises BadInput.
 
     White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
-    are both common and nothing else in the file tells them apart.
+    are both common and nothing else in the file tells them apart. JPEG blurs 0 to 1, so white is always 255 there.
+    A file that is dark but not black is no mask: a crack in red, or drawn in another number.
     """
     grey = read_photo(path, cv2.IMREAD_GRAYSCALE)
-    return (grey > (1 if grey.max() == 1 else 255) / 2).astype(np.uint8)
+    jpeg, white = Path(path).suffix.lower() in (".jpg", ".jpeg"), 255
+    if grey.max() == 1 and not jpeg:
+        white = 1
+    elif (20 if jpeg else 0) < grey.max() < 128:
+        raise BadInput(f"{path}: not black and white, its brightest value is {grey.max()}; save the crack as 255")
+    return (grey > white / 2).astype(np.uint8)
 
 
 def picture_name(path):

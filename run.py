@@ -58,7 +58,7 @@ def curves(history, title):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()
-    losses.set_ylabel("Dice + BCE loss")
+    losses.set_ylabel("loss")
     scores.set_ylabel("IoU on validation, threshold 0.5")
     scores.set_ylim(0, 1)
     return fig

@@ -19,7 +19,7 @@ def arguments(argv):
         "threshold chosen there), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
         "python train.py",
         "python train.py --data my-export --epochs 40",
-        "python train.py --data my-export --from runs/sample-20260101-120000 --lr 0.001",
+        "python train.py --data my-export --from weights/crack.pt",
         "python train.py --resume runs/my-export-20260101-120000",
         "torchrun --nproc-per-node 2 train.py --data my-export",
     )
@@ -41,8 +41,8 @@ def arguments(argv):
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=int, default=EPOCHS, help="passes over all photos and versions (default: %(default)s)")
     add("--batch-size", type=int, default=8, help="photos per step, over all processes (default: %(default)s)")
-    add("--lr", type=float, default=0.003, help="highest learning rate of AdamW; lower it where the loss jumps "
-        "(default: %(default)s)")  # fmt: skip
+    add("--lr", type=float, help="highest learning rate of AdamW; lower it where the loss jumps (default: 0.003, with "
+        "--from 0.001)")  # fmt: skip
     add("--dice", type=float, default=1.0, help="weight of the Dice loss: the crack as a whole (default: %(default)s)")
     add("--bce", type=float, default=1.0, help="weight of cross-entropy: each pixel by itself (default: %(default)s)")
     add = parser.add_argument_group("machine").add_argument
@@ -67,6 +67,7 @@ def add_encoder_flags(add):
 
 def check(parser, args):
     """The arguments, if they make sense together; else the parser's one-line error."""
+    args.lr = args.lr or (0.001 if args.start else 0.003)
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0,
               "save_minutes": 0, "encoder_rate": 0}  # fmt: skip
     for name, bound in lowest.items():
@@ -111,7 +112,6 @@ def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     Dice is taken over the whole batch: per photo, an undamaged one would be worth 0 or 1 whatever the network does
     (Milletari et al. 2016; batch variant as in nnU-Net). The batch is that of all processes, so the four sums are too.
     """
-    mask = mask.to(logits.dtype)
     probability = logits.sigmoid()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
@@ -125,7 +125,7 @@ def train_step(model, inputs, masks, loss_of, optimizer, schedule, scaler):
     """Learn from one batch; its loss. Raises FloatingPointError when that is not finite."""
     with autocast(inputs.device):
         logits = model(inputs)
-    loss = loss_of(logits[: len(masks)].float(), masks)
+    loss = loss_of(logits[: len(masks)].float(), masks.float())
     if not math.isfinite(value := loss.item()):
         raise FloatingPointError(f"loss is {value}")
     optimizer.zero_grad(set_to_none=True)
@@ -179,7 +179,7 @@ def validate(model, batches, preprocess, loss_of, device):
         photos, mine = batches.batch_sampler.photos(step)
         with autocast(device):
             logits = model(inputs.to(device, memory_format=torch.channels_last, non_blocking=True))
-        total += loss_of(logits[:mine].float(), masks[:mine].to(device)).item() * photos
+        total += loss_of(logits[:mine].float(), masks[:mine].to(device).float()).item() * photos
     if not math.isfinite(total):
         raise FloatingPointError("the validation loss is not finite: the network has diverged; try a smaller --lr")
     mine = distributed.share(batches.dataset.photos)
@@ -320,7 +320,8 @@ def train(args, device):
         done = dict(NOTHING_DONE)
         save_epoch(folder, model, preprocess, threshold, args, state, history)
         print(in_words(history[-1], args.epochs), flush=True)
-    print(f"best epoch {max(history, key=rank)['epoch']}; next: python evaluate.py {folder}")
+    chosen = f"threshold {threshold:.2f} in the last, chosen on {len(parts['valid'])} validation photos"
+    print(f"best epoch {max(history, key=rank)['epoch']}; {chosen}; next: python evaluate.py {folder}")
 
 
 def main(argv=None):

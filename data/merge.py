@@ -49,9 +49,6 @@ from formats.archive import unpacked
 from split import copies
 
 SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
-DEALS = 2000  # of students to parts, of which the nearest to SHARES is taken
-
-SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
 DEALS = 2000  # random deals of students to parts, of which the nearest to SHARES is taken
 
 

@@ -86,7 +86,16 @@ def places(ordered, seed):
 
 def standings(ordered, problems, seed):
     """(column names, a row for each submission, best first); `problems` as `rank` takes them."""
-    columns = ["place", "submission", "iou_cracked", "95 % interval", "verdict", "missing", "unusable"]
+    columns = [
+        "place",
+        "submission",
+        "iou_cracked",
+        "95 % interval",
+        "undamaged_correct",
+        "verdict",
+        "missing",
+        "unusable",
+    ]
     columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *SHARED_KEYS]
     rows = []
     for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, seed), strict=True)):
@@ -98,7 +107,8 @@ def standings(ordered, problems, seed):
             verdict = f"within noise of {first.name if run is not first else ordered[i - 1].name}"
         kinds = [kind for _, kind, _ in problems[run.name]]
         counted = [kinds.count("missing"), kinds.count("unusable")]
-        scores = [run.sheet["iou_cracked"], span(run.interval), verdict, *counted, *differences]
+        undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
+        scores = [run.sheet["iou_cracked"], span(run.interval), undamaged, verdict, *counted, *differences]
         rows.append([place, run.name, *scores, *(run.sheet[key] for key in SHARED_KEYS)])
     return columns, rows
 
@@ -111,7 +121,7 @@ def rank(submissions, problems, out, seed):
     ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
     columns, rows = standings(ordered, problems, seed)
     print("place, submission, iou_cracked and its 95 % interval")
-    for place, name, iou, interval, verdict, *_ in rows:
+    for place, name, iou, interval, _, verdict, *_ in rows:
         words = [verdict] * bool(verdict) + counted(problems[name])
         print(f"{place:3}  {name:32} {iou:.4f} ({interval})  {'; '.join(words)}".rstrip())
     with written_whole(out / "ranking.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

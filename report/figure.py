@@ -101,7 +101,7 @@ def draw_colours(drawn, x, y, length, measured, row, unit):
     """The colour scale with its lower left corner at x, y: 0 to top_width."""
     high = max(4, round(8 * unit))
     drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
-    write_text(drawn, f"width 0 to {in_unit(top_width(measured), row)}", x, y - 2 * high, unit)
+    write_text(drawn, f"width 0 to {in_unit(top_width(measured), row)} and more", x, y - 2 * high, unit)
 
 
 def figure(photo, probability, mask, measured, row):

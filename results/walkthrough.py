@@ -106,9 +106,10 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...` | it gets logits and a mask of 0 and 1, both (N, 1, H, W); keep the test that it is lowest at the truth |
-| another encoder | `model.py`: a class like `TransferNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo; `WayUp` is the decoder for any | keep what builds it again in `self.arguments` as plain numbers and words and let `load_checkpoint` choose the class by it; then `python model.py RUN` |
-| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; `inference.py`: softmax and argmax instead of sigmoid and threshold in `predict`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
+| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; keep the test that it is lowest at the truth |
+| a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
+| another encoder | `model.py`: a class like `TransferNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo; `WayUp` is the decoder for any | keep what builds it again in `self.arguments` as plain numbers and words and let `load_checkpoint` choose the class by it; `train.network` builds it; then `python model.py RUN` |
+| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; softmax instead of the sigmoid in `inference.look` and `formats/onnx_model.py`; argmax instead of the threshold in `segment.py` and `evaluate.py`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
 """
 
 

@@ -142,8 +142,9 @@ def command(*flags):
 def test_killed_while_it_writes_the_checkpoint(whole, tmp_path):
     """The process is gone between the bytes and the rename, so that the half-written file stays behind."""
     flags, undisturbed = whole
-    code = "import os, sys, train; calls = []; rename = os.replace\n"
-    code += "def die(*args): calls.append(0); len(calls) == 12 and os._exit(9); rename(*args)\n"
+    code = "import os, sys, torch, train; torch.set_num_threads(1); calls = []; rename = os.replace\n"
+    code += "def die(old, new):\n calls.extend([0] * str(new).endswith('last.pt'))\n"
+    code += " len(calls) == 5 and os._exit(9)\n rename(old, new)\n"
     code += "os.replace = die; train.main(sys.argv[1:])"
     killed = [sys.executable, "-c", code, *flags, "--out", str(tmp_path / "run"), "--save-minutes", "0"]
     assert subprocess.run(killed, cwd=ROOT, capture_output=True).returncode == 9

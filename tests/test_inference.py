@@ -161,10 +161,10 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     mask = np.zeros((400, 500), np.uint8)
     mask[20:380, 100:110] = 1
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
-    assert said == ["10 px", "width 0 to 10 px", "100 px"]
+    assert said == ["10 px", "width 0 to 10 px and more", "100 px"]
     said.clear()
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
-    assert said == ["5.0 ± 0.6 mm", "width 0 to 5 mm", "50 mm ± 5 %"]
+    assert said == ["5.0 ± 0.6 mm", "width 0 to 5 mm and more", "50 mm ± 5 %"]
 
 
 @pytest.mark.parametrize("value,bar", [(99, 50), (100, 100), (0.7, 0.5), (2.1, 2), (1999, 1000)])

@@ -9,7 +9,7 @@ from PIL import Image
 
 import photo as module
 from command import BadInput
-from photo import Preprocess, read_photo, write_image
+from photo import Preprocess, read_mask, read_photo, write_image
 
 
 def save(path, pixels):
@@ -180,3 +180,17 @@ def test_a_resized_mask_holds_the_nearest_pixel_and_nothing_in_between(rng):
 def test_only_uint8_is_a_photo():
     with pytest.raises(TypeError, match="uint8"):
         Preprocess().to_input(np.zeros((32, 32, 3), np.float32))
+
+
+@pytest.mark.parametrize("quality", [40, 70, 95])
+def test_an_empty_mask_saved_as_jpeg_stays_empty(tmp_path, quality):
+    cv2.imwrite(str(tmp_path / "mask.jpg"), np.zeros((64, 64), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert not read_mask(tmp_path / "mask.jpg").any()
+
+
+def test_a_crack_drawn_in_another_grey_than_white_is_refused(tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[30:34] = 76  # pure red, as grey
+    cv2.imwrite(str(tmp_path / "red.png"), mask)
+    with pytest.raises(BadInput, match="red.png: not black and white"):
+        read_mask(tmp_path / "red.png")

@@ -22,7 +22,7 @@ TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0"
 
 def test_the_loss_is_the_one_worked_out_by_hand():
     logits = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)  # probabilities 0.5 and 0.75
-    mask = torch.tensor([0, 1]).reshape(1, 1, 1, 2)
+    mask = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
     dice = 1 - (2 * 0.75 + 1) / (1.25 + 1 + 1)
     bce = -(math.log(0.5) + math.log(0.75)) / 2
     assert dice_bce(logits, mask).item() == pytest.approx(dice + bce)

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import write_export
 
 import evaluate
 import inference
@@ -49,3 +50,12 @@ def test_once_there_is_a_run_it_is_taken(no_run):
     (no_run / "runs" / "mine").mkdir(parents=True)
     (no_run / "runs" / "mine" / "best.pt").touch()
     assert inference.newest_run() == no_run / "runs" / "mine"
+
+
+def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monkeypatch):
+    data = write_export(no_run / "data", cracked=2, undamaged=1)
+    monkeypatch.chdir(inference.SHIPPED.parent.parent)
+    before = sorted(inference.SHIPPED.parent.iterdir())
+    evaluate.main(["weights/crack.pt", "--data", str(data)])
+    assert sorted(inference.SHIPPED.parent.iterdir()) == before
+    assert (no_run / "runs" / "crack" / "data-all" / "scores.json").is_file()
