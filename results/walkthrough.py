@@ -162,7 +162,7 @@ def follow(export, run):
     x.inputs = x.preprocess.to_input(x.photo)[None]
     with torch.inference_mode():
         x.logits = x.model(x.inputs)
-    x.loss = train.dice_bce(x.logits, x.batch[1][:1])
+    x.loss = train.dice_bce(x.logits, x.batch[1][:1].float())
     x.probability = inference.predict(x.model, x.preprocess, x.photo)
     x.answer = (x.probability >= x.threshold).astype(np.uint8)
     x.scores = evaluate.score_photo(x.answer, x.mask, x.probability)

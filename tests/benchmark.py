@@ -166,7 +166,7 @@ def training_step(model, batch=8, side=512):
     model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     photos = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
-    masks = (torch.rand(batch, 1, side, side) > 0.97).to(torch.uint8)
+    masks = (torch.rand(batch, 1, side, side) > 0.97).float()
 
     def step():
         optimizer.zero_grad()
