@@ -21,6 +21,7 @@ from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
 MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
 DENIED = re.compile(r"\b(un|no|non|not|without)( any)? ?crack|crack ?(free|less)\b")
 SOUND = re.compile(r"\b(undamaged|normal|intact|background|healthy)\b")
@@ -129,6 +130,8 @@ def load_coco(file):
     content = read_json(file)
     if isinstance(content, str):
         raise BadInput(f"{file}: {content}; export again as COCO Segmentation")
+    if isinstance(content["annotations"], list) and len(content["annotations"]) > MOST:
+        raise BadInput(f"{file}: {len(content['annotations']):,} annotations, more than {MOST:,}; split the export")
     try:
         check_entries(content)
     except ValueError as error:

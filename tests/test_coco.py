@@ -5,6 +5,7 @@ import pytest
 from conftest import CATEGORIES, edit_json, write_export
 from pycocotools import mask as coco_mask
 
+import coco
 from coco import read_export, says_crack
 from command import BadInput
 from formats.shapes import decode_runs
@@ -221,3 +222,10 @@ def test_a_folder_needs_exactly_one_coco_file_of_any_name(export):
         read_export(export)
     with pytest.raises(BadInput, match="no such folder"):
         read_export(export / "nowhere")
+
+
+def test_a_file_of_more_annotations_than_can_be_checked_in_seconds_is_refused(tmp_path, monkeypatch):
+    root = write_export(tmp_path)
+    monkeypatch.setattr(coco, "MOST", 2)
+    with pytest.raises(BadInput, match="_annotations.coco.json: .* more than 2; split the export"):
+        read_export(root)

@@ -147,6 +147,7 @@ photos = read_export(sys.argv[2]).photos[:5]
 torch.manual_seed(0)
 model = CrackNet(width=8).eval()  # batch norm has no say
 photo, mask, _ = next(iter(loader(CrackDataset(photos, preprocess), 5, 0)))
+mask = mask.float()
 dice_bce(model(photo), mask).backward()
 whole = [parameter.grad.clone() for parameter in model.parameters()]
 model.zero_grad()
