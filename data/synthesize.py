@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from command import Parser, answer_flags, execute
 
 UNDAMAGED_SHARE = 0.2
+DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
 
 
 def photo_size(text):
@@ -45,6 +46,14 @@ def arguments(argv):
         metavar="WxH",
         help="width and height in pixels (default 640x480)",
     )
+    parser.add_argument(
+        "--distances",
+        type=float,
+        nargs=2,
+        default=DISTANCES,
+        metavar=("FAR", "NEAR"),
+        help="how large the road may appear, 1 as a person standing sees it (default %(default)s)",
+    )
     parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
     parser.add_argument(
         "--workers", type=int, default=2, help="photos drawn at once; never changes a photo (default 2)"
@@ -52,6 +61,8 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if args.photos < 1 or args.workers < 1 or args.seed < 0 or not 0 <= args.undamaged <= 1:
         parser.error("--photos and --workers are 1 or more, --seed 0 or more, --undamaged 0 to 1")
+    if not 0.1 <= args.distances[0] <= args.distances[1] <= 10:
+        parser.error("--distances are two numbers from 0.1 to 10, the smaller first")
     return args
 
 
@@ -228,10 +239,10 @@ def cut(rng, scene, distance, width):
 
 
 # -------------------------------------------------------------------------------------------------- one photo
-def draw_photo(rng, size, cracked):
+def draw_photo(rng, size, cracked, distances=DISTANCES):
     """size (height, width) -> photo (H, W, 3) uint8 RGB, mask (H, W) uint8 of 0 and 1."""
     pixel = float(np.sqrt(size[0] * size[1] / (480 * 640)))
-    unit = pixel * log_uniform(rng, 0.45, 2.5)  # held high above the road, or close to it
+    unit = pixel * log_uniform(rng, *distances)
     scene = asphalt.road(rng, size, unit)
     asphalt.scatter(rng, scene, asphalt.BUILT, 1.1 if cracked else 1.8)
     view = asphalt.camera_view(rng, size)
@@ -266,10 +277,10 @@ def is_cracked(index, undamaged):
     return int((index + 1) * undamaged + 1e-9) == int(index * undamaged + 1e-9)
 
 
-def save_photo(folder, index, seed, size, undamaged):
+def save_photo(folder, index, seed, size, undamaged, distances):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
     rng = np.random.default_rng([seed, index])  # a photo's own stream: the same whoever draws it
-    photo, mask = draw_photo(rng, size, is_cracked(index, undamaged))
+    photo, mask = draw_photo(rng, size, is_cracked(index, undamaged), distances)
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     if not cv2.imwrite(str(folder / name), photo[..., ::-1], quality):
@@ -277,12 +288,12 @@ def save_photo(folder, index, seed, size, undamaged):
     return name, *size, convert.mask_to_annotations(mask)
 
 
-def draw_export(out, photos=60, seed=0, size=(480, 640), undamaged=UNDAMAGED_SHARE, workers=2):
+def draw_export(out, photos=60, seed=0, size=(480, 640), undamaged=UNDAMAGED_SHARE, workers=2, distances=DISTANCES):
     """Draws `photos` photos of `size` (height, width) into a COCO export at `out`; returns a row for each."""
     from tqdm import tqdm
 
     with convert.export_folder(out) as folder, ThreadPoolExecutor(workers) as pool:
-        jobs = pool.map(lambda index: save_photo(folder, index, seed, size, undamaged), range(photos))
+        jobs = pool.map(lambda index: save_photo(folder, index, seed, size, undamaged, distances), range(photos))
         try:
             rows = list(tqdm(jobs, total=photos, desc="drawing", unit="photo"))
         except BaseException:
@@ -294,7 +305,7 @@ def draw_export(out, photos=60, seed=0, size=(480, 640), undamaged=UNDAMAGED_SHA
 
 def main(argv=None):
     args = arguments(argv)
-    rows = draw_export(args.out, args.photos, args.seed, args.size, args.undamaged, args.workers)
+    rows = draw_export(args.out, args.photos, args.seed, args.size, args.undamaged, args.workers, args.distances)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {len(rows)} photos, {cracked} cracked, {len(rows) - cracked} undamaged")
 
