@@ -87,7 +87,7 @@ def test_a_frozen_encoder_is_trained_no_step_and_then_fine_tuned_at_a_fraction_o
     train.main([*flags, *tuned])
     saved = torch.load(folder / "tuned" / "last.pt", weights_only=True)
     rates = [group["initial_lr"] for group in saved["training"]["optimizer"]["param_groups"]]
-    assert rates == pytest.approx([0.003, 0.0003])
+    assert rates == pytest.approx([0.001, 0.0001])
     assert not torch.equal(saved["weights"]["trunk.features.0.0.weight"], given["features.0.0.weight"])
 
 
