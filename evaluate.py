@@ -205,6 +205,8 @@ def choose_photos(args, folder):
 def warn_of_leaks(photos, folder):
     """Say how many of the photos the run in this folder was trained on."""
     hashes = trained_on(folder / "splits.json")
+    if not hashes:
+        return  # masks, or a lone checkpoint: no need to read every photo
     if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
         print(f"WARNING: {len(leaked)} of {len(photos)} photos trained {folder} ({leaked[0]} ...): not an honest score")
 
@@ -262,9 +264,10 @@ def submission_names(paths):
     """{name: path}: the folder's name, or the whole path where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder; give the folder of the mask images")
-    for path in [path for path in paths if path.is_file() and path.suffix != ".pt"]:
+    strays = [path for path in paths if path.is_file() and path.suffix != ".pt"]
+    for path in strays:
         print(f"note: {path}: neither a folder nor a checkpoint; left out")
-        paths = [other for other in paths if other != path]
+    paths = [path for path in paths if path not in strays]
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.name for folder in folders]
     names = names if len(set(names)) == len(names) else map(str, paths)

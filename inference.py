@@ -92,7 +92,7 @@ from segment import FEW, Job, done_before, missing, segment_all
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
 LARGE = 2
-TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, as the network's cells
+TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, to which inputs are padded
 
 
 def viewing_sizes(preprocess, shape):

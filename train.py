@@ -67,7 +67,8 @@ def add_encoder_flags(add):
 
 def check(parser, args):
     """The arguments, if they make sense together; else the parser's one-line error."""
-    args.lr = args.lr or (0.001 if args.start else 0.003)
+    if args.lr is None:
+        args.lr = 0.001 if args.start else 0.003
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0,
               "save_minutes": 0, "encoder_rate": 0}  # fmt: skip
     for name, bound in lowest.items():

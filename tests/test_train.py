@@ -198,3 +198,9 @@ def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start
         with pytest.raises(BadInput, match=f"leave {flags[0]} out"):
             main(["--resume", str(start), *flags])
     main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu"])
+
+
+def test_a_learning_rate_of_nothing_is_refused_and_fine_tuning_is_gentler_by_default():
+    with pytest.raises(BadInput, match="--lr"):
+        arguments(["--lr", "0"])
+    assert arguments(["--from", "any.pt"]).lr < arguments([]).lr
