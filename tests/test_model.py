@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from command import BadInput
-from model import CrackNet, TransferNet, double, load_checkpoint, main, parameter_count, save_checkpoint
+from model import CrackNet, TransferNet, double, fused, load_checkpoint, main, parameter_count, save_checkpoint
 from report import architecture
 
 VALUES = {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
@@ -151,6 +151,20 @@ def test_the_rows_of_the_table_add_up_to_the_network_and_change_nothing_of_it():
     assert f"{parameter_count(model):,}" in said and f"{macs / 1e9:.3f}" in said
 
 
+def test_merging_batch_norm_for_prediction_changes_no_answer_and_not_the_network_itself():
+    model = CrackNet(width=4, depths=(1, 1, 1, 1))
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(2, 3, 32, 32))  # running statistics of their own
+        model.eval()
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        photo, fast = torch.randn(1, 3, 37, 50), fused(model)
+        assert torch.allclose(fast(photo), model(photo), atol=1e-5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    norms = [sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in net.modules()) for net in (model, fast)]
+    assert norms[1] == 3 < norms[0]  # those of the strip blocks, which stand behind a sum, stay
+
+
 def test_no_pixel_beyond_what_a_layer_sees_changes_it():
     model, seen = CrackNet(width=4, depths=(1, 1, 1, 1)).eval(), {}
     sees = next(layer.sees for layer in architecture.layers(model, 64, 64) if layer.name == "merge8")
@@ -177,7 +191,8 @@ def test_the_picture_has_a_box_for_every_layer_and_an_arrow_for_every_connection
     assert len(boxes) == len(found) + 1
     assert len(arrows) == sum(len(layer.sources) for layer in found)
     feeds = {layer.name: layer.sources for layer in found}
-    assert all(f"stage{level}" in feeds[f"merge{level}"] for level in (2, 4, 8))
+    skips = {"merge2": "stem", "merge4": "stage4", "merge8": "stage8"}
+    assert all(skip in feeds[merge] for merge, skip in skips.items())
 
 
 def test_the_command_explains_the_network_of_a_run(tmp_path, capsys):
