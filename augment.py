@@ -7,28 +7,31 @@ import numpy as np
 
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
+UNCHANGED = {"rotation": 0.0, "scale": 1.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
 MOST_CRACK_LOST = 0.2  # a draw that pushes more of the crack out of the frame is drawn again
 TRIES = 20
 
 
-def draw(mask, rng):
-    """Parameters of one version: angle in degrees, scale, brightness and contrast as shares."""
+def draw(mask, rng, without=()):
+    """Parameters of one version: degrees, times, two shares, and the noise's σ; those in `without` change nothing."""
+    left_out = {name: UNCHANGED[name] for name in without}
     for _ in range(TRIES):
         parameters = {
-            "angle": rng.uniform(-ANGLE, ANGLE),
+            "rotation": rng.uniform(-ANGLE, ANGLE),
             "scale": rng.uniform(*SCALE),
             "brightness": rng.uniform(-BRIGHTNESS, BRIGHTNESS),
             "contrast": rng.uniform(-CONTRAST, CONTRAST),
-        }
+            "noise": SIGMA,
+        } | left_out
         if share_lost(mask, matrix(mask.shape, **parameters)) <= MOST_CRACK_LOST:
             return parameters
-    return parameters | {"angle": 0.0, "scale": 1.0}  # a crack in the corners only: nothing moves
+    return parameters | {"rotation": 0.0, "scale": 1.0}  # a crack in the corners only: nothing moves
 
 
-def matrix(shape, angle, scale, **_):
+def matrix(shape, rotation, scale, **_):
     """2×3 affine matrix: rotation about the middle of an (H, W) image, enlarged by `scale`."""
     height, width = shape
-    return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation, scale)
 
 
 def warp(image, affine, interpolation):
@@ -46,12 +49,12 @@ def share_lost(mask, affine):
     return 1 - np.mean((x > -0.5) & (y > -0.5) & (x < width - 0.5) & (y < height - 0.5))
 
 
-def relight(photo, brightness, contrast, rng):
-    """uint8 photo -> uint8: brightness (all values times 1 + b), contrast about the mean, Gaussian noise of σ 10."""
+def relight(photo, brightness, contrast, noise, rng):
+    """uint8 photo -> uint8: brightness (all values times 1 + b), contrast about the mean, Gaussian noise of that σ."""
     light = photo.astype(np.float32) * (1 + brightness)
     mean = light.mean()
     light = (light - mean) * (1 + contrast) + mean
-    light += SIGMA * rng.standard_normal(photo.shape, dtype=np.float32)
+    light += noise * rng.standard_normal(photo.shape, dtype=np.float32)
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 
 
@@ -59,12 +62,15 @@ def apply(photo, mask, parameters, rng):
     """One version with the given parameters; the mask stays as it is under light and noise."""
     affine = matrix(mask.shape, **parameters)
     photo, mask = warp(photo, affine, cv2.INTER_LINEAR), warp(mask, affine, cv2.INTER_NEAREST)
-    return relight(photo, parameters["brightness"], parameters["contrast"], rng), mask
+    return relight(photo, parameters["brightness"], parameters["contrast"], parameters["noise"], rng), mask
 
 
-def augment(photo, mask, rng):
-    """(H, W, 3) uint8 photo and (H, W) uint8 mask -> changed copies of the same size; `rng` is a numpy Generator."""
-    return apply(photo, mask, draw(mask, rng), rng)
+def augment(photo, mask, rng, without=()):
+    """(H, W, 3) uint8 photo and (H, W) uint8 mask -> changed copies of the same size; `rng` is a numpy Generator.
+
+    `without` names those of UNCHANGED that are left out; the others are drawn as they would be with them.
+    """
+    return apply(photo, mask, draw(mask, rng, without), rng)
 
 
 def write_versions(parts, out, seed):

@@ -44,11 +44,11 @@ class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
     Item k of epoch e is addressed as e * len(self) + k: what is drawn depends on the seed, e and k alone, never on
-    the worker. Version 0 of a photo is the photo itself.
+    the worker. Version 0 of a photo is the photo itself. With `once` the versions of all epochs are those of epoch 0.
     """
 
-    def __init__(self, photos, preprocess, augment=None, versions=0, seed=0):
-        self.photos, self.preprocess, self.augment, self.seed = photos, preprocess, augment, seed
+    def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):
+        self.photos, self.preprocess, self.augment, self.seed, self.once = photos, preprocess, augment, seed, once
         self.versions = 1 + versions if augment else 1
 
     def __len__(self):
@@ -59,6 +59,7 @@ class CrackDataset(Dataset):
         index, version = divmod(k, self.versions)
         photo, mask = resized(self.photos[index], self.preprocess)
         if version:
+            epoch = 0 if self.once else epoch
             photo, mask = self.augment(photo, mask, np.random.default_rng([self.seed, epoch, k]))
         height, width = ceil32(mask)
         return self.preprocess.normalise(photo), pad(torch.from_numpy(mask)[None], height, width), index

@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import subprocess
+import time
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +14,12 @@ import torch
 from matplotlib.figure import Figure
 
 import distributed
-from command import BadInput, written_whole
+from command import BadInput, signals_noted, written_whole
 from dataset import SAMPLE
 from inference import RUNS
-from model import parameter_count, read_checkpoint, save_checkpoint
+from model import parameter_count, read_checkpoint, save_checkpoint, weights_file
 from report.figure import save_figure
-from split import write_splits
+from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
 MACHINE = {"resume", "device", "out", "splits", "workers", "save_minutes"}  # flags that a resumed run may change
@@ -34,6 +36,16 @@ def introduction(folder, parts, model, args, device):
         f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )
+
+
+def origin(start, parts, size):
+    """What a fine-tuned run starts from, and a warning if that has seen what this one is scored on."""
+    line = f"starts from the network and weights of {start}, photos at {size} pixels"
+    seen = trained_on(weights_file(Path(start)).with_name("splits.json"))
+    known = [photo.name for part in ("valid", "test") for photo in parts[part] if photo.sha1() in seen]
+    if known:
+        line += f"\nWARNING: {len(known)} valid and test photos trained {start}, so scores will be too good: {known[0]}"
+    return line
 
 
 def in_words(row, epochs):
@@ -141,6 +153,21 @@ def read_saved(folder):
     return saved
 
 
+def learn(steps, save_now, minutes, device):
+    """Make the steps of an epoch; save every so many minutes, at its end and, before stopping, on Ctrl-C."""
+    saved_at = time.monotonic()
+    with signals_noted() as asked, closing(steps):
+        for finished in steps:
+            stop = distributed.anywhere(asked, device)
+            if stop or finished or time.monotonic() - saved_at >= 60 * minutes:
+                save_now()
+                saved_at = time.monotonic()
+            if stop:
+                break
+    if distributed.anywhere(asked, device):
+        raise KeyboardInterrupt
+
+
 @distributed.by_process_0
 def save(folder, model, preprocess, threshold, args, state, history, done):
     """last.pt with all that a resumed run needs; `done` says how far the epoch after `history` has come."""
@@ -150,10 +177,11 @@ def save(folder, model, preprocess, threshold, args, state, history, done):
 
 
 @distributed.by_process_0
-def save_epoch(folder, model, preprocess, threshold, args, state, history):
-    """best.pt if this epoch is the best, last.pt, history and curves; a kill between them only repeats some of it."""
+def save_epoch(folder, model, ships, preprocess, threshold, args, state, history):
+    """best.pt (of the network that `ships`) if this epoch is the best, last.pt, history and curves; a kill between
+    them only repeats some of it."""
     if max(history, key=rank) is history[-1]:
-        save_checkpoint(folder / "best.pt", model, asdict(preprocess), threshold)
+        save_checkpoint(folder / "best.pt", ships, asdict(preprocess), threshold)
     save(folder, model, preprocess, threshold, args, state, history, NOTHING_DONE)
     write_history(folder, history, args)
 

@@ -3,12 +3,11 @@
 import math
 import signal
 import time
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from command import BadInput, answer_flags, choose_device, execute, flags, signals_noted
+from command import BadInput, answer_flags, choose_device, execute, flags
 
 EPOCHS, SIZE = 30, 512  # the drawn sample takes under 12 minutes, CrackForest under 30, on 2 cores
 
@@ -30,6 +29,9 @@ def arguments(argv):
         "(default: the export's own parts, else 70/15/15)")  # fmt: skip
     add("--versions", type=int, default=5, help="augmented versions of each train photo, drawn anew each epoch: few "
         "photos go far; 0 turns augmentation off (default: %(default)s)")  # fmt: skip
+    add("--without", nargs="+", default=[], metavar="NAME", help="changes left out of the versions, to see what each "
+        "is worth: rotation, scale, brightness, contrast, noise")  # fmt: skip
+    add("--once", action="store_true", help="draw the versions once instead of anew each epoch")
     add("--size", type=int, help="longer side of the network's input, pixels: larger shows thinner cracks and takes "
         f"longer (default: that of --from, else {SIZE})")  # fmt: skip
     add = parser.add_argument_group("network").add_argument
@@ -40,10 +42,15 @@ def arguments(argv):
     add_encoder_flags(add)
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=int, default=EPOCHS, help="passes over all photos and versions (default: %(default)s)")
-    add("--batch-size", type=int, default=8, help="photos per step, over all processes (default: %(default)s)")
+    add("--batch-size", type=int, default=4, help="photos per step, over all processes: few make many steps of a small "
+        "set (default: %(default)s)")  # fmt: skip
     add("--lr", type=float, help="highest learning rate of AdamW; lower it where the loss jumps (default: 0.003, with "
         "--from 0.001)")  # fmt: skip
     add("--dice", type=float, default=1.0, help="weight of the Dice loss: the crack as a whole (default: %(default)s)")
+    add("--weight-decay", type=float, default=0.0, help="of AdamW, against large weights; the base model has no "
+        "regularisation (default: %(default)s)")  # fmt: skip
+    add("--ema", type=float, default=0.0, metavar="DECAY", help="keep a running average of the weights, which forgets "
+        "1 - DECAY of itself a step, and validate and save that (default: 0, the weights themselves)")  # fmt: skip
     add("--bce", type=float, default=1.0, help="weight of cross-entropy: each pixel by itself (default: %(default)s)")
     add = parser.add_argument_group("machine").add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/DATA-TIME)")
@@ -70,7 +77,7 @@ def check(parser, args):
     if args.lr is None:
         args.lr = 0.001 if args.start else 0.003
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0,
-              "save_minutes": 0, "encoder_rate": 0}  # fmt: skip
+              "save_minutes": 0, "encoder_rate": 0, "weight_decay": 0}  # fmt: skip
     for name, bound in lowest.items():
         if (value := getattr(args, name)) is not None and not bound <= value < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be a number of at least {bound}")
@@ -78,6 +85,8 @@ def check(parser, args):
         parser.error("--dice and --bce cannot both be 0")
     if args.dropout is not None and not 0 <= args.dropout < 1:
         parser.error("--dropout must be at least 0 and below 1")
+    if not 0 <= args.ema < 1:
+        parser.error("--ema must be at least 0 and below 1; 0.99 averages over about 100 steps")
     if args.start and args.resume:
         parser.error("--from starts a new run and --resume goes on with an old one; leave one out")
     if args.start and args.encoder or args.encoder_weights and not args.encoder:
@@ -93,18 +102,19 @@ import torch
 import torchvision
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import distributed
-from augment import augment
+import run
+from augment import UNCHANGED, augment
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, threshold_counts
 from inference import open_model
 from metrics import THRESHOLDS, summary
-from model import CrackNet, TransferNet, autocast, weights_file
+from model import CrackNet, TransferNet, autocast
 from photo import Preprocess
-from run import IOU_KEYS, NOTHING_DONE, in_words, introduction, open_run, rank, restore, save, save_epoch, write_facts
-from split import same_photos, split, trained_on
+from split import same_photos, split
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
@@ -139,9 +149,9 @@ def train_step(model, inputs, masks, loss_of, optimizer, schedule, scaler):
     return value
 
 
-def train_one_epoch(model, batches, loss_of, optimizer, schedule, scaler, device, done):
+def train_one_epoch(model, batches, loss_of, optimizer, schedule, scaler, device, done, average=None):
     """One pass over the loader, or the rest of one: after each step, with `done` (batches, photos, seconds and the sum
-    of the losses so far) brought up to date, yields whether that was the last.
+    of the losses so far) and the average of the weights brought up to date, yields whether that was the last.
 
     Raises FloatingPointError when a loss is not finite.
     """
@@ -162,6 +172,8 @@ def train_one_epoch(model, batches, loss_of, optimizer, schedule, scaler, device
             except FloatingPointError as error:
                 names = ", ".join(sorted({batches.dataset.photos[i].name for i in indices.tolist()}))
                 raise FloatingPointError(f"{error} on {names}; try a smaller --lr or look at these photos") from None
+            if average:
+                average.update_parameters(model)
             now = time.perf_counter()
             for name, more in {"batches": 1, "photos": photos, "loss": loss * photos, "seconds": now - began}.items():
                 done[name] += more
@@ -187,13 +199,16 @@ def validate(model, batches, preprocess, loss_of, device):
     counts = threshold_counts(model, preprocess, mine)  # at the photos' own size, as they will ship
     counts = np.array(distributed.gathered(list(counts)))
     scores = summary(counts[:, THRESHOLDS.tolist().index(0.5)])
-    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in IOU_KEYS}
+    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
     return row, best_threshold(counts)
 
 
 def loaders(parts, preprocess, args):
     """(train batches with their augmented versions in shuffled order, validation batches as the photos are)."""
-    data = CrackDataset(parts["train"], preprocess, augment, args.versions, args.seed)
+    if unknown := set(args.without) - UNCHANGED.keys():
+        raise BadInput(f"--without {', '.join(unknown)}: not known; choose from {', '.join(UNCHANGED)}")
+    change = partial(augment, without=args.without) if args.without else augment
+    data = CrackDataset(parts["train"], preprocess, change, args.versions, args.seed, args.once)
     train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed))
     return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0)
 
@@ -207,15 +222,18 @@ def pace(step, steps):
 
 
 def optimisation(model, args, steps, device):
-    """AdamW without weight decay (the base model has no regularisation), 10 % warm-up then cosine, loss scaling."""
+    """AdamW, 10 % warm-up then cosine, loss scaling, and the average of the weights where one is wanted."""
     trunk = set(model.trunk.parameters()) if args.encoder_rate != 1 else set()
     groups = [{"params": [weight for weight in model.parameters() if weight not in trunk]}]
     if trunk and args.encoder_rate:
         groups.append({"params": list(model.trunk.parameters()), "lr": args.lr * args.encoder_rate})
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay)
     schedule = LambdaLR(optimizer, partial(pace, steps=steps))
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")  # float16 gradients would vanish
-    return {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    state = {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    if args.ema:
+        state["average"] = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
+    return state
 
 
 def transfer(args):
@@ -260,34 +278,9 @@ def open_parts(args, folder, saved):
     return parts
 
 
-def origin(start, parts, size):
-    """What a fine-tuned run starts from, and a warning if that has seen what this one is scored on."""
-    line = f"starts from the network and weights of {start}, photos at {size} pixels"
-    seen = trained_on(weights_file(Path(start)).with_name("splits.json"))
-    known = [photo.name for part in ("valid", "test") for photo in parts[part] if photo.sha1() in seen]
-    if known:
-        line += f"\nWARNING: {len(known)} valid and test photos trained {start}, so scores will be too good: {known[0]}"
-    return line
-
-
-def learn(steps, save_now, minutes, device):
-    """Make the steps of an epoch; save every so many minutes, at its end and, before stopping, on Ctrl-C."""
-    saved_at = time.monotonic()
-    with signals_noted() as asked, closing(steps):
-        for finished in steps:
-            stop = distributed.anywhere(asked, device)
-            if stop or finished or time.monotonic() - saved_at >= 60 * minutes:
-                save_now()
-                saved_at = time.monotonic()
-            if stop:
-                break
-    if distributed.anywhere(asked, device):
-        raise KeyboardInterrupt
-
-
 def train(args, device):
     """The command, in each of the processes that share the work."""
-    folder, saved = open_run(args, arguments([]))
+    folder, saved = run.open_run(args, arguments([]))
     torch.manual_seed(args.seed)
     parts = open_parts(args, folder, saved)
 
@@ -303,26 +296,27 @@ def train(args, device):
     train_batches, valid_batches = loaders(parts, preprocess, args)
     state = optimisation(model, args, args.epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=args.dice, bce_weight=args.bce)
-    history, done, threshold = restore(folder, saved, state) if saved else ([], dict(NOTHING_DONE), 0.5)
-    print(introduction(folder, parts, model, args, device), flush=True)
+    history, done, threshold = run.restore(folder, saved, state) if saved else ([], dict(run.NOTHING_DONE), 0.5)
+    print(run.introduction(folder, parts, model, args, device), flush=True)
     if args.start and not saved:
-        print(origin(args.start, parts, args.size), flush=True)
-    write_facts(folder, args, parts, device, history)
+        print(run.origin(args.start, parts, args.size), flush=True)
+    run.write_facts(folder, args, parts, device, history)
 
     for epoch in range(len(history), args.epochs):
         train_batches.batch_sampler.sampler.epoch = epoch
         steps = train_one_epoch(parallel, train_batches, loss_of, **state, device=device, done=done)
-        save_now = partial(save, folder, model, preprocess, threshold, args, state, history, done)
-        learn(steps, save_now, args.save_minutes, device)
+        save_now = partial(run.save, folder, model, preprocess, threshold, args, state, history, done)
+        run.learn(steps, save_now, args.save_minutes, device)
         began = time.perf_counter()
-        scores, threshold = validate(model, valid_batches, preprocess, loss_of, device)
+        ships = state["average"].module if args.ema else model
+        scores, threshold = validate(ships, valid_batches, preprocess, loss_of, device)
         row = {"epoch": epoch + 1, "train_loss": done["loss"] / done["photos"]} | scores
         history.append(row | {"seconds": done["seconds"] + time.perf_counter() - began})
-        done = dict(NOTHING_DONE)
-        save_epoch(folder, model, preprocess, threshold, args, state, history)
-        print(in_words(history[-1], args.epochs), flush=True)
+        done = dict(run.NOTHING_DONE)
+        run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
+        print(run.in_words(history[-1], args.epochs), flush=True)
     chosen = f"threshold {threshold:.2f} in the last, chosen on {len(parts['valid'])} validation photos"
-    print(f"best epoch {max(history, key=rank)['epoch']}; {chosen}; next: python evaluate.py {folder}")
+    print(f"best epoch {max(history, key=run.rank)['epoch']}; {chosen}; next: python evaluate.py {folder}")
 
 
 def main(argv=None):

@@ -14,16 +14,16 @@ def sheet(pairs, rng):
         for _ in range(VERSIONS):
             parameters = draw(mask, rng)
             version = apply(photo, mask, parameters, rng)
-            words = "{angle:+.0f} degrees, scale {scale:.2f}, brightness {brightness:+.0%}, contrast {contrast:+.0%}"
+            words = "{rotation:+.0f} degrees, scale {scale:.2f}, brightness {brightness:+.0%}, contrast {contrast:+.0%}"
             tiles.append((words.format(**parameters), outlined(*version)))
     return contact_sheet(tiles, 1 + VERSIONS)
 
 
 def distribution(pairs, rng):
-    """Figure: histograms of angle, scale, brightness and crack fraction over five versions of each pair."""
+    """Figure: histograms of rotation, scale, brightness and crack fraction over five versions of each pair."""
     drawn = [(pair, draw(pair[1], rng)) for pair in pairs for _ in range(VERSIONS)]
     values = {f"{name}, {unit}": [p[name] for _, p in drawn]
-              for name, unit in (("angle", "degrees"), ("scale", "times"), ("brightness", "share"))}  # fmt: skip
+              for name, unit in (("rotation", "degrees"), ("scale", "times"), ("brightness", "share"))}  # fmt: skip
     values["crack, % of the photo"] = [100 * apply(*pair, p, rng)[1].mean() for pair, p in drawn]
     fig = Figure(figsize=(12, 3.2), layout="constrained")
     fig.suptitle(f"{len(drawn)} augmented versions")

@@ -2,9 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from augment import SIGMA, apply, augment, draw, matrix, relight, share_lost
-
-STILL = {"angle": 0.0, "scale": 1.0, "brightness": 0.0, "contrast": 0.0}
+from augment import SIGMA, UNCHANGED, apply, augment, draw, matrix, relight, share_lost
 
 
 def bent_crack(height=120, width=160):
@@ -27,7 +25,7 @@ def test_parameters_fill_their_ranges_and_never_leave_them(rng):
     mask = np.zeros((50, 50), np.uint8)
     drawn = [draw(mask, rng) for _ in range(400)]
     for name, low, high in (
-        ("angle", -30, 30),
+        ("rotation", -30, 30),
         ("scale", 0.8, 1.2),
         ("brightness", -0.2, 0.2),
         ("contrast", -0.2, 0.2),
@@ -58,29 +56,29 @@ def test_nothing_is_mirrored(rng):
 def test_a_positive_angle_turns_the_crack_against_the_clock_and_scale_enlarges_it(rng):
     mask = np.zeros((101, 101), np.uint8)
     mask[49:52, 50:90] = 1
-    turned = apply(np.zeros((101, 101, 3), np.uint8), mask, STILL | {"angle": 30.0}, rng)[1]
+    turned = apply(np.zeros((101, 101, 3), np.uint8), mask, UNCHANGED | {"rotation": 30.0}, rng)[1]
     rows, columns = np.nonzero(turned)
     assert np.degrees(np.arctan2(50 - rows[columns > 70].mean(), columns[columns > 70].mean() - 50)) == pytest.approx(
         30, abs=2
     )
     mask[30:71, 30:71] = 1
-    larger = apply(np.zeros((101, 101, 3), np.uint8), mask, STILL | {"scale": 1.2}, rng)[1]
+    larger = apply(np.zeros((101, 101, 3), np.uint8), mask, UNCHANGED | {"scale": 1.2}, rng)[1]
     assert np.ptp(np.nonzero(larger)[0]) == pytest.approx(1.2 * 41, abs=1.5)
 
 
 def test_light_and_noise_leave_the_mask_alone(rng):
     mask = bent_crack()
     photo = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
-    changed, truth = apply(photo, mask, STILL | {"brightness": 0.2, "contrast": -0.2}, rng)
+    changed, truth = apply(photo, mask, UNCHANGED | {"brightness": 0.2, "contrast": -0.2}, rng)
     assert np.array_equal(truth, mask) and not np.array_equal(changed, photo)
 
 
 def test_brightness_contrast_and_noise_are_of_the_size_that_is_asked_for(rng):
     photo = np.where(np.arange(200)[:, None, None] % 2, 120, 80).astype(np.uint8) * np.ones((1, 200, 3), np.uint8)
-    plain = relight(photo, 0.0, 0.0, rng).astype(float)
+    plain = relight(photo, 0.0, 0.0, SIGMA, rng).astype(float)
     assert (plain - photo).std() == pytest.approx(SIGMA, rel=0.03) and SIGMA == 10
-    assert relight(photo, 0.2, 0.0, rng).mean() == pytest.approx(120, abs=0.3)
-    contrasted = relight(photo, 0.0, 0.2, rng).astype(float)
+    assert relight(photo, 0.2, 0.0, SIGMA, rng).mean() == pytest.approx(120, abs=0.3)
+    contrasted = relight(photo, 0.0, 0.2, SIGMA, rng).astype(float)
     assert contrasted.mean() == pytest.approx(100, abs=0.3)
     assert contrasted[1::2].mean() - contrasted[::2].mean() == pytest.approx(48, abs=0.6)
 
@@ -89,7 +87,7 @@ def test_what_moves_in_from_outside_is_the_mirror_image_in_photo_and_mask():
     mask = np.zeros((60, 60), np.uint8)
     mask[:, 5:13] = 1
     photo = np.where(mask[..., None] > 0, 40, 200).astype(np.uint8).repeat(3, axis=2)
-    moved, truth = apply(photo, mask, STILL | {"scale": 0.5}, np.random.default_rng(0))
+    moved, truth = apply(photo, mask, UNCHANGED | {"scale": 0.5}, np.random.default_rng(0))
     assert len(np.flatnonzero(np.diff(truth[30].astype(int)) == 1)) > 1  # the crack and its mirror image
     assert np.mean((moved.mean(axis=2) < 120) == (truth > 0)) > 0.97
 
@@ -102,3 +100,15 @@ def test_the_generator_alone_decides():
         np.random.seed(noise_seed)
         results.append(augment(photo, mask, np.random.default_rng(7)))
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_one_that_is_left_out_changes_nothing_and_the_others_are_drawn_as_before(name):
+    mask = np.zeros((60, 80), np.uint8)
+    whole, part = (draw(mask, np.random.default_rng(3), without) for without in ((), (name,)))
+    assert part == whole | {name: UNCHANGED[name]} != whole
+    photo, every = np.full((60, 80, 3), 90, np.uint8), tuple(UNCHANGED)
+    assert np.array_equal(augment(photo, mask, np.random.default_rng(3), every)[0], photo)
+    assert not np.array_equal(augment(photo, mask, np.random.default_rng(3), set(every) - {name})[0], photo) or (
+        name in ("rotation", "scale", "contrast")  # of an even grey they show nothing
+    )

@@ -23,7 +23,7 @@ from model import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--epochs", "2", "--size", "64", "--versions", "1", "--batch-size", "4", "--dropout", "0.2", "--lr", "0.01"]
-FLAGS += ["--device", "cpu", "--workers", "0"]
+FLAGS += ["--device", "cpu", "--workers", "0", "--ema", "0.8"]
 STEPS = 3  # of an epoch, with these flags and the export of conftest.py
 
 

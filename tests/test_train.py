@@ -11,11 +11,13 @@ from coco import read_export
 from command import BadInput
 from dataset import CrackDataset, Shuffled, loader
 from evaluate import best_threshold
+from inference import open_model
 from metrics import THRESHOLDS
 from model import CrackNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
 from run import NOTHING_DONE, rank, restore
-from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch
+from split import split
+from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
 
@@ -147,6 +149,37 @@ def test_only_train_photos_are_augmented(export):
 def test_the_base_model_is_trained_without_weight_decay():
     state = optimisation(CrackNet(), arguments([]), 10, torch.device("cpu"))
     assert all(group["weight_decay"] == 0 for group in state["optimizer"].param_groups)
+
+
+def test_weight_decay_reaches_the_optimizer():
+    state = optimisation(CrackNet(), arguments(["--weight-decay", "0.05"]), 10, torch.device("cpu"))
+    assert all(group["weight_decay"] == 0.05 for group in state["optimizer"].param_groups)
+
+
+def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export, tmp_path):
+    main(["--data", str(export), "--epochs", "1", "--ema", "0.5", "--out", str(tmp_path / "run"), *TINY])
+    best, last = read_checkpoint(tmp_path / "run" / "best.pt"), read_checkpoint(tmp_path / "run" / "last.pt")
+    average = last["training"]["average"]
+    assert all(torch.equal(tensor, average[f"module.{name}"]) for name, tensor in best["weights"].items())
+    moving = [name for name in best["weights"] if not torch.equal(best["weights"][name], last["weights"][name])]
+    assert {"stem.0.0.weight", "stem.0.1.running_mean"} <= set(moving)
+    model, preprocess, _ = open_model(tmp_path / "run", "cpu")
+    parts = split(read_export(export), 0, tmp_path / "run" / "splits.json")
+    valid = loaders(parts, preprocess, arguments(TINY))[1]
+    row, threshold = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
+    assert row.items() <= last["training"]["history"][0].items() and threshold == best["threshold"]
+
+
+def test_changes_of_the_augmentation_can_be_left_out_or_drawn_once(export):
+    parts = {"train": read_export(export).photos[:2], "valid": []}
+    flags = ["--without", "noise", "brightness", "contrast", "scale", "rotation", "--versions", "1"]
+    bare = loaders(parts, Preprocess(64), arguments(flags))[0].dataset
+    assert torch.equal(bare[0][0], bare[1][0])
+    for once in (True, False):
+        data = loaders(parts, Preprocess(64), arguments(["--once"] * once))[0].dataset
+        assert torch.equal(data[1][0], data[1 + len(data)][0]) == once
+    with pytest.raises(BadInput, match="--without flip: not known; choose from rotation"):
+        loaders(parts, Preprocess(64), arguments(["--without", "flip"]))
 
 
 def test_the_threshold_is_the_one_with_the_best_iou_over_cracked_photos():
