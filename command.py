@@ -68,7 +68,10 @@ def seed(text):
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong flags are bad input like any other: one line."""
+    """Wrong flags are bad input like any other: one line. What is written for --help keeps its lines."""
+
+    def __init__(self, *names, **words):
+        super().__init__(*names, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | words)
 
     def error(self, message):
         raise BadInput(f"{message}; python {self.prog} --help explains the flags")
@@ -76,11 +79,7 @@ class Parser(argparse.ArgumentParser):
 
 def flags(description, *examples):
     """ArgumentParser with the flags that every command has; `examples` stand at the end of its --help."""
-    parser = Parser(
-        description=description,
-        epilog="examples:\n  " + "\n  ".join(examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(description=description, epilog="examples:\n  " + "\n  ".join(examples))
     machine = parser.add_argument_group("every command")
     machine.add_argument("--seed", type=seed, default=0, help="of everything that is drawn at random (default: 0)")
     machine.add_argument(
@@ -111,8 +110,14 @@ def written_whole(path):
 def signals_noted():
     """Inside, Ctrl-C and SIGTERM only fill the list that this gives, so that what is begun is brought to an end."""
     asked = []
+
+    def note(number, frame):
+        if not asked:  # past sys.stderr: it may be in the middle of a line, and cannot be entered twice
+            os.write(2, b"\nstopping: saving first ...\n")
+        asked.append(number)
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(number, lambda number, frame: asked.append(number)) for number in numbers]
+    handlers = [signal.signal(number, note) for number in numbers]
     try:
         yield asked
     finally:

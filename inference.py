@@ -25,12 +25,12 @@ def arguments(argv):
         "a few photos: NAME_figure.png. For a video: NAME_cracks.mp4. For more than one: cracks.csv, cracks.json, "
         "report.html. Started again, it goes on with what is missing.",
         "python inference.py road.jpg",
-        "python inference.py photos/ --out masks --threshold 0.4 --figures",
+        "python inference.py photos/ --out masks --threshold 0.4 --figures --flips",
         "python inference.py photos/ --find-a4 --prices data/prices.csv",
         "python inference.py photos/ --marker-mm 100",
         "python inference.py photos/ --camera-height-mm 1500",
         "python inference.py road.jpg --reference 100,200,900,210,500",
-        "python inference.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first",
+        "python inference.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first --device cpu",
         "python inference.py drive.mp4 --every 0.5",
         "python inference.py photos/ --coco photos/to-correct.json",
         "python inference.py --export crack.onnx",
@@ -48,10 +48,13 @@ def arguments(argv):
     add("--threshold", type=float, help="probability from which a pixel is crack (default: chosen on validation)")
     add("--scale", type=float, metavar="FACTOR", help="look at the photo at this factor of its size: 1 for its own "
         "pixels, in tiles (default: the training's size, and twice that where large: top of inference.py)")  # fmt: skip
+    add("--flips", action="store_true", help="average the answers to a photo and its three mirror images, in 4 times "
+        "the time")  # fmt: skip
     add("--figures", action="store_true", help="a NAME_figure.png also for many photos")
     add("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
     add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
-    add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand")
+    add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand; give it in the "
+        "photos' own folder: its file_name entries lead from there to the photos")  # fmt: skip
     add("--export", type=Path, metavar="OUT.onnx", help="the network for OpenCV alone; then stop")
     add_scale_flags(parser)
     return check(parser, parser.parse_args(argv))
@@ -78,16 +81,16 @@ import numpy as np
 import torch
 
 import distributed
-from formats.labels import write_coco
+from formats.labels import name_in, write_coco
 from formats.onnx_model import export_onnx
 from measure import WIDTH_EDGES_MM
-from model import autocast, load_checkpoint, weights_file
+from model import autocast, fused, load_checkpoint, weights_file
 from photo import SUFFIXES, Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
 from quantify.specks import without_specks
 from report.survey import budget_line, write_survey
-from segment import FEW, Job, done_before, missing, segment_all
+from segment import FEW, VIDEOS, Job, done_before, missing, segment_all
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
@@ -117,8 +120,14 @@ def tiles(length):
         yield slice(start, start + len(weight)), weight
 
 
-def predict(model, preprocess, photo, size=None):
-    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_sizes)."""
+def predict(model, preprocess, photo, size=None, flips=False):
+    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_sizes).
+
+    With `flips` the mean of the answers to the photo and its three mirror images, each turned back.
+    """
+    if flips:
+        mirrored = (np.s_[::down, ::across] for down in (1, -1) for across in (1, -1))
+        return sum(predict(model, preprocess, np.ascontiguousarray(photo[turn]), size)[turn] for turn in mirrored) / 4
     model.eval()
     sizes = (size,) if size else viewing_sizes(preprocess, photo.shape)
     return sum(look(model, replace(preprocess, size=size), photo) for size in sizes) / len(sizes)
@@ -138,6 +147,11 @@ def look(model, view, photo):
             answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
             probability[rows, columns] += np.outer(down, across) * answer
     return view.to_photo(probability, *photo.shape[:2])
+
+
+def crack_mask(probability, threshold):
+    """(H, W) float32 -> ((H, W) uint8 0/1 without specks, number of specks left out): the mask that ships."""
+    return without_specks((probability >= threshold).astype(np.uint8))
 
 
 def newest_run():
@@ -175,7 +189,8 @@ def list_photos(arguments, out):
     stems = Counter(file.stem for file in files)
     names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
     if len(set(names.values())) < len(files):
-        raise BadInput("two photos of the same name in folders of the same name; segment them one after the other")
+        twice = Counter(names.values()).most_common(1)[0][0]
+        raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")
     return names
 
 
@@ -183,21 +198,27 @@ def prepare(args):
     """Arguments -> (Job, list of Price or None, words on which network this is)."""
     checkpoint = args.checkpoint or newest_run()
     model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
-    threshold = threshold if args.threshold is None else args.threshold
+    model, threshold = fused(model), threshold if args.threshold is None else args.threshold
     prices = read_prices(args.prices) if args.prices else None
     edges = width_edges(prices) if prices else WIDTH_EDGES_MM
     scale = (args.mm_per_pixel, args.reference, args.marker_mm, args.find_a4, args.camera_height_mm)
     made_with = {
         "weights": hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
-        "flags": str((threshold, args.scale, args.every, edges, scale)),
+        "flags": str((threshold, args.scale, args.flips, args.every, edges, scale)),
     }
     words = f"{checkpoint} at threshold {threshold:.2f} on {device}"
 
     def answer(photo):
         size = args.scale and max(32, round(args.scale * max(photo.shape)))
-        return predict(model, preprocess, photo, size)
+        probability = predict(model, preprocess, photo, size, args.flips)
+        return probability, *crack_mask(probability, threshold)
 
-    return Job(answer, threshold, args, edges, made_with), prices, words
+    return Job(answer, args, edges, made_with), prices, words
+
+
+def stills(paths):
+    """Those that are no videos."""
+    return [path for path in paths if path.suffix.lower() not in VIDEOS]
 
 
 def saved_mask(start):
@@ -212,8 +233,13 @@ def main(argv=None):
         print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
         return 0
     names = list_photos(args.photos, args.out)
-    with distributed.joined(choose_device(args.device)):
-        return segment_together(args, names)
+    for path in stills(names) if args.coco else ():
+        name_in(args.coco, path)  # refused now, not after the last photo
+    try:
+        with distributed.joined(choose_device(args.device)):
+            return segment_together(args, names)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on with what is missing") from None
 
 
 def segment_together(args, names):
@@ -251,10 +277,8 @@ def merge(args, job, names, prices, words, failed):
     if results:
         print(budget_line(results, prices) if results[0]["quantities"] else NO_SCALE)
     if args.coco:
-        stills = [path for path in records if path.suffix.lower() in SUFFIXES]
-        masks = ((path, without_specks(saved_mask(args.out / names[path]))[0]) for path in stills)
-        write_coco(args.coco, masks)
-        print(f"to correct by hand: {args.coco}")
+        write_coco(args.coco, ((path, saved_mask(args.out / names[path])) for path in stills(records)))
+        print(f"to correct by hand: {args.coco}; keep it there, its file_name entries lead from there to the photos")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from command import BadInput, written_whole
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
-NO_IMAGE = "not an image that can be read; convert HEIC photos to JPEG first"
+HEIC = "convert HEIC photos to JPEG first"
+REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
 Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
 warnings.filterwarnings("ignore", module="PIL")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a photo is said here, once
@@ -40,8 +41,14 @@ def read_photo(path, flags=cv2.IMREAD_COLOR):
     except cv2.error:
         photo = None
     if photo is None:
-        raise BadInput(f"{path}: {NO_IMAGE}")
+        raise no_image(path)
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+
+
+def no_image(path):
+    """BadInput with the remedy that fits the file's suffix."""
+    remedy = REMEDIES.get(Path(path).suffix.lower(), "open it and save it as JPEG or PNG")
+    return BadInput(f"{path}: not an image that can be read; {remedy}")
 
 
 def check_size(path, data):
@@ -50,7 +57,7 @@ def check_size(path, data):
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size  # as the header says: nothing is decoded
     except Exception:  # Pillow raises a dozen types for files that are cut or foreign
-        raise BadInput(f"{path}: {NO_IMAGE}") from None
+        raise no_image(path) from None
     if width * height > MEGAPIXELS * 10**6:
         raise BadInput(f"{path}: {width}×{height} are more than {MEGAPIXELS} megapixels; save it smaller first")
 

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 import distributed
@@ -18,12 +17,11 @@ from photo import read_photo, write_image
 from quantify.damage import damage, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
-from quantify.specks import without_specks
 from report.figure import figure, overlay, save_figure
 from report.survey import read_record, save_record
 
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
-RECORD = 2  # raised when the columns or their meaning change: older records are then made again
+RECORD = 3  # raised when the columns or their meaning change: older records are then made again
 FAULTS = (BadInput, OSError, MemoryError, RuntimeError, cv2.error)  # of one photo; the others go on
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the folder of results: the others fail too
 
@@ -32,26 +30,22 @@ HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the fol
 class Job:
     """What is done with every photo of this command."""
 
-    answer: object  # function: photo -> crack probability
-    threshold: float
+    answer: object  # function: photo -> (crack probability, mask without specks, number of specks)
     args: object  # the flags of find_scale
     width_edges_mm: tuple
     made_with: dict  # plain values on which the results depend
 
     def examine(self, photo, path):
-        """Photo -> (mask of its size, result of `damage`, views): views are photo, probability, the mask as measured
-        (without specks), what measure gave. With a homography they are the road from above."""
+        """Photo -> (mask of its size, result of `damage`, views): views are photo, probability, mask, what measure
+        gave. With a homography they are the road from above."""
         scale = find_scale(photo, path, self.args)  # first: a missing sheet is found out at once
-        probability = self.answer(photo)
-        mask = (probability >= self.threshold).astype(np.uint8)
+        probability, mask, specks = self.answer(photo)
         views, valid_px = (photo, probability, mask), mask.size
         if scale and scale.homography is not None:
             flat = [rectify(image, scale) for image in views]
             views, valid_px = tuple(image for image, *_ in flat), int(flat[0][1].sum())
-        counted, specks = without_specks(views[2])
-        measured = measure(counted)
-        result = damage(measured, valid_px, scale, self.width_edges_mm, specks)
-        return mask, result, (*views[:2], counted, measured)
+        measured = measure(views[2])
+        return mask, damage(measured, valid_px, scale, self.width_edges_mm, specks), (*views, measured)
 
     def about(self, path):
         """What a record of this file must say to be still true."""
@@ -67,12 +61,12 @@ def first_columns(path, photo, second=None):
 
 def segment_photo(job, photo, path, start, with_figure):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last _cracks.json; returns that."""
-    mask, result, (flat, probability, counted, measured) = job.examine(photo, path)
+    mask, result, (flat, probability, seen, measured) = job.examine(photo, path)
     result["row"] = row = first_columns(path, photo) | result["row"]
     write_image(start.with_name(f"{start.name}_mask.png"), 255 * mask)
-    write_image(start.with_name(f"{start.name}_overlay.jpg"), overlay(flat, counted, measured, row))
+    write_image(start.with_name(f"{start.name}_overlay.jpg"), overlay(flat, seen, measured, row))
     if with_figure:
-        fig = figure(flat, probability, counted, measured, row)
+        fig = figure(flat, probability, seen, measured, row)
         save_figure(start.with_name(f"{start.name}_figure.png"), fig)
     return save_record(start, job.about(path), [result])
 
@@ -82,10 +76,10 @@ def segment_video(job, path, start, every):
     results, (step, fps) = [], timing(path, every)
     with written_video(start.with_name(f"{start.name}_cracks.mp4"), fps) as add:
         for number, frame in tqdm(read_frames(path, step), path.name, leave=False, unit="frame"):
-            _, result, (flat, _, counted, measured) = job.examine(frame, path)
+            mask, result, (flat, *_, measured) = job.examine(frame, path)
             if flat is not frame:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            add(overlay(frame, counted, measured, result["row"]))
+            add(overlay(frame, mask, measured, result["row"]))
             results.append(result | {"row": first_columns(path, frame, number / step / fps) | result["row"]})
     return save_record(start, job.about(path), results)
 

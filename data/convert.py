@@ -5,7 +5,6 @@
 Here lives the one answer to "how does a mask become COCO annotations that give exactly the same mask back?".
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,7 +20,6 @@ def arguments(argv):
     parser = Parser(
         prog="data/convert.py",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey edges are split at half. road7.jpg\n"
         "goes with road7.png or road7_mask.png. An undamaged photo has an all-black mask.\n\n"
         "example: python data/convert.py SUT/images SUT/masks data/sut",
@@ -172,7 +170,7 @@ def pair_by_stem(photos, masks):
     lonely = [photo.name for photo, mask in pairs if mask is None]
     if lonely:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
-        raise BadInput(f"no mask for {shown}; an undamaged photo needs an all-black mask of its name")
+        raise BadInput(f"{shown}: no mask; draw one of that name, all black for an undamaged photo")
     return pairs
 
 
@@ -182,8 +180,8 @@ def convert_pair(photo, mask, folder):
     pixels = read_photo(photo)
     if pixels.shape[:2] != truth.shape:
         raise BadInput(
-            f"{mask}: mask is {truth.shape[1]}x{truth.shape[0]}, its photo {photo.name} is "
-            f"{pixels.shape[1]}x{pixels.shape[0]}; save it at the photo's size"
+            f"{mask}: mask is {truth.shape[1]}×{truth.shape[0]}, its photo {photo.name} is "
+            f"{pixels.shape[1]}×{pixels.shape[0]}; save it at the photo's size"
         )
     shutil.copyfile(photo, folder / photo.name)
     return photo.name, *truth.shape, mask_to_annotations(truth)

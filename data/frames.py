@@ -6,7 +6,6 @@
 Of each half second the sharpest frame is looked at, and dropped where it is blurred or shows road that is on another.
 """
 
-import argparse
 import csv
 import sys
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ def arguments(argv):
     parser = Parser(
         prog="data/frames.py",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Writes VIDEO_0001.jpg ..., frames.csv (every moment and why it was kept or not) and, beside the\n"
         "folder, a contact sheet. Walk slowly, the phone held level; in sunlight the shutter is fast and frames sharp.",
     )
@@ -30,7 +28,7 @@ def arguments(argv):
     parser.add_argument("--out", type=Path, help="folder to write (default: VIDEO-frames)")
     args = parser.parse_args(argv)
     if args.count is not None and args.count < 1:
-        raise BadInput(f"--count {args.count}: a number of frames is 1 or more")
+        raise BadInput(f"--count {args.count}: not a number of frames; give 1 or more")
     return args
 
 

@@ -8,7 +8,6 @@ came from. A photo that two students hand in is kept once: of the student who la
 who is named first.
 """
 
-import argparse
 import csv
 import re
 import shutil
@@ -23,7 +22,7 @@ from command import PARTS, BadInput, Parser, answer_flags, execute, seed
 
 
 def arguments(argv):
-    parser = Parser(prog="data/merge.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="data/merge.py", description=__doc__)
     parser.add_argument("exports", nargs="+", help="a folder or .zip for each student, named like the student")
     parser.add_argument("--out", required=True, type=Path, help="folder to write the export to")
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="further names that mean crack")

@@ -29,7 +29,7 @@ def photo_size(text):
 
 
 def arguments(argv):
-    parser = Parser("data/synthesize.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("data/synthesize.py", description=__doc__)
     parser.add_argument("--photos", type=int, default=60, help="how many photos (default 60)")
     parser.add_argument(
         "--undamaged",

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from command import written_whole
+from command import BadInput, written_whole
 from data.convert import CATEGORIES
 
 FINE = 4  # sub-pixels a side: the outline runs 1/8 pixel inside the mask's edge, where all rasterisers agree
@@ -84,13 +84,23 @@ def mask_to_polygons(mask):
     return annotations
 
 
+def name_in(path, photo):
+    """COCO file, path of a photo -> its file_name there: the way from the COCO file's folder to it. Raises BadInput.
+
+    Tools look for photos in that folder and below, so one that lies elsewhere is refused.
+    """
+    base, photo = Path(path).resolve().parent, photo.resolve()
+    if not photo.is_relative_to(base):
+        raise BadInput(f"{path}: tools look for photos beside it; write it to the photos' folder, {photo.parent}")
+    return photo.relative_to(base).as_posix()
+
+
 def write_coco(path, masks):
-    """(photo's path, mask (H, W) uint8 0/1) pairs -> COCO file; photos below its folder are named relative to it."""
-    images, annotations, base = [], [], Path(path).resolve().parent
+    """(photo's path, mask (H, W) uint8 0/1) pairs -> COCO file in the photos' folder or above. Raises BadInput."""
+    images, annotations = [], []
     for number, (photo, mask) in enumerate(masks):
-        photo = photo.resolve()
-        name = photo.relative_to(base).as_posix() if photo.is_relative_to(base) else photo.name
-        images.append({"id": number, "file_name": name, "height": mask.shape[0], "width": mask.shape[1]})
+        size = {"height": mask.shape[0], "width": mask.shape[1]}
+        images.append({"id": number, "file_name": name_in(path, photo), **size})
         for annotation in mask_to_polygons(mask):
             annotations.append({"id": len(annotations), "image_id": number, **annotation})
     info = {"description": "cracks as inference.py saw them: to be corrected"}

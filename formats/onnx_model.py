@@ -35,7 +35,7 @@ def export_onnx(path, model, preprocess):
     if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise BadInput(f"{path}: not written, {' and '.join(missing)} missing; pip install onnx onnxscript")
     if path.suffix != ".onnx":
-        raise BadInput(f"{path}: the file that --export writes ends in .onnx")
+        raise BadInput(f"{path}: not the name of an ONNX file; end it with .onnx")
     whole = WithPreprocessing(model.cpu().float().to(memory_format=torch.contiguous_format), preprocess).eval()
     sides = {axis: STEP * torch.export.Dim(name, min=2, max=256) for axis, name in ((2, "rows"), (3, "columns"))}
     with written_whole(path) as temporary, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -1,6 +1,7 @@
 """Frames out of a video, and annotated frames into one."""
 
 import contextlib
+from pathlib import Path
 
 import cv2
 
@@ -11,6 +12,8 @@ SUFFIXES = {".mp4", ".mov", ".avi"}
 
 def timing(path, every):
     """Video, seconds between frames -> (every how many frames that is, how many of those a second). Raises BadInput."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: no such video; check the name")
     video = cv2.VideoCapture(str(path))
     fps = video.get(cv2.CAP_PROP_FPS) if video.isOpened() else 0
     video.release()

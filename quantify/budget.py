@@ -12,6 +12,7 @@ from command import BadInput
 
 UNITS = {"seal": "m", "patch": "m2"}
 SCOPE = "for the photographed area"
+EXAMPLE = "data/prices.csv"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ def read_prices(path):
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             numbered = [(number, line.strip()) for number, line in enumerate(file, 1)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); it must be a CSV file in UTF-8") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name, or copy {EXAMPLE}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not text in UTF-8; save the table as CSV UTF-8") from None
     numbered = [(n, line) for n, line in numbered if line and not line.lstrip('"').startswith("#")]
     if not numbered or next(csv.reader([numbered[0][1]])) != COLUMNS:
-        raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")
+        raise BadInput(f"{path}: the columns are not those of {EXAMPLE}; begin with {','.join(COLUMNS)}")
     prices = []
     for number, line in numbered[1:]:
         try:
@@ -54,7 +57,7 @@ def read_prices(path):
         except (ValueError, csv.Error) as error:
             raise BadInput(f"{path}, line {number}: {error}") from None
     if not prices:
-        raise BadInput(f"{path}: no price in it; see the example data/prices.csv")
+        raise BadInput(f"{path}: no price in it; add a line as in {EXAMPLE}")
     return prices
 
 
@@ -64,15 +67,15 @@ def _price(cells):
         raise ValueError(f"{len(cells)} cells, not {len(COLUMNS)}; quote a cell that has a comma in it")
     cell = dict(zip(COLUMNS, map(str.strip, cells), strict=True))
     if UNITS.get(cell["item"]) != cell["unit"]:
-        raise ValueError(f"item {cell['item']!r} by {cell['unit']!r}; it must be seal by m, or patch by m2")
+        raise ValueError(f"item {cell['item']!r} by {cell['unit']!r}; give seal by m, or patch by m2")
     if not cell["currency"]:
-        raise ValueError("currency is empty")
+        raise ValueError("currency is empty; give one, for example EUR")
     empty = {"width_from_mm": "0", "width_to_mm": "inf", "minimum_charge": "0"}
     numbers = {key: _number(key, cell[key] or empty.get(key, "")) for key in COLUMNS[2:5] + COLUMNS[6:9]}
     if not numbers["low"] <= numbers["central"] <= numbers["high"]:
-        raise ValueError("prices must rise from low over central to high")
+        raise ValueError("low, central, high do not rise; give them in this order")
     if not numbers["width_from_mm"] < numbers["width_to_mm"]:
-        raise ValueError("width_from_mm must be under width_to_mm")
+        raise ValueError("width_from_mm is not under width_to_mm; swap them, or leave one empty")
     if cell["item"] == "patch" and (cell["width_from_mm"] or cell["width_to_mm"]):
         raise ValueError("patch has no widths; leave width_from_mm and width_to_mm empty")
     return Price(**(cell | numbers))
@@ -85,7 +88,7 @@ def _number(key, text):
     except ValueError:
         value = np.nan
     if not 0 <= value < np.inf and not (key == "width_to_mm" and value == np.inf):
-        raise ValueError(f"{key} is {text!r}, not a number of 0 or more")
+        raise ValueError(f"{key} is {text!r}; give a number of 0 or more, with a point for decimals")
     return value
 
 
@@ -93,10 +96,10 @@ def _check_together(prices):
     """ValueError if the last line has another currency, or prices what a line before it does."""
     *others, last = prices
     if any(p.currency != last.currency for p in others):
-        raise ValueError(f"currency {last.currency}, but {others[0].currency} before; one file, one currency")
+        raise ValueError(f"currency {last.currency}, but {others[0].currency} before; one file holds one currency")
     if any(p.item == last.item and max(p.width_from_mm, last.width_from_mm) < min(p.width_to_mm, last.width_to_mm)
            for p in others):  # fmt: skip
-        raise ValueError(f"{last.item} of these widths has a price already")
+        raise ValueError(f"{last.item} of these widths has a price already; keep one of the two lines")
 
 
 def width_edges(prices):
@@ -108,7 +111,7 @@ def width_edges(prices):
 def estimate(quantities, prices):
     """What measure.quantities gave, with width_edges(prices); list of Price -> dict, every value plain.
 
-    currency, scope, low, central, high: totals
+    currency, scope, low, central, high: totals; minimum_applied: is the central cost of any line the minimum charge?
     lines: dicts of a Price's keys as well as quantity, plus_minus, cost_low, cost_central, cost_high, and
         minimum_applied: is the central cost the minimum charge?
     not_priced: dicts of item, unit, width_from_mm, width_to_mm, quantity, plus_minus: no line covers these widths whole
@@ -130,7 +133,8 @@ def estimate(quantities, prices):
         costs = {"cost_low": low, "cost_central": central, "cost_high": high, "minimum_applied": minimum}
         lines.append(asdict(price) | need | costs)
     totals = {key: float(sum(line[f"cost_{key}"] for line in lines)) for key in ("low", "central", "high")}
-    return {"currency": prices[0].currency, "scope": SCOPE, **totals, "lines": lines, "not_priced": not_priced}
+    least = {"minimum_applied": any(line["minimum_applied"] for line in lines)}
+    return {"currency": prices[0].currency, "scope": SCOPE, **totals, **least, "lines": lines, "not_priced": not_priced}
 
 
 def _needs(quantities):

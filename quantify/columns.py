@@ -23,8 +23,8 @@ PIXELS = {
     "closed (a ring), block/alligator (a network with cells), none",
     "junctions": "places where branches meet",
     "cells": "pieces of road enclosed by cracks",
-    "specks": f"pieces of mask that reach over less than {SPECK_SHARE:.1%} of the photo's longer side: not counted "
-    "as crack in any number here; the mask file keeps them",
+    "specks": f"pieces that the network took for crack but that reach over less than {SPECK_SHARE:.1%} of the photo's "
+    "longer side: left out of the mask and of every number here",
 }
 MILLIMETRES = {
     "indicative_severity": "low, medium, high, by width as in ASTM D6433; no PCI",

@@ -104,9 +104,9 @@ def sentence(row):
     if not row["crack_area_px"]:
         return f"no crack found{specks}"
     if "length_m" not in row:
-        length = f"{row['length_px']:.0f} px of crack"
+        length = f"crack {row['length_px']:.0f} px long"
         return f"{length}{width_words(row)}, {row['crack_percent']:.2f} % of the photo{specks}"
-    length = f"{row['length_m']:.2f} ± {row['length_plus_minus_m']:.2f} m of crack"
+    length = f"crack {row['length_m']:.2f} ± {row['length_plus_minus_m']:.2f} m long"
     return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}"
 
 

@@ -4,6 +4,7 @@ Pixel centres lie at whole (x, y). Lens distortion and an uneven road are left o
 A marker to print: python quantify/scale.py marker.png
 """
 
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +37,17 @@ class Scale:
 
     def __post_init__(self):
         if not 0 < self.mm_per_pixel < np.inf:
-            raise BadInput(f"scale ({self.source}): {self.mm_per_pixel} mm per pixel; it must be above 0")
+            raise BadInput(f"scale ({self.source}): {self.mm_per_pixel} mm a pixel is no length; give one above 0")
 
 
 def positive(text):
-    """Flag's text -> float above 0. Raises BadInput."""
+    """Flag's text -> float above 0, for argparse, which names the flag."""
     try:
         value = float(text)
     except ValueError:
         value = np.nan
     if not 0 < value < np.inf:
-        raise BadInput(f"scale: {text!r} is no number of millimetres above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no length; give millimetres above 0, for example 0.5")
     return value
 
 
@@ -56,9 +57,9 @@ def reference(text):
         *ends, mm = (float(part) for part in text.split(","))
         ends = np.array(ends).reshape(2, 2)
     except ValueError:
-        raise BadInput(f"--reference {text}: give x1,y1,x2,y2,MM, for example 100,200,900,210,500") from None
+        raise BadInput(f"--reference {text}: not x1,y1,x2,y2,MM; give five numbers, say 100,200,900,210,500") from None
     if not (np.isfinite(ends).all() and (ends[0] != ends[1]).any() and 0 < mm < np.inf):
-        raise BadInput(f"--reference {text}: give two different points and a length above 0 mm")
+        raise BadInput(f"--reference {text}: a line of no length; give two different points and millimetres above 0")
     return ends, mm
 
 
@@ -97,7 +98,7 @@ def find_scale(photo, path, args):
     Raises BadInput for what is asked for and not in the photo: a line, a sheet, a marker, a focal length.
     """
     if args.mm_per_pixel is not None:
-        return Scale(args.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel")
+        return Scale(args.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
     if args.reference is not None:
         return _along_line(photo, path, *args.reference)
     if args.marker_mm is not None:
@@ -111,7 +112,7 @@ def _along_line(photo, path, ends, mm):
     """Scale from a line (2, 2) px of known length. Raises BadInput where it leaves the photo."""
     height, width = photo.shape[:2]
     if (ends < 0).any() or (ends > (width - 1, height - 1)).any():
-        raise BadInput(f"{path}: --reference leaves the photo of {width} x {height} pixels; give points inside it")
+        raise BadInput(f"{path}: --reference leaves the photo of {width}×{height} pixels; give points inside it")
     length = float(np.hypot(*(ends[1] - ends[0])))
     return Scale(mm / length, float(np.hypot(CLICK_PX / length, TAPE_RELATIVE)), "reference line")
 
@@ -129,7 +130,7 @@ def _from_marker(photo, path, mm):
     """Scale from the largest ArUco marker. Raises BadInput where there is none."""
     corners = find_marker(photo)
     if corners is None:
-        raise BadInput(f"{path}: no ArUco marker of DICT_4X4_50 found; it needs its white rim, sharp, or {INSTEAD}")
+        raise BadInput(f"{path}: no ArUco marker of DICT_4X4_50 found; show it sharp, with its white rim, or {INSTEAD}")
     return _from_corners(corners, rectangle(mm, mm), photo.shape, "ArUco marker")
 
 

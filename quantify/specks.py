@@ -1,4 +1,4 @@
-"""What is too small to be called a crack: it stays in the mask and is left out of all numbers.
+"""What is too small to be called a crack: it is in no mask, no picture, no number and no score.
 
 Of the labelled crack area of CrackForest 0.1 % lies in such pieces; of a prediction's pieces they are a quarter, with
 0.2 % of its area.

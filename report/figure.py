@@ -10,6 +10,9 @@ from quantify.damage import scale_words, sentence, widest
 
 COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]  # no dark end
 LABELLED_PX = 300  # smaller pictures have no room for a legend
+TICKS_MM = (1, 3, 10, 30, 75)  # widths at even steps of the colours; 10 and 75 are the limits of ASTM D6433
+TICKS_PX = (1, 2, 4, 8, 16)  # the same without a scale, for a photo of TICKS_FOR pixels on the longer side
+TICKS_FOR = 512
 
 
 def width_map(mask, measured):
@@ -32,9 +35,21 @@ def nice(value):
     return power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))
 
 
-def top_width(measured):
-    """Where the colours end, in pixels: 95 % of the crack is narrower."""
-    return max(4.0, float(np.nan_to_num(measured["width_p95_px"])))
+def width_ticks(longer, row):
+    """Longer side in pixels, row of `damage` -> widths at which the colours are at even steps, in mm or in pixels.
+
+    They do not depend on the crack, so pictures of one folder compare. Without a scale they double with the photo's
+    size, so photos of about the same size share them.
+    """
+    if "mm_per_pixel" in row:
+        return TICKS_MM
+    times = 2 ** max(0, round(np.log2(longer / TICKS_FOR)))
+    return tuple(times * width for width in TICKS_PX)
+
+
+def colours_of(width, ticks):
+    """Widths in the unit of the ticks, any shape -> (..., 3) uint8."""
+    return COLOURS[np.interp(width, ticks, np.linspace(0, len(COLOURS) - 1, len(ticks))).astype(int)]
 
 
 def in_unit(pixels, row):
@@ -52,11 +67,11 @@ def overlay(photo, mask, measured, row):
     reach = 2 * int(unit) + 1  # a photo of several thousand pixels is seen shrunk
     spread = cv2.dilate(width, np.ones((reach, reach), np.uint8))
     where = spread > 0
-    index = (spread[where] / top_width(measured) * (len(COLOURS) - 1)).clip(0, len(COLOURS) - 1).astype(int)
-    drawn, colour = photo.copy(), COLOURS[index]
+    ticks = width_ticks(max(mask.shape), row)
+    drawn, colour = photo.copy(), colours_of(spread[where] * row.get("mm_per_pixel", 1), ticks)
     solid = np.where(mask[where], 0.6, 0.9)[:, None]
     drawn[where] = (solid * colour + (1 - solid) * photo[where]).astype(np.uint8)
-    return label(drawn, measured, row, unit) if max(mask.shape) >= LABELLED_PX else drawn
+    return label(drawn, measured, row, unit, ticks) if max(mask.shape) >= LABELLED_PX else drawn
 
 
 def write_text(drawn, text, x, y, unit):
@@ -70,7 +85,7 @@ def write_text(drawn, text, x, y, unit):
     cv2.putText(drawn, text, (x, y), font, size, (255, 255, 255), thick, cv2.LINE_AA)
 
 
-def label(drawn, measured, row, unit):
+def label(drawn, measured, row, unit, ticks):
     """Adds, in place: a ring round the widest point with its width, a scale bar, the colours and what they mean."""
     height, width = drawn.shape[:2]
     gap = max(8, round(16 * unit))
@@ -80,7 +95,7 @@ def label(drawn, measured, row, unit):
         for colour, thick in (((0, 0, 0), max(3, round(5 * unit))), ((255, 255, 255), max(1, round(2 * unit)))):
             cv2.circle(drawn, (x, y), radius, colour, thick, cv2.LINE_AA)
         write_text(drawn, widest(row), x + radius + 3, y - radius, unit)
-        draw_colours(drawn, width - gap - width // 4, height - gap, width // 4, measured, row, unit)
+        draw_colours(drawn, width - 3 * gap - width * 3 // 10, height - gap, width * 3 // 10, ticks, row, unit)
     draw_bar(drawn, gap, row, unit)
     return drawn
 
@@ -97,11 +112,13 @@ def draw_bar(drawn, gap, row, unit):
     write_text(drawn, in_unit(bar, row) + unsure, gap, high - gap // 4, unit)
 
 
-def draw_colours(drawn, x, y, length, measured, row, unit):
-    """The colour scale with its lower left corner at x, y: 0 to top_width."""
+def draw_colours(drawn, x, y, length, ticks, row, unit):
+    """The colour scale with its lower left corner at x, y, a number at each tick."""
     high = max(4, round(8 * unit))
     drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
-    write_text(drawn, f"width 0 to {in_unit(top_width(measured), row)} and more", x, y - 2 * high, unit)
+    for place, tick in zip(np.linspace(x, x + length, len(ticks)), ticks, strict=True):
+        write_text(drawn, f"{tick:g}", place, y - 2 * high, unit)
+    write_text(drawn, f"crack width, {'mm' if 'mm_per_pixel' in row else 'px'}", x, y - 6 * high, unit)
 
 
 def figure(photo, probability, mask, measured, row):
@@ -111,7 +128,7 @@ def figure(photo, probability, mask, measured, row):
     panel = 12 / columns
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
     fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
-    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask, without specks": mask}
+    panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
     panels["crack by width, the widest point ringed"] = overlay(photo, mask, measured, row)
     step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
     for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):

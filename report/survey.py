@@ -15,6 +15,7 @@ from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, plain, sentence, worst_first
 from report import page
+from report.figure import colours_of, width_ticks
 
 GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
 GALLERY_PX = 800
@@ -38,6 +39,11 @@ IN_MM = {
     "to patch, m²": ("patch_m2", 2),
     "specks": "specks",
 }  # a name and its decimals: with plus_minus
+UNITS_SAY = {"m": "m", "m2": "m²"}
+MINIMUM = (
+    "The minimum charge applies: the work in these photos comes to less than it, so the total is what it costs to have "
+    "a crew come, not a price by the metre. Photograph all that is to be repaired before you ask what that costs."
+)
 FOUND = ("A4 sheet", "ArUco marker")  # scale sources that are seen in the photo itself
 SEVERITY = (
     "Indicative severity follows the widths of ASTM D6433 (low under 10 mm, medium to 75 mm, high above; alligator "
@@ -90,9 +96,10 @@ def budget_line(results, prices):
         return f"{line}; --prices data/prices.csv gives a budget"
     money = estimate(total, prices)
     left = f"; {len(money['not_priced'])} item(s) without a price" if money["not_priced"] else ""
+    least = "; minimum charge applies" if money["minimum_applied"] else ""
     return (
         f"{line}; budget {money['scope']}: {money['central']:.0f} {money['currency']}, "
-        f"low {money['low']:.0f}, high {money['high']:.0f}{left}"
+        f"low {money['low']:.0f}, high {money['high']:.0f}{least}{left}"
     )
 
 
@@ -106,16 +113,40 @@ def write_csv(path, rows):
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
+def colour_scale(rows):
+    """The widths that the colours of all pictures stand for, or None where pictures of different sizes differ in it."""
+    scales = {width_ticks(max(row["photo_width"], row["photo_height"]), row) for row in rows}
+    return scales.pop() if len(scales) == 1 else None
+
+
+def colours_say(rows):
+    """What the colours of the pictures mean, in words."""
+    if (ticks := colour_scale(rows)) is None:
+        return (
+            "The crack is coloured by its width, purple where thin and yellow where wide; pictures of about the same "
+            "size share one scale, which stands in each."
+        )
+    low, high = (f"{width} {'mm' if 'mm_per_pixel' in rows[0] else 'px'}" for width in (ticks[0], ticks[-1]))
+    return (
+        "The crack is coloured by its width, in all pictures by one scale: purple is a width of "
+        f"{low} or less, yellow one of {high} or more."
+    )
+
+
 def histogram(results):
-    """Matplotlib figure: how much crack is how wide, all photos together."""
+    """Matplotlib figure: how much crack is how wide, all photos together, in the colours of the pictures."""
     scaled = results[0]["quantities"] is not None
     bins, unit = (BINS_MM, "mm") if scaled else (BINS_PX, "px")
     amount = np.sum([result["length_by_width"] for result in results], axis=0)
     names = [f"{a:g}–{b:g}" if math.isfinite(b) else f"over {a:g}" for a, b in zip(bins, bins[1:], strict=False)]
     fig = Figure(figsize=(11, 2.8), layout="constrained")
     axes = fig.subplots()
-    axes.bar(names, amount, color="#0072b2")
-    axes.set(xlabel=f"width of the crack, {unit}", ylabel="length, m" if scaled else "length, px")
+    if ticks := colour_scale([result["row"] for result in results]):
+        colours = colours_of(np.mean([bins[:-1], [*bins[1:-1], bins[-2]]], axis=0), ticks) / 255
+    else:
+        colours = "#0072b2"
+    axes.bar(names, amount, color=colours, edgecolor="#000000", linewidth=0.5)
+    axes.set(xlabel=f"width of the crack, {unit}", ylabel="length of crack, m" if scaled else "length of crack, px")
     axes.spines[["top", "right"]].set_visible(False)
     return fig
 
@@ -153,8 +184,8 @@ def scale_section(rows):
     largest = max(row["scale_plus_minus_percent"] for row in rows)
     scale = f"Scale: {sources}, ± {largest:.0f} %."
     if not all(row["scale_source"] in FOUND for row in rows):
-        scale += " It was given with the command, not found in the photos: an assumption that every metre, "
-        scale += "millimetre and sum of money here rests on. If it is wrong by a tenth, so are they, and areas by a "
+        scale += " Nothing in the photos confirms it: it is an assumption on which every metre, millimetre and sum "
+        scale += "of money here rests. If it is wrong by a tenth, so are they, and areas by a "
         scale += "fifth."
     return page.section("Scale and severity", page.paragraph(scale), page.paragraph(SEVERITY))
 
@@ -175,18 +206,17 @@ def money_parts(money):
     lines = []
     for line in money["lines"]:
         costs = [f"{line[f'cost_{level}']:.0f}" for level in LEVELS]
-        lines.append((work_name(line), f"{line['quantity']:.2f} {line['unit']}", *costs))
+        least = " (minimum charge)" if line["minimum_applied"] else ""
+        lines.append((work_name(line) + least, f"{line['quantity']:.2f} {UNITS_SAY[line['unit']]}", *costs))
     lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
     heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
     sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
     parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False)]
     parts += [page.paragraph(f"Where the prices come from: {sources or 'not said in the table of prices'}.")]
-    if any(line["minimum_applied"] for line in money["lines"]):
-        parts.append(
-            page.paragraph("A minimum charge decides at least one line: somewhat more work would cost the same.")
-        )
+    if money["minimum_applied"]:
+        parts.append(page.paragraph(MINIMUM))
     if money["not_priced"]:
-        left = ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {n['unit']}" for n in money["not_priced"])
+        left = ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {UNITS_SAY[n['unit']]}" for n in money["not_priced"])
         parts.append(page.paragraph(f"Without a price in the table, not in the total: {left}."))
     return parts
 
@@ -221,7 +251,7 @@ def gallery_section(shown, count):
     heading = f"The worst {len(shown)} of {count}" if len(shown) < count else "All, the worst first"
     order = "share of the photo that is crack"
     order = f"indicative severity, then {order}" if "length_m" in shown[0][1] else order
-    legend = f"In the order of: {order}. The crack is coloured by its width; the ring is at its widest point."
+    legend = f"In the order of: {order}. {colours_say([row for _, row in shown])} The ring is at its widest point."
     return page.section(heading, page.paragraph(legend), page.gallery(pictures))
 
 
@@ -263,10 +293,10 @@ def report(results, starts, prices, words, failed):
         sections.append(page.paragraph(NO_SCALE))
     if len(still) < len(results):
         sections.append(page.paragraph("Frames of a video overlap: they are not added up."))
+    if scaled:
+        sections.append(scale_section(rows))  # first: all that follows rests on it
     if still and scaled:
         sections.append(quantities_section(still, prices))
-    if scaled:
-        sections.append(scale_section(rows))
     how_wide = "Length of crack by its width, all pictures together; a crack counts in each picture that shows it"
     sections.append(page.section("Widths", page.figure(histogram(results), how_wide)))
     if placed := [row for row in rows if row["latitude"] is not None]:

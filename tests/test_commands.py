@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ import dataset
 import evaluate
 import inference
 import train
-from command import execute
+from command import execute, signals_noted
 from inference import predict
 from photo import read_photo
 
@@ -191,6 +193,15 @@ def test_help_teaches_by_example(module, capsys):
         module.main(["--help"])
     said = capsys.readouterr().out
     assert end.value.code == 0 and f"python {module.__name__}.py" in said and "--seed" in said and "--device" in said
+
+
+def test_ctrl_c_is_answered_at_once_and_once_and_only_noted(capfd):
+    before = signal.getsignal(signal.SIGINT)
+    with signals_noted() as asked:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert capfd.readouterr().err == "\nstopping: saving first ...\n"
+    assert asked == [signal.SIGINT, signal.SIGTERM, signal.SIGINT] and signal.getsignal(signal.SIGINT) is before
 
 
 def test_predictions_are_probabilities_of_the_photos_size(trained):

@@ -115,7 +115,7 @@ def test_bad_input_is_named_and_nothing_is_left_behind(tmp_path):
     (truth / "b.png").unlink()
     assert "b.jpg" in complaint(photos, truth, out)
     cv2.imwrite(str(truth / "b.png"), np.zeros((5, 5), np.uint8))
-    assert "5x5" in complaint(photos, truth, out)
+    assert "5×5" in complaint(photos, truth, out)
     (truth / "b.png").write_text("no image")
     assert "b.png" in complaint(photos, truth, out)
     assert "nowhere" in complaint(tmp_path / "nowhere", truth, out)

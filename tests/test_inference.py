@@ -14,18 +14,17 @@ from conftest import draw_road
 import dataset
 import inference
 import segment
-from command import execute
+from command import BadInput, execute
 from formats import labels
-from inference import look, predict, tiles, viewing_sizes
+from inference import crack_mask, look, predict, tiles, viewing_sizes
 from measure import measure
 from model import CrackNet, save_checkpoint
 from photo import Preprocess, read_photo
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, sentence
 from quantify.scale import Scale
-from quantify.specks import without_specks
 from report import survey
-from report.figure import figure, nice, overlay, width_map
+from report.figure import colours_of, figure, nice, overlay, width_map, width_ticks
 
 
 def tiny_network():
@@ -64,7 +63,7 @@ def run(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
     seen = []
 
-    def by_darkness(model, preprocess, photo, size=None):
+    def by_darkness(model, preprocess, photo, size=None, flips=False):
         seen.append(size)
         return (photo.max(axis=2) < 40).astype(np.float32)
 
@@ -161,10 +160,28 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     mask = np.zeros((400, 500), np.uint8)
     mask[20:380, 100:110] = 1
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
-    assert said == ["10 px", "width 0 to 10 px and more", "100 px"]
+    assert said == ["10 px", "1", "2", "4", "8", "16", "crack width, px", "100 px"]
     said.clear()
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
-    assert said == ["5.0 ± 0.6 mm", "width 0 to 5 mm and more", "50 mm ± 5 %"]
+    assert said == ["5.0 ± 0.6 mm", "1", "3", "10", "30", "75", "crack width, mm", "50 mm ± 5 %"]
+
+
+@pytest.mark.parametrize("scale", [None, Scale(2, 0.05, "test")])
+def test_a_crack_has_the_colour_of_its_width_whatever_else_a_photo_of_the_folder_shows(scale):
+    colours = []
+    for beside in (3, 40):
+        mask = np.zeros((200, 250), np.uint8)
+        mask[10:190, 40:47], mask[10:190, 150 : 150 + beside] = 1, 1
+        colours.append(overlay(np.zeros((200, 250, 3), np.uint8), mask, *found(mask, scale))[60:140, 42:45])
+    assert np.abs(np.subtract(*colours, dtype=int)).max() <= 3
+
+
+def test_the_colours_of_a_photo_of_four_times_the_side_stand_for_widths_four_times_as_large():
+    assert width_ticks(4 * 512, {}) == tuple(4 * width for width in width_ticks(512, {})) == (4, 8, 16, 32, 64)
+    assert width_ticks(480, {}) == width_ticks(640, {}) and width_ticks(60, {})[0] == 1
+    assert width_ticks(480, {"mm_per_pixel": 2}) == width_ticks(4032, {"mm_per_pixel": 2})
+    thin, middle, thick = colours_of([0.1, 4, 500], width_ticks(512, {})).astype(int)
+    assert thin[2] > middle[2] > thick[2] and thin[1] < middle[1] < thick[1]  # from purple to yellow
 
 
 @pytest.mark.parametrize("value,bar", [(99, 50), (100, 100), (0.7, 0.5), (2.1, 2), (1999, 1000)])
@@ -195,8 +212,11 @@ def test_the_figures_title_has_every_uncertainty_and_says_where_the_scale_is_fro
     mask = np.zeros((60, 80), np.uint8)
     mask[10:50, 30:42] = 1
     for scale, says in (
-        (None, ["px of crack", "up to 12 px wide", "no scale, so no millimetres"]),
-        (Scale(2, 0.05, "A4 sheet"), ["0.08 ± 0.00 m", "up to 24.0 ± 2.4 mm", "A4 sheet, 2 mm a pixel ± 5 %"]),
+        (None, ["crack 40 px long", "up to 12 px wide", "no scale, so no millimetres"]),
+        (
+            Scale(2, 0.05, "A4 sheet"),
+            ["crack 0.08 ± 0.00 m long", "up to 24.0 ± 2.4 mm", "A4 sheet, 2 mm a pixel ± 5 %"],
+        ),
     ):
         title = figure(np.zeros((60, 80, 3), np.uint8), mask * 1.0, mask, *found(mask, scale)).get_suptitle()
         assert all(words in title for words in ["road.jpg", *says])
@@ -210,28 +230,28 @@ def test_a_crack_under_three_pixels_has_no_width_but_a_bound():
         assert row["below_measurable"] is True and f"too thin to measure its width {says}" in sentence(row)
 
 
-def test_specks_stay_in_the_mask_and_are_counted_but_not_as_crack(folder, run):
+def test_specks_are_counted_and_are_in_no_mask_and_no_polygon(folder, run):
     photo = cv2.imread(str(folder / "a.png"))
     photo[60:62, 100:102] = photo[20, 120] = 0  # the photo is 160 pixels wide: 3.2 are 2 %
     photo[80, 100:104] = 0
     cv2.imwrite(str(folder / "a.png"), photo)
-    _, out = run(folder)
+    _, out = run(folder, "--coco", folder / "to-correct.json")
     row = table(out)["a.png"]
     assert row["specks"] == "2" and float(row["crack_area_px"]) == 500 + 4
-    assert np.count_nonzero(read_photo(out / "a_mask.png")[..., 0]) == 500 + 4 + 5
+    assert np.count_nonzero(read_photo(out / "a_mask.png")[..., 0]) == 500 + 4
+    assert len(dataset.read_export(folder).photos[0].annotations) == 2
     assert "2 specks left out" in (out / "report.html").read_text()
 
 
-def test_a_mask_of_specks_alone_is_no_crack_and_a_whole_one_is_no_speck():
+def test_an_answer_of_specks_alone_is_an_empty_mask_and_a_whole_one_is_no_speck():
     mask = np.zeros((300, 400), np.uint8)
     mask[::40, ::40] = 1
-    clean, count = without_specks(mask)
-    assert (
-        not clean.any() and count == 80 and sentence(found(clean)[1] | {"specks": 80}).startswith("no crack found (80")
-    )
+    clean, count = crack_mask(0.7 * mask, 0.6)
+    assert not clean.any() and count == 80
+    assert sentence(found(clean)[1] | {"specks": 80}).startswith("no crack found (80")
     for whole in (mask | 1, np.eye(300, 400, dtype=np.uint8), mask * 0):
-        clean, count = without_specks(whole)
-        assert count == 0 and np.array_equal(clean, whole)
+        clean, count = crack_mask(np.float32(0.5) * whole, 0.5)
+        assert count == 0 and clean.dtype == np.uint8 and np.array_equal(clean, whole)
 
 
 def test_every_column_is_explained_and_no_other(folder, run):
@@ -273,6 +293,7 @@ def test_a_folder_becomes_a_table_and_a_report_that_needs_nothing_else(folder, r
     html = (out / "report.html").read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption>(\w)\.png", html)
     assert captions == ["b", "c", "a", "d"]  # the worst first
+    assert "purple is a width of 1 px or less, yellow one of 16 px or more" in html
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "no millimetres" in html and " mm" not in html
 
 
@@ -299,6 +320,21 @@ def test_with_a_scale_there_are_metres_severity_and_a_budget_for_the_photographe
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "--mm-per-pixel" in html and "assumption" in html and "ndicative severity" in html
     assert re.findall(r"<figcaption>(\w)\.png", html)[0] == "b"
+
+
+@pytest.mark.parametrize("charge,applies", [("", False), ("1000", True)])
+def test_a_minimum_charge_that_decides_is_said_on_the_screen_in_the_report_and_in_the_json(
+    folder, run, tmp_path, capsys, charge, applies
+):
+    head = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source\n"
+    (tmp_path / "prices.csv").write_text(f"{head}seal,m,1,2,3,EUR,0,,{charge},x\n")
+    _, out = run(folder, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
+    assert ("; minimum charge applies" in capsys.readouterr().out) == applies
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert ("(minimum charge)" in html) == ("The minimum charge applies" in html) == applies
+    budget = json.loads((out / "cracks.json").read_text())["budget"]
+    assert budget["minimum_applied"] == budget["lines"][0]["minimum_applied"] == applies
+    assert (budget["low"] == budget["central"] == budget["high"] == 1000) == applies
 
 
 def test_a_reference_line_gives_the_scale(folder, run):
@@ -336,6 +372,14 @@ def test_a_photo_counts_as_done_only_once_all_its_files_are_written(folder, run,
     run.seen.clear()
     code, out = run(folder)
     assert code == 0 and len(run.seen) == 4 and (out / "a_overlay.jpg").is_file()
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(folder, run, monkeypatch, capsys):
+    monkeypatch.setattr(segment, "overlay", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit) as end:
+        execute(lambda: run(folder))
+    assert end.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted: the same command goes on with what is missing"
 
 
 def test_a_bad_photo_is_named_at_the_end_and_in_the_report(folder, run, capsys):
@@ -440,6 +484,15 @@ def test_the_command_writes_coco_beside_the_photos(folder, run):
         assert np.count_nonzero(saved & photo.mask()) >= 0.95 * union
 
 
+def test_a_coco_file_that_tools_would_not_find_the_photos_from_is_refused_before_any_work(folder, run, tmp_path):
+    with pytest.raises(BadInput, match="tools look for photos beside it; write it to the photos' folder"):
+        run(folder, "--coco", tmp_path / "elsewhere" / "to-correct.json")
+    assert not run.seen
+    run(folder, "--coco", tmp_path / "to-correct.json")  # above them is fine, too
+    images = json.loads((tmp_path / "to-correct.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"photos/{name}.png" for name in "abcd"]
+
+
 # ------------------------------------------------------------------------------------------------ flags
 @pytest.mark.parametrize(
     "flags,says",
@@ -462,7 +515,7 @@ def test_every_flag_has_an_example_in_the_help(capsys):
         inference.main(["--help"])
     flags, examples = capsys.readouterr().out.split("examples:")
     missing = [f for f in re.findall(r"^  (?:-\w, )?(--[\w-]+)", flags, re.MULTILINE) if f not in examples]
-    assert set(missing) <= {"--seed", "--device", "--help"}
+    assert set(missing) <= {"--seed", "--help"}  # nothing is drawn at random here
 
 
 def test_a_photo_seen_at_an_angle_is_measured_from_above(folder, run, monkeypatch):
@@ -475,3 +528,15 @@ def test_a_photo_seen_at_an_angle_is_measured_from_above(folder, run, monkeypatc
     row = table(out)["b.png"]
     assert float(row["width_median_mm"]) == pytest.approx(10.5, abs=1.5)
     assert float(row["photographed_m2"]) == pytest.approx(120 * 80 / 1e6, rel=0.05)
+
+
+def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_image_its_say(rng):
+    model, preprocess = tiny_network(), Preprocess(size=96)
+    photo = rng.integers(0, 255, (90, 96, 3), np.uint8)  # padded below only
+    alone, averaged = predict(model, preprocess, photo), predict(model, preprocess, photo, flips=True)
+    for axes in (0, 1, (0, 1)):
+        mirrored = predict(model, preprocess, np.flip(photo, axes).copy(), flips=True)
+        np.testing.assert_allclose(np.flip(mirrored, axes), averaged, atol=1e-5)
+    images = [np.flip(predict(model, preprocess, np.flip(photo, axes).copy()), axes) for axes in (0, 1, (0, 1))]
+    np.testing.assert_allclose(averaged, np.mean([alone, *images], axis=0), atol=1e-5)
+    assert averaged.dtype == np.float32 and np.abs(averaged - alone).max() > 1e-3

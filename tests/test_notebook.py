@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from conftest import write_export
@@ -21,6 +23,21 @@ def clear_output(wait): pass
 """
 
 
+def with_display(folder):
+    """The notebook as a script in the folder, beside what stands in for IPython."""
+    (folder / "fake" / "IPython").mkdir(parents=True)
+    (folder / "fake" / "IPython" / "__init__.py").touch()
+    (folder / "fake" / "IPython" / "display.py").write_text(DISPLAY)
+    (folder / "cells.py").write_text("\n\n".join(CODE), encoding="utf-8")
+
+
+def run_cells(folder, where, **settings):
+    """All cells of with_display(folder), run in `where` -> the ended process."""
+    environment = os.environ | settings | {"PYTHONPATH": str(folder / "fake")}
+    command = [sys.executable, str(folder / "cells.py")]
+    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
+
+
 def test_the_notebook_is_kept_without_outputs():
     assert CODE and all(not cell["outputs"] and cell["execution_count"] is None for cell in CELLS if "outputs" in cell)
 
@@ -31,24 +48,38 @@ def test_every_cell_is_plain_python_that_begins_with_the_settings():
     assert "REPOSITORY = " in CODE[0] and "subprocess" not in CODE[0]
 
 
+def test_without_an_address_the_notebook_says_so_before_it_clones_anything(tmp_path):
+    with_display(tmp_path)
+    ended = run_cells(tmp_path, tmp_path)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and "REPOSITORY" in ended.stderr
+    assert "git" not in ended.stderr and not (tmp_path / "cracks").exists()
+
+
+def test_it_starts_from_the_weights_that_are_asked_for():
+    cell = next(source for source in CODE if "train.py" in source)
+    training = MagicMock()  # in place of start(): a process that says nothing and succeeds
+    training.return_value.__enter__.return_value = SimpleNamespace(stdout=[], returncode=0)
+    for start, said in (("", ()), ("weights/crack.pt", ("--from", "weights/crack.pt"))):
+        settings = {"EPOCHS": 1, "SIZE": 32, "VERSIONS": 1, "BATCH_SIZE": 1, "START": start, "RUN": "nowhere"}
+        exec(compile(cell, "cell", "exec"), settings | {"Path": Path, "data": "d", "start": training})
+        words = training.call_args.args
+        assert words[:3] == ("train.py", "--data", "d") and words[words.index("--batch-size") + 2 :] == said
+
+
 @pytest.mark.slow
 def test_all_cells_run_from_top_to_bottom_on_the_drawn_sample(tmp_path):
     kept = shutil.ignore_patterns(".*", "sample", "runs", "__pycache__", "predictions")
     shutil.copytree(ROOT, tmp_path / "cracks", ignore=kept)
     write_export(tmp_path / "cracks" / "data" / "sample", cracked=14, undamaged=4)  # in place of the large drawn one
-    (tmp_path / "fake" / "IPython").mkdir(parents=True)
-    (tmp_path / "fake" / "IPython" / "__init__.py").touch()
-    (tmp_path / "fake" / "IPython" / "display.py").write_text(DISPLAY)
-    (tmp_path / "cells.py").write_text("\n\n".join(CODE), encoding="utf-8")
-    small = {"EPOCHS": "2", "SIZE": "96", "VERSIONS": "1", "PYTHONPATH": str(tmp_path / "fake")}
-    command = [sys.executable, str(tmp_path / "cells.py")]
-    where = {"cwd": tmp_path / "cracks", "env": os.environ | small, "capture_output": True, "text": True}
-    ended = subprocess.run(command, **where)
+    with_display(tmp_path)
+    small = {"EPOCHS": "2", "SIZE": "96", "VERSIONS": "1", "START": "weights/crack.pt"}
+    ended = run_cells(tmp_path, tmp_path / "cracks", **small)
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
     shown = [line.split()[-1] for line in ended.stdout.splitlines() if line.startswith("shown:")]
     names = {Path(name).name for name in shown}
     assert {"audit.png", "augment-sample.png", "curves.png"} <= names
     assert any(name.endswith("_figure.png") for name in names) and "iou_cracked" in ended.stdout
     assert (tmp_path / "cracks" / "run.zip").stat().st_size > 1e5
-    again = subprocess.run(command, **where)  # a second "Run all" goes on where the first one ended
+    assert "weights of weights/crack.pt" in ended.stdout
+    again = run_cells(tmp_path, tmp_path / "cracks", **small)  # a second "Run all" goes on where the first one ended
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]

@@ -71,6 +71,16 @@ def test_a_file_that_is_no_whole_photo_is_refused_by_name(tmp_path, rng):
         read_photo(tmp_path / "missing.jpg")
 
 
+@pytest.mark.parametrize(
+    "name,remedy",
+    [("a.HEIC", "convert HEIC"), ("a.zip", "unpack it and give its folder"), ("a.jpg", "save it as JPEG")],
+)
+def test_what_is_no_image_gets_the_remedy_for_its_kind(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"PK not an image")
+    with pytest.raises(BadInput, match=rf"{name}: not an image that can be read; .*{remedy}"):
+        read_photo(tmp_path / name)
+
+
 def test_a_photo_over_the_limit_is_refused_and_never_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MEGAPIXELS", 0.0048)
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):

@@ -1,6 +1,5 @@
 """Each test is a sentence about scale.py, sheet.py or exif.py that a mistake would break."""
 
-import argparse
 import json
 import struct
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 import inference
-from command import BadInput
+from command import BadInput, Parser
 from data import asphalt
 from model import CrackNet, save_checkpoint
 from photo import read_photo, write_image
@@ -24,7 +23,7 @@ LETTER_MM = (279.4, 215.9)
 
 
 def flags(*words):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_scale_flags(parser)
     return parser.parse_args(words)
 
@@ -187,14 +186,14 @@ def test_a_senseless_reference_is_refused(words):
 
 @pytest.mark.parametrize("words", ["-1,2,3,4,5", "1,2,600,4,5", "1,2,3,400,5"])
 def test_a_reference_outside_the_photo_is_refused(words):
-    with pytest.raises(BadInput, match=r"a\.jpg: --reference leaves the photo of 600 x 400"):
+    with pytest.raises(BadInput, match=r"a\.jpg: --reference leaves the photo of 600×400"):
         find_scale(np.zeros((400, 600, 3), np.uint8), "a.jpg", flags(f"--reference={words}"))
 
 
 @pytest.mark.parametrize("flag", ["--mm-per-pixel", "--marker-mm", "--camera-height-mm"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
 def test_a_length_that_is_not_above_0_is_refused(flag, value):
-    with pytest.raises(BadInput, match="above 0"):
+    with pytest.raises(BadInput, match=f"{flag}: .* give millimetres above 0"):
         flags(f"{flag}={value}")
 
 
@@ -204,14 +203,14 @@ def test_no_scale_is_made_of_a_senseless_number(value):
         Scale(value, 0.05, "given")
 
 
-def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken(capsys):
+def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
     photo = np.zeros((40, 60, 3), np.uint8)
     assert find_scale(photo, "a.jpg", flags()) is None
     found = find_scale(photo, "a.jpg", flags("--mm-per-pixel", "0.4"))
-    assert (found.mm_per_pixel, found.source, found.homography) == (0.4, "given with --mm-per-pixel", None)
-    with pytest.raises(SystemExit):
+    assert found.mm_per_pixel == 0.4 and found.homography is None
+    assert found.source == "given with --mm-per-pixel, not measured in the photo"
+    with pytest.raises(BadInput, match="not allowed with"):
         flags("--mm-per-pixel", "0.4", "--find-a4")
-    assert "not allowed with" in capsys.readouterr().err
 
 
 def tiff(order, camera=(), place=()):

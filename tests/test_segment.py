@@ -64,7 +64,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def run(checkpoint, tmp_path, monkeypatch):
     """The command in this process, dark pixels for cracks; returns (exit code, folder of results)."""
-    monkeypatch.setattr(inference, "predict", lambda m, p, photo, size: (photo.max(axis=2) < 50).astype(np.float32))
+    monkeypatch.setattr(inference, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
     monkeypatch.setattr(inference, "FEW", 0)
 
     def command(*arguments, out="out"):
