@@ -107,9 +107,12 @@ def annotation_file(folder):
     if roboflow.is_file():
         return roboflow
     found = [file for file in sorted(folder.glob("*.json")) if isinstance(read_json(file), dict)]
-    if len(found) != 1:
-        what = "no COCO file" if not found else "several COCO files: " + ", ".join(f.name for f in found)
-        raise BadInput(f"{folder}: {what}; export as COCO Segmentation, one _annotations.coco.json beside the photos")
+    if len(found) > 1:
+        raise BadInput(f"{folder}: several COCO files, {', '.join(f.name for f in found)}; keep that of the photos")
+    if not found:
+        photos = any(file.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for file in folder.glob(depth))
+        lacks = "no COCO file; label and export as COCO Segmentation" if photos else "no photo; check the name"
+        raise BadInput(f"{folder}: {lacks}")
     return found[0]
 
 
@@ -190,7 +193,7 @@ def read_categories(cocos, classes, file):
     shown = ", ".join(map(repr, names)) or "none"
     wanted = {name.strip().lower() for name in classes or ()}
     for name in wanted - {name.strip().lower() for name in used}:
-        raise BadInput(f"{file}: no annotation has the class {name!r}; classes: {shown}")
+        raise BadInput(f"{file}: no annotation has the class {name!r}; classes found: {shown}; correct --classes")
     reads = {name: name.strip().lower() in wanted if wanted else says_crack(name) for name in names}
     if unclear := [name for name in names if reads[name] is None and name in used]:
         raise BadInput(
@@ -215,7 +218,7 @@ def add_photos(export, part, file, coco):
         listed.add(name)
         path = file.parent / name
         if PureWindowsPath(name).is_absolute() or not path.resolve().is_relative_to(folder):
-            raise BadInput(f"{file}: {name!r:.80} points outside the export; photos stand beside the JSON file")
+            raise BadInput(f"{file}: {name!r:.80} points outside the export; put the photo beside the JSON file")
         if len(name) > 250 or not path.is_file():
             export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing; left out")
             continue

@@ -82,9 +82,10 @@ def tolerant_counts(prediction, truth):
 
 
 def f1(c):
-    """Tolerant counts (..., 4) -> harmonic mean of tolerant precision and recall."""
-    p, r = divide(c[..., 1], c[..., 0]), divide(c[..., 3], c[..., 2])
-    return divide(2 * p * r, p + r)
+    """Tolerant counts (..., 4) -> harmonic mean of tolerant precision and recall: like Dice 0 where nothing agrees, nan
+    where neither mask has a pixel."""
+    p, r = (np.nan_to_num(divide(c[..., near], c[..., every])) for near, every in ((1, 0), (3, 2)))
+    return np.where(c[..., 0] + c[..., 2] > 0, np.nan_to_num(divide(2 * p * r, p + r)), np.nan)
 
 
 def interval(values, seed=0, draws=2000):
@@ -152,8 +153,8 @@ def counts_by_width(prediction, truth, true_line):
 def at_best_threshold(c):
     """(photos, thresholds, 4) counts -> mean Dice of photos with a crack: at one best threshold (ODS), at each photo's.
 
-    Named after the optimal data set and image scale of the Berkeley benchmark (Arbelaez et al., PAMI 2011); Dice per
-    photo without tolerance, so that dice_cracked <= ods <= ois.
+    Named after the optimal data set and image scale of the Berkeley benchmark (Arbelaez et al., PAMI 2011), but Dice
+    per photo without tolerance. The masks behind these counts have their specks, those behind dice_cracked do not.
     """
     cracked = dice(c[c[:, 0, 0] + c[:, 0, 2] > 0])
     if not len(cracked):

@@ -136,7 +136,7 @@ def read_splits(file, export):
     photos = {photo.name: photo for photo in export.photos}
     for name, times in Counter(name for part in PARTS for name in names[part]).items():
         if times > 1:
-            raise BadInput(f"{file}: {name} stands {times} times; a photo belongs to one part")
+            raise BadInput(f"{file}: {name} stands {times} times; leave it in one part only")
         if name not in photos:
             raise BadInput(f"{file}: {name} is not in {export.root}; use the split of this export")
     return {part: [photos[name] for name in names[part]] for part in PARTS}

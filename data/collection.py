@@ -12,11 +12,13 @@ from tqdm import tqdm
 from coco import Photo, says_crack
 from command import BadInput
 from data import overlap
+from measure import MEASURABLE_PX
 from photo import ORANGE, SUFFIXES, read_photo
 from split import copies
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
-SMALL = 512  # pixels of the short side: what the network sees
+SMALL = 512  # pixels of the short side: messengers send less
+TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"
 BLURRED = 12.0  # `sharpness` below which a photo is doubtful
 BRIGHT, DARK = 250, 50  # grey values: at least this is clipped, at most this is dark
 CLIPPED_SHARE, DARK_SHARE = 0.05, 0.30  # of the photo; more is doubtful
@@ -93,14 +95,27 @@ def measure(shot):
     shot.features = overlap.features(grey)
     scale = TILE / max(shot.size)
     shot.tile = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if min(shot.size) < SMALL:
-        shot.doubts.append(("small", f"send the original, {SMALL} pixels or more on the short side"))
     if shot.sharpness < BLURRED:
         shot.doubts.append(("blurred", "take it again, hold still, tap to focus"))
     if shot.clipped > CLIPPED_SHARE:
         shot.doubts.append(("too bright", "take it again with less exposure, out of the glare"))
     if shot.dark > DARK_SHARE:
         shot.doubts.append(("too dark", "take it again in daylight"))
+
+
+def all_small(found):
+    """Is every photo that can be read small? Then it is how they were taken, and is said once."""
+    sizes = [min(shot.size) for shot in found if shot.features]
+    return bool(sizes) and max(sizes) < SMALL
+
+
+def judge_size(found):
+    """Add to each Shot that is small the doubt of that, unless all are."""
+    if all_small(found):
+        return
+    for shot in found:
+        if shot.features and min(shot.size) < SMALL:
+            shot.doubts.append(("small", f"send the original, {SMALL} pixels or more on the short side; {TOO_THIN}"))
 
 
 def compare(readable):
@@ -122,6 +137,7 @@ def check(folder):
     found = shots(Path(folder))
     for shot in tqdm(found, "looking", leave=False, unit="photo"):
         measure(shot)
+    judge_size(found)
     compare([shot for shot in found if shot.features])
     return found
 
@@ -132,6 +148,8 @@ def counts(found):
     kinds = Counter(what.partition(" of ")[0].partition(" as ")[0] for shot in found for what, _ in shot.doubts)
     why = ": " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if kinds else ""
     lines = [f"{len(found)} photos, {len(good)} good, {len(found) - len(good)} doubtful{why}"]
+    if all_small(found):
+        lines.append(f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send originals, if there are")
     wanted = {"cracked": (True, CRACKED), "undamaged": (False, UNDAMAGED)}
     if all(shot.cracked is None for shot in found):
         wanted = {"good": (None, CRACKED + UNDAMAGED)}

@@ -1,17 +1,16 @@
 """Several runs, or many submissions, on the same photos: paired differences, and which of them are noise."""
 
-import csv
-
 import cv2
 import numpy as np
 
 import metrics
-from command import written_whole
 from report import evaluation, page
 from report.evaluation import span
 from report.figure import save_figure
 
 SHARED_KEYS = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
+KINDS = ("missing", "unusable")  # masks counted as empty
+FIRST = 5  # names of photos in a row of the page; all stand in the CSV file
 SMALL = 420  # pixels of a panel's longer side where a class of 30 is shown: the page stays a few MB
 MEANING = (
     "a difference is that of iou_cracked photo by photo (bootstrap over photos); one whose interval holds 0 is within "
@@ -86,16 +85,7 @@ def places(ordered, seed):
 
 def standings(ordered, problems, seed):
     """(column names, a row for each submission, best first); `problems` as `rank` takes them."""
-    columns = [
-        "place",
-        "submission",
-        "iou_cracked",
-        "95 % interval",
-        "undamaged_correct",
-        "verdict",
-        "missing",
-        "unusable",
-    ]
+    columns = ["place", "submission", "iou_cracked", "95 % interval", "undamaged_correct", "verdict", *KINDS]
     columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *SHARED_KEYS]
     rows = []
     for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, seed), strict=True)):
@@ -105,35 +95,54 @@ def standings(ordered, problems, seed):
             differences += [difference, span(interval)] if i else ["", ""]
         if run is not first or word == "within noise":
             verdict = f"within noise of {first.name if run is not first else ordered[i - 1].name}"
-        kinds = [kind for _, kind, _ in problems[run.name]]
-        counted = [kinds.count("missing"), kinds.count("unusable")]
         undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
-        scores = [run.sheet["iou_cracked"], span(run.interval), undamaged, verdict, *counted, *differences]
+        scores = [run.sheet["iou_cracked"], span(run.interval), undamaged, verdict, *counted(problems[run.name])]
+        scores += differences
         rows.append([place, run.name, *scores, *(run.sheet[key] for key in SHARED_KEYS)])
     return columns, rows
 
 
 def rank(submissions, problems, out, seed):
-    """Submissions scored on the same photos -> places on the screen, ranking.csv and ranking.html in `out`.
+    """Submissions scored on the same photos -> places on the screen; ranking.csv, counted_as_empty.csv, ranking.html.
 
-    `problems` is {name of a submission: [(photo, "missing" or "unusable", what is wrong)]}, masks counted as empty.
+    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty.
     """
     ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
     columns, rows = standings(ordered, problems, seed)
     print("place, submission, iou_cracked and its 95 % interval")
     for place, name, iou, interval, _, verdict, *_ in rows:
-        words = [verdict] * bool(verdict) + counted(problems[name])
+        words = [verdict] * bool(verdict) + [
+            f"{kind} masks counted as empty: {number}"
+            for kind, number in zip(KINDS, counted(problems[name]), strict=True)
+            if number
+        ]
         print(f"{place:3}  {name:32} {iou:.4f} ({interval})  {'; '.join(words)}".rstrip())
-    with written_whole(out / "ranking.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *evaluation.plain(rows)])
+    evaluation.write_csv(out / "ranking.csv", columns, rows)
+    every = [[run.name, *problem] for run in ordered for problem in problems[run.name]]
+    evaluation.write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "what is wrong"], every)
     write_ranking(out / "ranking.html", ordered, problems, columns, rows)
     print(f"ranking written to {out}; open {out / 'ranking.html'}")
 
 
 def counted(problems):
-    """What was counted as empty, in words: ["missing masks counted as empty: 3"]."""
+    """How many masks of one submission are of each of KINDS."""
     kinds = [kind for _, kind, _ in problems]
-    return [f"{kind} masks counted as empty: {kinds.count(kind)}" for kind in ("missing", "unusable") if kind in kinds]
+    return [kinds.count(kind) for kind in KINDS]
+
+
+def counted_section(ordered, problems):
+    """A row for each submission of which masks were counted as empty: how many, the first photos, the first of each
+    kind in full; nothing where there is none."""
+    rows = []
+    for run in ordered:
+        found = problems[run.name]
+        names = ", ".join(photo for photo, *_ in found[:FIRST])
+        names += f" and {len(found) - FIRST} more" if len(found) > FIRST else ""
+        first = {kind: why for _, kind, why in reversed(found)}
+        rows += [[run.name, *counted(found), names, *map(first.get, KINDS)]] if found else []
+    heads = ["submission", *KINDS, "photos", *(f"the first that is {kind}" for kind in KINDS)]
+    said = page.paragraph("All of them stand in counted_as_empty.csv.")
+    return [page.section("Counted as empty", said, page.table(heads, rows, sortable=False))] if rows else []
 
 
 def write_ranking(path, ordered, problems, columns, rows):
@@ -144,11 +153,7 @@ def write_ranking(path, ordered, problems, columns, rows):
         "one. Who is within noise of the first of a place shares it. A missing or unusable mask counts as one without "
         f"any crack. Negative is behind: {MEANING} Click a column's name to sort."
     )
-    sections = [page.section("Places", how, page.table(columns, rows))]
-    wrong = [(run.name, *problem) for run in ordered for problem in problems[run.name]]
-    if wrong:
-        table = page.table(["submission", "photo", "mask", "what is wrong"], wrong)
-        sections.append(page.section("Counted as empty", table))
+    sections = [page.section("Places", how, page.table(columns, rows)), *counted_section(ordered, problems)]
     pictures = evaluation.gallery(extremes(ordered), "prediction", 30)
     sections.append(page.section("Best and worst photo of each", pictures))
     said = page.paragraph("IoU of every photo; an undamaged one is an empty cell where it was left empty, else 0.")

@@ -14,6 +14,7 @@ import metrics
 from command import written_whole
 from photo import read_photo
 from report import page
+from report.curves import figures
 from report.figure import save_figure
 
 COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
@@ -32,6 +33,7 @@ class Scored:
     sheet: dict
     interval: tuple  # of iou_cracked
     threshold: float | None = None
+    flips: bool = False  # each answer is the mean of those to the photo and its three mirror images
 
     @property
     def counts(self):
@@ -68,6 +70,7 @@ def table(scored):
 def facts(scored):
     """What scores.json holds."""
     about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
+    about["flips"] = scored.flips
     return about | scored.sheet | {"iou_cracked_interval": scored.interval}
 
 
@@ -85,6 +88,11 @@ def write_json(path, content):
         temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
 
 
+def write_csv(path, columns, rows):
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *plain(rows)])
+
+
 def photo_table(scored):
     """(column names, one row a photo with its own scores; nan where undefined)."""
     rows = []
@@ -98,11 +106,8 @@ def photo_table(scored):
 def write_photos(path, scored):
     """photos.csv: the table with an empty cell where a score is undefined."""
     columns, rows = photo_table(scored)
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for name, true, predicted, *scores in rows:
-            writer.writerow([name, true, predicted, *("" if math.isnan(s) else f"{s:.4f}" for s in scores)])
+    rounded = [[*row[:3], *("" if math.isnan(score) else f"{score:.4f}" for score in row[3:])] for row in rows]
+    write_csv(path, columns, rounded)
 
 
 def marked(photo, truth, prediction):
@@ -189,77 +194,20 @@ def changed_rows(harder, changes, seed):
     return items
 
 
-def precision_recall(axes, scored):
-    """Pooled precision against recall at every threshold, the chosen one marked."""
-    c = np.sum([row["thresholds"] for row in scored.rows], axis=0)
-    axes.plot(metrics.recall(c), metrics.precision(c), marker=".", color="#0072b2", label="thresholds 0.05 to 0.95")
-    chosen = scored.sheet["recall"], scored.sheet["precision"]
-    axes.plot(*chosen, "o", ms=9, color="#e69f00", label=f"chosen on validation: {scored.threshold:.2f}")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Precision and recall")
-    axes.legend(loc="lower left", framealpha=0)
-
-
-def reliability(axes, scored):
-    """Share of true crack among pixels of a like probability: on the diagonal the probability can be believed."""
-    share, pixels = metrics.reliability(np.sum([row["thresholds"] for row in scored.rows], axis=0))
-    middle = (np.r_[0, metrics.THRESHOLDS] + np.r_[metrics.THRESHOLDS, 1]) / 2
-    axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", label="what it should be")
-    axes.plot(middle, share, marker=".", color="#0072b2", label=f"{pixels.sum() / 1e6:.1f} million pixels")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share that is crack")
-    axes.set_title("Can the probability be believed?")
-    axes.legend(loc="upper left", framealpha=0)
-
-
-def by_width(axes, scored):
-    """IoU of every cracked photo against its mean crack width: crack pixels per pixel of centre line."""
-    line = np.array([row["line"][2] for row in scored.rows])[scored.cracked]
-    width = metrics.divide(scored.counts[scored.cracked][:, [0, 2]].sum(axis=1), line)
-    axes.plot(width, scored.iou(), ".", ms=8, alpha=0.7, color="#0072b2")
-    axes.set(ylim=(0, 1), xlabel="mean width of the true crack, pixels", ylabel="IoU of the photo")
-    axes.set_title("Are thin cracks harder?")
-
-
-def histogram(axes, scored):
-    """How many photos have which IoU; the mean and its interval."""
-    axes.hist(scored.iou(), np.arange(0, 1.01, 0.05), color="#0072b2", alpha=0.8)
-    axes.axvspan(*scored.interval, color="#e69f00", alpha=0.4, label="95 % interval")
-    axes.axvline(scored.sheet["iou_cracked"], color="#e69f00", label=f"mean {scored.sheet['iou_cracked']:.3f}")
-    axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How even is it?")
-    axes.legend(framealpha=0)
-
-
-def figures(scored):
-    """[embedded figure]: those of probabilities only where there are any, those of cracks only where there are any."""
-    drawn = {}
-    if scored.threshold is not None:
-        drawn[precision_recall] = "All pixels together; the best corner is the upper right one."
-        drawn[reliability] = "Below the dashed line the network is too sure of itself, above it too timid."
-    if len(scored.cracked):
-        drawn[by_width] = "A dot is a photo; its width is that of the ground truth, pixels per pixel of centre line."
-        drawn[histogram] = "The interval is that of the mean over other photos of the same kind."
-    result = []
-    for draw, caption in drawn.items():
-        fig = Figure(figsize=(5, 3.6), layout="constrained")
-        axes = fig.subplots()
-        axes.grid(alpha=0.3)
-        draw(axes, scored)
-        result.append(page.figure(fig, caption))
-    return result
-
-
 def headline(scored):
     """The result in words."""
     cracked, sheet = len(scored.cracked), scored.sheet
+    sound = len(scored.photos) - cracked
+    left = f" Undamaged photos left empty: {sheet['undamaged_correct'] * sound:.0f} of {sound}." if sound else ""
     if not cracked:
-        return page.paragraph(
-            f"No photo has a crack; {sheet['undamaged_correct']:.0%} were left empty, as they should."
-        )
+        return page.paragraph(f"No photo has a crack.{left}")
     at = "" if scored.threshold is None else f" Crack is what has a probability of {scored.threshold:.2f} or more."
+    at += " The probability is the mean of those for the photo and its three mirror images." if scored.flips else ""
     return page.paragraph(
         f"IoU of the crack is {sheet['iou_cracked']:.3f}, 95 % interval {span(scored.interval)}: the mean over the "
         f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
         f"An answer without any crack would get 0, the ground truth itself drawn one pixel fatter or thinner "
-        f"{sheet['label_noise_1px']:.3f}.{at}"
+        f"{sheet['label_noise_1px']:.3f}.{left}{at}"
     )
 
 

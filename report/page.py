@@ -38,7 +38,11 @@ figure { margin: 1rem 0 } figure svg { width: 100%; height: auto; fill: currentC
 figure button img { display: block; max-width: 100%; height: auto }
 dialog { max-width: 98vw; max-height: 96vh; padding: .5rem; border: 0; background: var(--paper); cursor: zoom-out }
 dialog img { max-width: 95vw; max-height: 88vh } dialog::backdrop { background: #000c }
-@media (max-width: 50rem) { dialog img { max-width: none; max-height: none; width: 220vw } }
+@media (max-width: 50rem) {
+ dialog img { max-width: none; max-height: none; width: 220vw }
+ figure:has(> svg) { overflow-x: auto }
+ figure svg { min-width: 40rem }
+}
 """
 
 SCRIPT = """

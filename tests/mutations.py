@@ -17,7 +17,7 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "normalisation left out": ("photo.py", "Normalize(self.mean, self.std)(tensor)", "tensor", "photo"),
     "pad not removed": ("photo.py", "probability[:h, :w]", "probability", "photo"),
     "off by one on the way back": ("photo.py", "probability[:h, :w]", "probability[1 : h + 1, :w]", "photo"),
-    "worst threshold chosen": ("evaluate.py", ".argmax()", ".argmin()", "train"),
+    "worst threshold chosen": ("evaluate.py", "iou.max() - FLAT", "iou.min() - FLAT", "train"),
     "validation photos augmented": ("train.py", 'CrackDataset(parts["valid"], preprocess)',
                                     'CrackDataset(parts["valid"], preprocess, augment, 1)', "train"),
     "misses and false alarms swapped": ("metrics.py", "np.array([hits, false_alarms, misses,",

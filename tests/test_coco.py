@@ -224,6 +224,15 @@ def test_a_folder_needs_exactly_one_coco_file_of_any_name(export):
         read_export(export / "nowhere")
 
 
+def test_a_folder_without_an_export_is_told_what_it_lacks(export, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="empty: no photo; check the name"):
+        read_export(tmp_path / "empty")
+    (export / "_annotations.coco.json").unlink()
+    with pytest.raises(BadInput, match="no COCO file; label and export"):
+        read_export(export)
+
+
 def test_a_file_of_more_annotations_than_can_be_checked_in_seconds_is_refused(tmp_path, monkeypatch):
     root = write_export(tmp_path)
     monkeypatch.setattr(coco, "MOST", 2)

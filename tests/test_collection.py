@@ -93,6 +93,15 @@ def test_without_sub_folders_the_photos_are_counted_together():
     assert collection.counts(shots[:49])[-1] == "good: 49 of 50, take 1 more"
 
 
+def test_where_all_photos_are_small_it_is_said_once_and_none_is_doubtful_for_it(tmp_path):
+    for seed in range(2):
+        cv2.imwrite(str(tmp_path / f"{seed}.jpg"), seen(stones(seed), 400, 350, size=400))
+    lines = collection.table(collection.check(tmp_path)).splitlines()
+    assert [line.split()[-1] for line in lines[1:3]] == ["good", "good"] and lines[3].startswith("2 photos, 2 good")
+    (said,) = [line for line in lines if "small" in line]
+    assert "under 512 pixels" in said and "width of cracks under 3 pixels cannot be measured" in said
+
+
 def test_the_sheet_begins_with_the_doubtful_photos_in_an_orange_frame(found):
     tiles = collection.tiles(list(found.values()))
     framed = [tuple(tile[0, 0]) == collection.ORANGE for _, tile in tiles]

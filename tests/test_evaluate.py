@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import evaluate
+import submission
 from coco import read_export
 from command import BadInput
-from evaluate import score, score_photo, score_sheet
-from metrics import MEANING
+from evaluate import best_threshold, score, score_photo, score_sheet
+from metrics import MEANING, THRESHOLDS, WIDTHS
 from model import CrackNet, save_checkpoint
 from photo import Preprocess
 from report.comparison import SHARED_KEYS, compare, places
@@ -73,6 +74,75 @@ def test_the_sheet_of_three_little_photos_is_the_one_worked_out_by_hand():
     assert sheet["ods"] == sheet["ois"] == pytest.approx(84 / 85)  # at 0.05 to 0.2 the third row is found too
     assert sheet["label_noise_1px"] == pytest.approx((42 / 60 + 26 / 42) / 2)  # 4 × 15 and 2 × 13 pixels
     assert sheet["label_noise_2px"] == pytest.approx((42 / (5 * 16 - 4) + 12 / 42) / 2)  # no corners; 1 × 12 pixels
+
+
+def test_centre_line_dice_and_recall_by_width_in_the_sheet_are_those_worked_out_by_hand():
+    truth, prediction = np.zeros((2, 16, 20), np.uint8)
+    truth[5, 2:16] = 1  # 14 pixels, of which 7 are found
+    prediction[5, 2:9] = prediction[9, 3:7] = 1  # 11 pixels, of which 7 are right
+    empty = score_photo(np.zeros_like(truth), truth)
+    sheet, _ = score_sheet([score_photo(prediction, truth), empty])
+    assert sheet["cldice"] == pytest.approx((2 * (7 / 11) * (7 / 14) / (7 / 11 + 7 / 14) + 0) / 2)
+    truth, prediction = np.zeros((2, 70, 200), np.uint8)
+    for top, width, found in ((5, 2, 50), (20, 6, 80), (45, 13, 150)):
+        truth[top : top + width] = 1
+        prediction[top : top + width, :found] = 1
+    sheet, _ = score_sheet([score_photo(prediction, truth)])
+    assert [sheet[key] for key in WIDTHS] == pytest.approx([50 / 200, 80 / 200, 150 / 200])
+
+
+def iou_at(**others):
+    """(4, thresholds, 4) counts of four cracked photos whose IoU is 0.5, but `t35=0.6` at 0.35."""
+    c = np.tile([500, 250, 250, 0], (4, len(THRESHOLDS), 1))
+    for name, iou in others.items():
+        c[:, THRESHOLDS.tolist().index(int(name[1:]) / 100)] = [1000 * iou, 1000 - 1000 * iou, 0, 0]
+    return c
+
+
+def test_of_thresholds_that_are_as_good_as_equal_the_one_nearest_to_a_half_is_taken():
+    assert best_threshold(iou_at()) == 0.5
+    assert best_threshold(iou_at(t5=0.504)) == 0.5  # better by less than anybody could tell
+    assert best_threshold(iou_at(t5=0.506)) == 0.05
+    assert best_threshold(iou_at(t5=0.604, t90=0.601, t20=0.602)) == 0.2
+
+
+def speckled(model, preprocess, photo, flips=False):
+    """A `predict` that sees nothing but one pixel, in the middle of the photo."""
+    probability = np.zeros(photo.shape[:2], np.float32)
+    probability[photo.shape[0] // 2, photo.shape[1] // 2] = 0.9
+    return probability
+
+
+def test_an_undamaged_photo_with_nothing_but_a_speck_is_left_empty_by_a_run_whose_masks_have_none(
+    export, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(submission, "predict", speckled)
+    run, out = add_run(tmp_path / "run", export), tmp_path / "out"
+    evaluate.main([str(run), "--split", "all", "--robustness", "--out", str(out), "--device", "cpu"])
+    sheets = json.loads((out / "robustness.json").read_text())
+    assert sheets["as it is"]["undamaged_correct"] == sheets["darker"]["undamaged_correct"] == 1
+    dots = hand_in(tmp_path / "dots", photos, cut=1)
+    for photo in photos:
+        dot = speckled(None, None, photo.read()[0]) > 0
+        cv2.imwrite(str(dots / f"{photo.path.stem}.png"), 255 * dot.astype(np.uint8))
+    rows = ranking(tmp_path / "ranked", [run, dots], export)
+    assert {name: float(row["undamaged_correct"]) for name, row in rows.items()} == {"run": 1, "dots": 0}
+
+
+def test_averaging_over_mirror_images_is_recorded_and_has_results_of_its_own(export, tmp_path, monkeypatch):
+    asked, run = [], add_run(tmp_path / "run", export)
+    monkeypatch.setattr(submission, "predict", lambda *what, flips: asked.append(flips) or speckled(*what))
+    for flags in ([], ["--flips", "--robustness"]):
+        evaluate.main([str(run), *flags, "--device", "cpu"])
+    assert asked == [False] * 3 + [True] * 3 * len(CHANGES)  # of three test photos
+    folders = {folder.name: folder for folder in run.iterdir() if folder.is_dir()}
+    assert set(folders) == {"export-test", "export-test-flips"}
+    sheets = {name: json.loads((folder / "scores.json").read_text()) for name, folder in folders.items()}
+    assert not sheets["export-test"]["flips"] and sheets["export-test-flips"]["flips"]
+    harder = json.loads((folders["export-test-flips"] / "robustness.json").read_text())
+    assert all(sheet["flips"] for sheet in harder.values())
+    said = {name: "three mirror images" in (folder / "report.html").read_text() for name, folder in folders.items()}
+    assert said == {"export-test": False, "export-test-flips": True}
 
 
 def test_masks_alone_say_nothing_about_other_thresholds(photos, tmp_path):
@@ -148,8 +218,9 @@ def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     assert sheets["double resolution"]["size"] == "256×192" and sheets["rotated 90°"]["size"] == "96×128"
     assert (tmp_path / "out" / "robustness.png").is_file()
     assert "shadow edge" in (tmp_path / "out" / "report.html").read_text()
-    with pytest.raises(BadInput, match="--robustness"):
-        evaluate.main(["--predictions", str(export), "--data", str(export), "--robustness"])
+    for flag in ("--robustness", "--flips"):
+        with pytest.raises(BadInput, match=flag):
+            evaluate.main(["--predictions", str(export), "--data", str(export), flag])
 
 
 def test_an_answer_that_turns_with_the_photo_scores_the_same_turned(photos):
@@ -257,6 +328,32 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
         and "mask of 5×5" in page
         and names[2] in page
     )
+
+
+def test_a_submission_with_many_missing_masks_takes_one_row_of_the_page_and_all_of_the_csv_file(
+    export, photos, tmp_path
+):
+    few = hand_in(tmp_path / "few", photos, left_out=range(1, 10))
+    whole = hand_in(tmp_path / "whole", photos)
+    assert ranking(tmp_path / "out", [few, whole], export)["few"]["missing"] == "9"
+    with open(tmp_path / "out" / "counted_as_empty.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["photo"] for row in rows] == [photo.name for photo in photos[1:]]
+    assert {(row["submission"], row["mask"]) for row in rows} == {("few", "missing")}
+    page = (tmp_path / "out" / "ranking.html").read_text()
+    table = page.partition("Counted as empty")[2].partition("</table>")[0]
+    assert table.count("<tr>") == 2 and "road005.jpg and 4 more" in table and "road006" not in table
+
+
+def test_what_is_neither_a_folder_nor_a_checkpoint_is_left_out_and_alone_is_refused(export, photos, tmp_path, capsys):
+    (tmp_path / "marks.txt").write_text("1.0")
+    hidden = [hand_in(tmp_path / name, photos) for name in ("anna", "ben")]
+    assert set(ranking(tmp_path / "out", [*hidden, tmp_path / "marks.txt"], export)) == {"anna", "ben"}
+    assert "marks.txt: neither" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="marks.txt"):
+        ranking(tmp_path / "out2", [tmp_path / "marks.txt"], export)
+    with pytest.raises(BadInput, match="--predictions"):
+        evaluate.main([str(hidden[0]), "--predictions", str(hidden[1]), "--data", str(export)])
 
 
 def test_submissions_in_folders_of_one_name_keep_their_whole_paths_and_a_mistyped_one_stops(export, photos, tmp_path):

@@ -117,6 +117,7 @@ def test_the_report_has_every_score_photo_and_figure(scored, tmp_path):
     evaluate(scored, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     parsed = Parsed(text)
+    assert "left empty: 0 of 2." in text  # guess has a false alarm on every photo
     assert "guess on drawn, all, 10 photos" in text and f"{scored.sheet['iou_cracked']:.3f}" in text
     assert all(
         key in text and evaluation.page.escaped(said) in text for key, said in evaluation.metrics.MEANING.items()
