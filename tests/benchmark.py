@@ -15,13 +15,12 @@ import argparse
 import json
 import math
 import platform
-import resource
+import re
 import sys
 import tempfile
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -42,9 +41,9 @@ from command import execute, written_whole
 from data.synthesize import draw_photo
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
-from inference import predict
+from inference import crack_mask, predict
 from metrics import THRESHOLDS, summary
-from model import CrackNet, autocast, parameter_count, save_checkpoint
+from model import CrackNet, autocast, parameter_count
 from photo import Preprocess, read_photo, write_image
 from run import NOTHING_DONE
 from split import split
@@ -178,13 +177,9 @@ def training_step(model, batch=8, side=512):
     return step
 
 
-def training_cost(build, rate, batch=8):
-    """Seconds of a training step a photo, and the share of the matrix rate that it reaches."""
-    step = training_step(build(), batch)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    seconds = median_seconds(step, runs=3)
-    return seconds / batch, counter.get_total_flops() / seconds / rate
+def training_seconds(build, batch=8):
+    """Seconds of a training step a photo."""
+    return median_seconds(training_step(build(), batch), runs=5) / batch
 
 
 def in_process(function, *args):
@@ -194,8 +189,8 @@ def in_process(function, *args):
 
 
 def peak_mb():
-    """Peak memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak memory of this process so far (Linux: `ru_maxrss` would begin with that of the process that started it)."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def training_memory(name):
@@ -214,7 +209,8 @@ def cost_of(name, rate):
             key = f"ms_512_{'bf16' if half else 'fp32'}{'_channels_last' if last else ''}"
             row[key] = 1e3 * latency(model, 512, 512, half, last)
     row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / (row["ms_512_bf16_channels_last"] / 1e3) / rate
-    seconds, row["share_of_matrix_rate_training"] = training_cost(build, rate)
+    seconds = training_seconds(build)
+    row["share_of_matrix_rate_training"] = 3 * 2e9 * row["gmac_512"] / seconds / rate  # backward counts twice forward
     return row | {"training_photos_per_second": 1 / seconds, "training_mb": in_process(training_memory, name)}
 
 
@@ -268,14 +264,15 @@ def drawn_file(folder, megapixels, copy=0):
     return path
 
 
-def folder_rate(folder, megapixels, photos, weights):
-    """Photos a second of `inference.py FOLDER`, everything included: mask, measuring, overlay, tables, report."""
+def folder_rate(folder, megapixels, photos):
+    """Photos a second of `inference.py FOLDER` with the weights that ship, everything included: mask, measuring,
+    overlay, tables, report."""
     files = folder / f"folder-{megapixels}"
     files.mkdir()
     for copy in range(photos):
         drawn_file(files, megapixels, copy)
     began = time.perf_counter()
-    inference.main([str(files), "--checkpoint", str(weights), "--out", str(files / "out")])
+    inference.main([str(files), "--checkpoint", str(inference.SHIPPED), "--out", str(files / "out")])
     return photos / (time.perf_counter() - began)
 
 
@@ -304,8 +301,6 @@ def photos(args, results):
     print("loader alone {loader:.0f} photos/s, training {training:.1f}".format(**found["loader"]))
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        weights = folder / "untrained.pt"
-        save_checkpoint(weights, CrackNet(), asdict(Preprocess()), 0.5)
         for megapixels in SIZES:
             path = drawn_file(folder, megapixels)
             row = {key: median_seconds(partial(file_to_mask, path, key == "native"), 3) for key in ("usual", "native")}
@@ -316,7 +311,7 @@ def photos(args, results):
             )  # fmt: skip
             save(args.json, results)
         for megapixels, count in ((0.25, 60), (12, 12)):
-            found[f"folder of {megapixels} MP, photos/s"] = folder_rate(folder, megapixels, count, weights)
+            found[f"folder of {megapixels} MP, photos/s"] = folder_rate(folder, megapixels, count)
     print({key: round(value, 2) for key, value in found.items() if key.startswith("folder")})
 
 
@@ -362,7 +357,7 @@ def score_for(build, parts, seconds, rate, seed):
     rows = []
     for item in parts["test"]:
         photo, truth = item.read()
-        rows.append(score_photo((predict(model, preprocess, photo) >= threshold).astype("uint8"), truth))
+        rows.append(score_photo(crack_mask(predict(model, preprocess, photo), threshold)[0], truth))
     sheet, interval = score_sheet(rows)
     valid = summary(counts[:, THRESHOLDS.tolist().index(threshold)])["iou_cracked"]
     return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval}
