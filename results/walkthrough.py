@@ -82,7 +82,8 @@ What the stages answer to this photo, mean over the channels, bright where stron
 ## 5. Logits to answer
 
 `inference.predict(model, preprocess, photo)` gives `probability` {probability} float32 at the photo's own size, here {low} to
-{high}; a big photo is looked at in tiles. `probability >= threshold` ({threshold}, from the checkpoint) is the mask.
+{high}; a big photo is looked at in tiles. `inference.crack_mask` gives the mask:
+`probability >= threshold` ({threshold}, from the checkpoint), without specks.
 
 ![probability and mask](walkthrough/4-answer.jpg)
 
@@ -109,7 +110,7 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; keep the test that it is lowest at the truth |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | another encoder | `model.py`: a class like `TransferNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo; `WayUp` is the decoder for any | keep what builds it again in `self.arguments` as plain numbers and words and let `load_checkpoint` choose the class by it; `train.network` builds it; then `python model.py RUN` |
-| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; softmax instead of the sigmoid in `inference.look` and `formats/onnx_model.py`; argmax instead of the threshold in `segment.py` and `evaluate.py`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
+| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; softmax instead of the sigmoid in `inference.look` and `formats/onnx_model.py`; argmax instead of the threshold in `inference.crack_mask`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
 """
 
 
@@ -164,7 +165,7 @@ def follow(export, run):
         x.logits = x.model(x.inputs)
     x.loss = train.dice_bce(x.logits, x.batch[1][:1].float())
     x.probability = inference.predict(x.model, x.preprocess, x.photo)
-    x.answer = (x.probability >= x.threshold).astype(np.uint8)
+    x.answer, _ = inference.crack_mask(x.probability, x.threshold)
     x.scores = evaluate.score_photo(x.answer, x.mask, x.probability)
     x.measured = measure(x.answer)
     x.row = damage(x.measured, x.mask.size, Scale(MM_PER_PIXEL, 0.02, "given"))["row"]

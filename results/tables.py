@@ -1,0 +1,232 @@
+"""Tables and figures of the studies, from the scores.json and photos.csv that evaluate.py wrote for each run."""
+
+import csv
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import metrics
+from command import BadInput, written_whole
+from report.evaluation import write_json
+from report.figure import save_figure
+
+HERE = Path(__file__).resolve().parent
+PAGE, SCORES = HERE / "README.md", HERE / "studies.json"
+BASE = "CrackNet, five new versions a photo each epoch"
+TABLES = {  # name: {words: run}, the first is what the others are compared with
+    "augmentation": {
+        BASE: "base",
+        "no augmentation": "plain",
+        "five versions drawn once": "once",
+        "without rotation": "without-rotation",
+        "without scale": "without-scale",
+        "without brightness": "without-brightness",
+        "without contrast": "without-contrast",
+        "without noise": "without-noise",
+        "twice as long": "twice-as-long",
+    },
+    "dropout": {
+        BASE: "base",
+        "dropout 0.2": "dropout-0.2",
+        "dropout 0.5": "dropout-0.5",
+        "no augmentation": "plain",
+        "no augmentation, dropout 0.2": "plain-dropout-0.2",
+        "no augmentation, dropout 0.5": "plain-dropout-0.5",
+    },
+    "transfer": {
+        BASE: "base",
+        "CrackNet, twice as long": "twice-as-long",
+        "MobileNetV2, random weights": "encoder-random",
+        "MobileNetV2 of ImageNet, frozen": "encoder-frozen",
+        "the same, then tuned at a tenth of the rate": "encoder-tuned",
+        "CrackNet, learnt on drawn roads before": "from-drawn",
+    },
+}
+TRAINED = {
+    "CrackForest, 35 photos": "base",
+    "SUT-Crack, 45": "sut",
+    "DeepCrack, 255": "deepcrack",
+    "CrackForest + SUT-Crack": "both",
+}
+TESTED = {"CrackForest": "cfd-test", "SUT-Crack": "sut-test", "DeepCrack": "deepcrack-test"}
+REMEDIES = {
+    BASE: ("base", ""),
+    "mirror images averaged": ("base", "-flips"),
+    "average of the weights": ("average", ""),
+    "weight decay 0.05": ("weight-decay", ""),
+    "dropout 0.2": ("dropout-0.2", ""),
+    "no augmentation": ("plain", ""),
+    "trained on SUT-Crack's photos, too": ("both", ""),
+    "learnt on drawn roads before": ("from-drawn", ""),
+}
+
+
+@cache
+def scored(runs, name, test):
+    """{seed: (scores.json, {photo with a crack: IoU}, history)} of a run's seeds that have been scored on this test."""
+    found = {}
+    for file in sorted(runs.glob(f"{name}-[0-9]*/{test}/scores.json")):
+        folder = file.parent.parent
+        with open(file.parent / "photos.csv", newline="", encoding="utf-8") as photos:
+            each = {row["photo"]: float(row["iou"]) for row in csv.DictReader(photos) if float(row["true_pixels"])}
+        with open(folder / "history.csv", newline="") as rows:
+            history = [float(row["iou_cracked"]) for row in csv.DictReader(rows)]
+        found[int(folder.name.rsplit("-", 1)[1])] = json.loads(file.read_text(encoding="utf-8")), each, history
+    return found
+
+
+def spread(values):
+    """Numbers of the seeds -> "mean (lowest to highest)"; "-" of nothing."""
+    if not len(values):
+        return "-"
+    words = f"{np.mean(values):.3f}"
+    return words if len(values) == 1 else f"{words} ({min(values):.3f} to {max(values):.3f})"
+
+
+def of_key(runs, name, test, key):
+    return [sheet[key] for sheet, _, _ in scored(runs, name, test).values()]
+
+
+def difference(runs, name, first, test, first_test=None):
+    """(mean over photos of the IoU that a run has more than the first, its 95 % bootstrap interval, seeds), or None.
+
+    Each photo's IoU is first averaged over the seeds that both have, so that chance in training counts less.
+    """
+    ours, theirs = scored(runs, name, test), scored(runs, first, first_test or test)
+    seeds = ours.keys() & theirs.keys()
+    if not seeds or (name, test) == (first, first_test or test):
+        return None
+    photos = sorted(next(iter(ours.values()))[1])
+    gain = [np.mean([ours[seed][1][photo] - theirs[seed][1][photo] for seed in seeds]) for photo in photos]
+    return metrics.mean(gain), metrics.interval(gain), len(seeds)
+
+
+def in_words(found):
+    """What `difference` gave, as a cell."""
+    if found is None:
+        return ""
+    gain, (low, high), _ = found
+    verdict = ", within noise" if low <= 0 <= high else ""
+    return f"{gain:+.3f} ({low:+.3f} to {high:+.3f}){verdict}"
+
+
+def table(header, rows):
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def steps_to_95(runs, name, test="cfd-test"):
+    """Share of the training after which validation IoU first reached 95 % of its best, mean over seeds, as text."""
+    shares = []
+    for _, _, history in scored(runs, name, test).values():
+        first = next(epoch for epoch, iou in enumerate(history, 1) if iou >= 0.95 * max(history))
+        shares.append(first / len(history))
+    return f"{np.mean(shares):.0%}" if shares else "-"
+
+
+def study_table(runs, content):
+    """{words: run} -> table of the runs on CrackForest's course split."""
+    first, rows = next(iter(content.values())), []
+    for words, name in content.items():
+        if not scored(runs, name, "cfd-test"):
+            continue
+        cells = [
+            spread(of_key(runs, name, "cfd-test", key)) for key in ("iou_cracked", "f1_2px", "precision", "recall")
+        ]
+        gain = in_words(difference(runs, name, first, "cfd-test"))
+        train = spread(of_key(runs, name, "cfd-train", "iou_cracked"))
+        rows.append([words, len(scored(runs, name, "cfd-test")), cells[0], gain, *cells[1:], train,
+                     steps_to_95(runs, name)])  # fmt: skip
+    header = ["run", "seeds", "`iou_cracked`", "difference from the first", "`f1_2px`", "precision", "recall",
+              "`iou_cracked` on train", "of the training to 95 %"]  # fmt: skip
+    return table(header, rows)
+
+
+def unseen_table(runs):
+    """Trained on one set, tested on all."""
+    rows = []
+    for words, name in TRAINED.items():
+        cells = [
+            f"{spread(of_key(runs, name, test, 'iou_cracked'))}; {spread(of_key(runs, name, test, 'f1_2px'))}"
+            for test in TESTED.values()
+        ]
+        rows.append([words, *cells])
+    return table(["trained on", *(f"{name}: `iou_cracked`; `f1_2px`" for name in TESTED)], rows)
+
+
+def remedies_table(runs):
+    """What narrows the gap on sets that training never saw."""
+    rows = []
+    for words, (name, flips) in REMEDIES.items():
+        cells = []
+        for test in TESTED.values():
+            value = spread(of_key(runs, name, test + flips, "iou_cracked"))
+            gain = in_words(difference(runs, name, "base", test + flips, test))
+            cells.append(value + (f"; {gain}" if gain else ""))
+        rows.append([words, *cells])
+    return table(["trained on CrackForest, 35 photos", *TESTED], rows)
+
+
+def figure(runs, name, content):
+    """Figure: a row for each run, its seeds as dots, their mean as a bar; test and train."""
+    content = {words: run for words, run in content.items() if scored(runs, run, "cfd-test")}
+    fig = Figure(figsize=(9, 1.2 + 0.4 * len(content)), layout="constrained")
+    axes = fig.subplots()
+    for row, run in enumerate(content.values()):
+        for test, colour, label in (
+            ("cfd-train", "#999999", "35 train photos"),
+            ("cfd-test", "#0072b2", "84 test photos"),
+        ):
+            values = of_key(runs, run, test, "iou_cracked")
+            axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.7, label=None if row else label)
+            axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour)
+    axes.axvline(
+        np.mean(of_key(runs, next(iter(content.values())), "cfd-test", "iou_cracked")), color="#0072b2", ls=":"
+    )
+    axes.set_yticks(range(len(content)), content)
+    axes.invert_yaxis()
+    axes.set_xlabel("iou_cracked, one dot a seed, a bar at the mean; dotted: the first run on test")
+    axes.set_title(f"{name.capitalize()}: CrackForest, course split")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="lower left", bbox_to_anchor=(1, 0))
+    return fig
+
+
+def replaced(page, name, text):
+    """The page with what stands between <!-- name --> and <!-- end --> replaced. Raises BadInput."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    if not pattern.search(page):
+        raise BadInput(f"{PAGE}: no place for the table {name}; put <!-- {name} --> and <!-- end --> where it belongs")
+    return pattern.sub(lambda found: found[1] + text + found[2], page)
+
+
+def everything(runs):
+    """All scores by run, test and seed, as studies.json holds them."""
+    content = {}
+    for file in sorted(runs.glob("*-[0-9]*/*/scores.json")):
+        run, seed = file.parent.parent.name.rsplit("-", 1)
+        content.setdefault(run, {}).setdefault(file.parent.name, {})[seed] = json.loads(
+            file.read_text(encoding="utf-8")
+        )
+    return content
+
+
+def write_tables(runs, page=PAGE, scores=SCORES):
+    """Rewrite the tables in the page, the figures beside it and studies.json from the run folders in `runs`."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in TABLES.items():
+        if not scored(runs, next(iter(content.values())), "cfd-test"):
+            raise BadInput(f"{runs}: no run to compare the others of the table {name} with; train its first")
+        text = replaced(text, name, study_table(runs, content))
+        save_figure(page.parent / f"{name}.png", figure(runs, name, content))
+    text = replaced(text, "unseen", unseen_table(runs))
+    text = replaced(text, "remedies", remedies_table(runs))
+    write_json(scores, everything(runs))
+    with written_whole(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{page}, figures and {scores.name} rewritten")

@@ -1,0 +1,131 @@
+"""The studies: what is trained, resumed and skipped, and what the tables say about made-up scores."""
+
+import csv
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "results"))
+import run_studies
+import tables
+
+from command import BadInput
+
+PHOTOS = [f"{i}.jpg" for i in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    tables.scored.cache_clear()
+
+
+def scored_run(folder, ious, test="cfd-test", history=(0.1, 0.4, 0.5), **scores):
+    """A run folder with the files that the tables are made of; the last photo is undamaged."""
+    out = folder / test
+    out.mkdir(parents=True)
+    sheet = {"iou_cracked": sum(ious) / len(ious), "f1_2px": 0.8, "precision": 0.7, "recall": 0.6} | scores
+    (out / "scores.json").write_text(json.dumps(sheet))
+    with open(out / "photos.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "true_pixels", "iou"])
+        writer.writerows([name, 9, iou] for name, iou in zip(PHOTOS, ious, strict=False))
+        writer.writerow(["undamaged.jpg", 0, ""])
+    with open(folder / "history.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["epoch", "iou_cracked"], *enumerate(history, 1)])
+    (folder / "arguments.json").write_text(json.dumps({"epochs": 3}))
+    return folder
+
+
+def test_a_difference_is_that_of_the_same_photos_and_seeds(tmp_path):
+    for seed, ious in enumerate(([0.2, 0.4, 0.6, 0.8], [0.3, 0.5, 0.7, 0.9], [0.9] * 4)):
+        scored_run(tmp_path / f"base-{seed}", ious)
+    for seed, ious in enumerate(([0.3, 0.5, 0.7, 0.9], [0.4, 0.6, 0.8, 1.0])):
+        scored_run(tmp_path / f"better-{seed}", ious)
+    gain, (low, high), seeds = tables.difference(tmp_path, "better", "base", "cfd-test")
+    assert gain == pytest.approx(0.1) and low == pytest.approx(0.1) and high == pytest.approx(0.1) and seeds == 2
+    assert tables.difference(tmp_path, "base", "base", "cfd-test") is None
+    assert tables.difference(tmp_path, "missing", "base", "cfd-test") is None
+
+
+def test_an_interval_that_holds_nothing_is_called_noise_and_one_that_does_not_is_not(tmp_path):
+    scored_run(tmp_path / "base-0", [0.5] * 8)
+    scored_run(tmp_path / "mixed-0", [0.4, 0.6] * 4)
+    scored_run(tmp_path / "worse-0", [0.4, 0.45] * 4)
+    text = tables.study_table(tmp_path, {"base": "base", "mixed": "mixed", "worse": "worse", "not yet": "later"})
+    mixed, worse = text.splitlines()[3:]
+    assert "within noise" in mixed and "within noise" not in worse and "-0.075" in worse
+
+
+def test_spread_names_the_mean_and_the_extremes_of_the_seeds():
+    assert tables.spread([0.5, 0.6, 0.55]) == "0.550 (0.500 to 0.600)"
+    assert tables.spread([0.5]) == "0.500" and tables.spread([]) == "-"
+
+
+def test_the_share_of_the_training_is_where_validation_first_reached_95_percent(tmp_path):
+    scored_run(tmp_path / "base-0", [0.5], history=[0.1, 0.96, 0.5, 1.0])
+    assert tables.steps_to_95(tmp_path, "base") == "50%"
+
+
+def test_only_the_place_of_a_table_is_rewritten():
+    page = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- b -->\nkept\n<!-- end -->\nafter"
+    assert tables.replaced(page, "a", r"new \1") == page.replace("old", r"new \1")
+    with pytest.raises(BadInput, match="no place for the table c"):
+        tables.replaced(page, "c", "")
+
+
+def test_the_page_the_figures_and_the_json_are_written_from_the_scores(tmp_path):
+    names = [*tables.TABLES, "unseen", "remedies"]
+    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in names))
+    for run, ious in (("base", [0.5, 0.7]), ("plain", [0.4, 0.5]), ("sut", [0.1, 0.2])):
+        for test in ("cfd-test", "cfd-train", "sut-test", "cfd-test-flips"):
+            scored_run(tmp_path / "runs" / f"{run}-0", ious, test)
+    tables.write_tables(tmp_path / "runs", tmp_path / "README.md", tmp_path / "studies.json")
+    text = (tmp_path / "README.md").read_text()
+    assert "| no augmentation | 1 | 0.450 | -0.150" in text and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
+    assert (tmp_path / "dropout.png").stat().st_size > 10_000
+    content = json.loads((tmp_path / "studies.json").read_text())
+    assert content["plain"]["cfd-test"]["0"]["iou_cracked"] == pytest.approx(0.45)
+
+
+def test_every_run_of_a_table_is_trained_by_the_script_and_scored_on_what_the_table_shows():
+    runs = run_studies.RUNS
+    for content in tables.TABLES.values():
+        assert all({"cfd-test", "cfd-train"} <= set(runs[name].tests) for name in content.values())
+    for name in tables.TRAINED.values():
+        assert set(tables.TESTED.values()) <= set(runs[name].tests)
+    for name, flips in tables.REMEDIES.values():
+        assert {test + flips for test in tables.TESTED.values()} <= set(runs[name].tests)
+
+
+def test_a_finished_run_is_not_repeated_a_stopped_one_goes_on_and_a_new_one_starts(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run_studies, "call", lambda script, *flags: calls.append([script, *map(str, flags)]))
+    args, sets = Namespace(runs=tmp_path, encoder_weights="w.pth", drawn="d.pt"), {"cfd": ["--data", "cfd"]}
+    scored_run(tmp_path / "base-0", [0.5])
+    scored_run(tmp_path / "base-1", [0.5], history=[0.1])
+    (tmp_path / "base-1" / "last.pt").touch()
+    for seed in range(3):
+        run_studies.train("base", run_studies.RUNS["base"], seed, args, sets)
+    assert calls[0] == ["train.py", "--resume", str(tmp_path / "base-1")]
+    assert calls[1][:3] == ["train.py", "--data", "cfd"] and calls[1][-4:] == [
+        "--seed",
+        "2",
+        "--out",
+        str(tmp_path / "base-2"),
+    ]
+    run_studies.train("encoder-tuned", run_studies.RUNS["encoder-tuned"], 1, args, sets)
+    assert ["--from", str(tmp_path / "encoder-frozen-1")] == calls[2][calls[2].index("--from") :][:2]
+    run_studies.train("encoder-frozen", run_studies.RUNS["encoder-frozen"], 1, args, sets)
+    run_studies.train("from-drawn", run_studies.RUNS["from-drawn"], 1, args, sets)
+    assert "w.pth" in calls.pop(3) and "d.pt" in calls.pop(3)
+    run_studies.score(tmp_path / "base-0", ("cfd-test", "cfd-test-flips"), sets)
+    assert len(calls) == 4 and calls[3][-3:] == ["--out", str(tmp_path / "base-0" / "cfd-test-flips"), "--flips"]
+
+
+def test_runs_of_a_study_make_the_same_number_of_steps():
+    steps = {flags: -(-photos // 4) * epochs for flags, photos, epochs in (
+        ("five versions", 6 * 35, run_studies.EPOCHS), ("none", 35, int(run_studies.PLAIN[-1])))}  # fmt: skip
+    assert max(steps.values()) <= 1.01 * min(steps.values())
