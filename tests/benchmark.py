@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,13 +44,15 @@ from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
 from inference import crack_mask, predict
 from metrics import THRESHOLDS, summary
-from model import CrackNet, autocast, parameter_count
+from model import CrackNet, autocast, fused, parameter_count
 from photo import Preprocess, read_photo, write_image
 from run import NOTHING_DONE
 from split import split
+from train import arguments as recipe
 from train import dice_bce, pace, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
+BATCH = recipe([]).batch_size
 RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
 
 
@@ -130,12 +133,18 @@ def available(names):
 
 def median_seconds(call, runs=9):
     """Median wall time of a call after two that warm up."""
-    times = []
+    return side_by_side({"": call}, runs)[""]
+
+
+def side_by_side(calls, runs=9):
+    """{name: function} -> {name: median wall time}, taken in turns, so that a slow minute slows all of them."""
+    times = {name: [] for name in calls}
     for _ in range(runs + 2):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return sorted(times[2:])[runs // 2]
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return {name: sorted(each[2:])[runs // 2] for name, each in times.items()}
 
 
 def matrix_rate(dtype, side=2048):
@@ -150,17 +159,26 @@ def giga_macs(model, side=512):
     return counter.get_total_flops() / 2e9
 
 
-@torch.inference_mode()
-def latency(model, height, width, half=True, channels_last=True):
-    """Seconds for one photo of the given size."""
+def ready(build):
+    """A contender as one predicts with it: batch norm merged into the convolutions, that of the others by torch.fx."""
+    model = build().eval()
+    return fused(model) if isinstance(model, CrackNet) else fuse(model)
+
+
+def answering(model, half=True, channels_last=True, side=512):
+    """A function that gives the logits of one photo."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout).eval()
-    photo = torch.randn(1, 3, height, width).to(memory_format=layout)
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        return median_seconds(lambda: model(photo))
+    model, photo = model.to(memory_format=layout), torch.randn(1, 3, side, side).to(memory_format=layout)
+
+    @torch.inference_mode()
+    def answer():
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return model(photo)
+
+    return answer
 
 
-def training_step(model, batch=8, side=512):
+def training_step(model, batch=BATCH, side=512):
     """A function that does one training step on random photos: forward, loss, backward, optimiser."""
     model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -177,7 +195,7 @@ def training_step(model, batch=8, side=512):
     return step
 
 
-def training_seconds(build, batch=8):
+def training_seconds(build, batch=BATCH):
     """Seconds of a training step a photo."""
     return median_seconds(training_step(build(), batch), runs=5) / batch
 
@@ -194,21 +212,22 @@ def peak_mb():
 
 
 def training_memory(name):
-    """Peak memory of training at batch 8 and 512×512, with all that Python and PyTorch take themselves."""
+    """Peak memory of training on batches of the recipe at 512×512, with all that Python and PyTorch take themselves."""
     training_step(CONTENDERS[name]())()
     return peak_mb()
 
 
-def cost_of(name, rate):
-    """Everything that can be known of a contender without training it; `rate` is the bf16 matrix rate."""
+def cost_of(name, seconds, rate):
+    """Everything that can be known of a contender without training it; `seconds` for a photo in bf16 and channels_last,
+    `rate` is the bf16 matrix rate."""
     build = CONTENDERS[name]
     model = build().eval()
     row = {"parameters": parameter_count(model), "gmac_512": giga_macs(model)}
-    for half in (False, True):
-        for last in (False, True):
-            key = f"ms_512_{'bf16' if half else 'fp32'}{'_channels_last' if last else ''}"
-            row[key] = 1e3 * latency(model, 512, 512, half, last)
-    row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / (row["ms_512_bf16_channels_last"] / 1e3) / rate
+    row["ms_512_bf16_channels_last"] = 1e3 * seconds
+    for half, last in ((True, False), (False, True), (False, False)):
+        key = f"ms_512_{'bf16' if half else 'fp32'}{'_channels_last' if last else ''}"
+        row[key] = 1e3 * median_seconds(answering(ready(build), half, last))
+    row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / seconds / rate
     seconds = training_seconds(build)
     row["share_of_matrix_rate_training"] = 3 * 2e9 * row["gmac_512"] / seconds / rate  # backward counts twice forward
     return row | {"training_photos_per_second": 1 / seconds, "training_mb": in_process(training_memory, name)}
@@ -218,8 +237,10 @@ def cost(args, results):
     rate = matrix_rate(torch.bfloat16)
     results["matrix_gflops"] = {"fp32": matrix_rate(torch.float32) / 1e9, "bf16": rate / 1e9}
     results["cost"] = {}
-    for name in available(args.contenders):
-        results["cost"][name] = cost_of(name, rate)
+    names = available(args.contenders)
+    seconds = side_by_side({name: answering(ready(CONTENDERS[name])) for name in names}, 15)
+    for name in names:
+        results["cost"][name] = cost_of(name, seconds[name], rate)
         save(args.json, results)
     ours = results["cost"].get("CrackNet", {}).get("ms_512_bf16_channels_last", math.nan)
     print(f"matrix product: {results['matrix_gflops']['fp32']:.0f} GFLOP/s fp32, {rate / 1e9:.0f} bf16")
@@ -239,12 +260,19 @@ def cost(args, results):
 SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48: (6000, 8000)}  # megapixels: h, w
 
 
+@cache
+def shipped():
+    """(model ready to predict, Preprocess, threshold) of the weights that ship: random ones would find noise."""
+    model, preprocess, threshold = inference.open_model(inference.SHIPPED, "cpu")
+    return fused(model), preprocess, threshold
+
+
 def file_to_mask(path, native):
     """What a user waits for: read, look at (in tiles where native), threshold, write the mask."""
-    model, preprocess = CrackNet().to(memory_format=torch.channels_last), Preprocess()
+    model, preprocess, threshold = shipped()
     photo = read_photo(path)
-    answer = predict(model, preprocess, photo, max(photo.shape) if native else None)
-    write_image(path.with_suffix(".png"), 255 * (answer >= 0.5).astype("uint8"))
+    mask, _ = crack_mask(predict(model, preprocess, photo, max(photo.shape) if native else None), threshold)
+    write_image(path.with_suffix(".png"), 255 * mask)
 
 
 def file_memory(path):
@@ -279,7 +307,7 @@ def folder_rate(folder, megapixels, photos):
 def loader_rates(parts, workers=2):
     """Photos a second that the loader alone gives, and that training takes, with the same photos and augmentation."""
     data = CrackDataset(parts["train"], Preprocess(), augment, 5, 0)
-    batches, rates = loader(data, 8, workers, Shuffled(len(data), 0)), []
+    batches, rates = loader(data, BATCH, workers, Shuffled(len(data), 0)), []
     model = CrackNet().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     rest = dice_bce, optimizer, LambdaLR(optimizer, lambda _: 1.0), torch.amp.GradScaler("cpu", enabled=False), CPU
@@ -337,7 +365,7 @@ def train_for(build, parts, seconds, rate, seed):
     torch.manual_seed(seed)
     model, preprocess = build().to(memory_format=torch.channels_last), Preprocess()
     data = CrackDataset(parts["train"], preprocess, augment, 5, seed)
-    batches = loader(data, 8, 1, Shuffled(len(data), seed))
+    batches = loader(data, BATCH, 1, Shuffled(len(data), seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     began = time.perf_counter()
     schedule = LambdaLR(optimizer, lambda _: pace(int(1e4 * (time.perf_counter() - began) / seconds), 10**4))
