@@ -219,11 +219,12 @@ def open_job(path, args):
     answer, threshold = masks_of(path, choose_device(args.device), args.flips)
     folder = path if path.is_dir() else path.parent
     photos, title, results = choose_photos(args, folder)
-    other = "" if path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has results of its own
+    ships = path.resolve() == SHIPPED.resolve()
+    other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
     print(f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}", flush=True)
     name = folder.resolve().name + other
-    out = args.out or (RUNS / "crack" / results if path.resolve() == SHIPPED.resolve() else folder / (results + other))
+    out = args.out or (RUNS / "crack" if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,

@@ -26,8 +26,8 @@ MEANING = {
     "undamaged_correct": "share of undamaged photos left empty",
     "undamaged_area": "mean predicted area on undamaged photos",
     "all_black": "iou_all of an answer without any crack: the number to beat",
-    "ods": "dice_cracked had the best threshold for these very photos been known: optimistic",
-    "ois": "dice_cracked had the best threshold for each single photo been known: more optimistic",
+    "ods": "dice_cracked had the best threshold for these very photos been known: optimistic, specks included",
+    "ois": "dice_cracked had the best threshold for each single photo been known: more optimistic, specks included",
     "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel fatter or thinner: a practical ceiling",
     "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels fatter or thinner",
 }

@@ -37,7 +37,7 @@ CHECKPOINT_FORMAT = 3  # raised when the meaning of a key changes
 
 
 def conv_norm(cin, cout, kernel=3, stride=1, groups=1):
-    """Convolution and batch norm; `kernel` is a number or (rows, columns), padding keeps the size."""
+    """Convolution and batch norm; `kernel` is a number or (rows, columns); stride 1 keeps the size, 2 halves it."""
     kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
     conv = nn.Conv2d(cin, cout, kernel, stride, padding, groups=groups, bias=False)
@@ -191,7 +191,7 @@ class TransferNet(WayUp):
 
 
 def fused(model):
-    """Copy of the network for prediction alone: each batch norm merged into the convolution before it, for speed."""
+    """Copy of the network for prediction: each batch norm right behind a convolution is merged into it, for speed."""
     model = copy.deepcopy(model).eval()
     for layers in model.modules():
         if isinstance(layers, nn.Sequential) and [type(layer) for layer in layers] == [nn.Conv2d, nn.BatchNorm2d]:

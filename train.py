@@ -10,6 +10,7 @@ from pathlib import Path
 from command import BadInput, answer_flags, choose_device, execute, flags
 
 EPOCHS, SIZE = 30, 512  # the drawn sample takes under 12 minutes, CrackForest under 30, on 2 cores
+CHANGES = ("rotation", "scale", "brightness", "contrast", "noise")  # of augment.UNCHANGED, whose import takes seconds
 
 
 def arguments(argv):
@@ -29,8 +30,8 @@ def arguments(argv):
         "(default: the export's own parts, else 70/15/15)")  # fmt: skip
     add("--versions", type=int, default=5, help="augmented versions of each train photo, drawn anew each epoch: few "
         "photos go far; 0 turns augmentation off (default: %(default)s)")  # fmt: skip
-    add("--without", nargs="+", default=[], metavar="NAME", help="changes left out of the versions, to see what each "
-        "is worth: rotation, scale, brightness, contrast, noise")  # fmt: skip
+    add("--without", nargs="+", default=[], choices=CHANGES, help="changes left out of the versions, to see what each "
+        "is worth")  # fmt: skip
     add("--once", action="store_true", help="draw the versions once instead of anew each epoch")
     add("--size", type=int, help="longer side of the network's input, pixels: larger shows thinner cracks and takes "
         f"longer (default: that of --from, else {SIZE})")  # fmt: skip
@@ -40,18 +41,7 @@ def arguments(argv):
     add("--dropout", type=float, help="share of feature maps dropped at the coarsest stage, against learning by heart; "
         "0 builds no such layer (default: that of --from, else 0)")  # fmt: skip
     add_encoder_flags(add)
-    add = parser.add_argument_group("optimisation").add_argument
-    add("--epochs", type=int, default=EPOCHS, help="passes over all photos and versions (default: %(default)s)")
-    add("--batch-size", type=int, default=4, help="photos per step, over all processes: few make many steps of a small "
-        "set (default: %(default)s)")  # fmt: skip
-    add("--lr", type=float, help="highest learning rate of AdamW; lower it where the loss jumps (default: 0.003, with "
-        "--from 0.001)")  # fmt: skip
-    add("--dice", type=float, default=1.0, help="weight of the Dice loss: the crack as a whole (default: %(default)s)")
-    add("--weight-decay", type=float, default=0.0, help="of AdamW, against large weights; the base model has no "
-        "regularisation (default: %(default)s)")  # fmt: skip
-    add("--ema", type=float, default=0.0, metavar="DECAY", help="keep a running average of the weights, which forgets "
-        "1 - DECAY of itself a step, and validate and save that (default: 0, the weights themselves)")  # fmt: skip
-    add("--bce", type=float, default=1.0, help="weight of cross-entropy: each pixel by itself (default: %(default)s)")
+    add_optimisation_flags(parser.add_argument_group("optimisation").add_argument)
     add = parser.add_argument_group("machine").add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/DATA-TIME)")
     add("--resume", type=Path, metavar="RUN", help="go on with a run where it stopped; its own arguments hold, only "
@@ -60,6 +50,21 @@ def arguments(argv):
     add("--save-minutes", type=float, default=5, metavar="MINUTES", help="save this often inside an epoch: no more is "
         "lost when the machine dies (default: %(default)s)")  # fmt: skip
     return check(parser, parser.parse_args(argv))
+
+
+def add_optimisation_flags(add):
+    """How it learns."""
+    add("--epochs", type=int, default=EPOCHS, help="passes over all photos and versions (default: %(default)s)")
+    add("--batch-size", type=int, default=4, help="photos per step, over all processes: few make many steps of a small "
+        "set (default: %(default)s)")  # fmt: skip
+    add("--lr", type=float, help="highest learning rate of AdamW; lower it where the loss jumps (default: 0.003, with "
+        "--from 0.001)")  # fmt: skip
+    add("--dice", type=float, default=1.0, help="weight of the Dice loss: the crack as a whole (default: %(default)s)")
+    add("--bce", type=float, default=1.0, help="weight of cross-entropy: each pixel by itself (default: %(default)s)")
+    add("--weight-decay", type=float, default=0.0, help="of AdamW, against large weights; the base model has no "
+        "regularisation (default: %(default)s)")  # fmt: skip
+    add("--ema", type=float, default=0.0, metavar="DECAY", help="keep a running average of the weights, which forgets "
+        "1 - DECAY of itself a step, and validate and save that (default: 0, the weights themselves)")  # fmt: skip
 
 
 def add_encoder_flags(add):
@@ -107,7 +112,7 @@ from tqdm import tqdm
 
 import distributed
 import run
-from augment import UNCHANGED, augment
+from augment import augment
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, threshold_counts
 from inference import open_model
@@ -196,7 +201,7 @@ def validate(model, batches, preprocess, loss_of, device):
     if not math.isfinite(total):
         raise FloatingPointError("the validation loss is not finite: the network has diverged; try a smaller --lr")
     mine = distributed.share(batches.dataset.photos)
-    counts = threshold_counts(model, preprocess, mine)  # at the photos' own size, as they will ship
+    counts = threshold_counts(model, preprocess, mine)  # at the photos' own size, specks and all
     counts = np.array(distributed.gathered(list(counts)))
     scores = summary(counts[:, THRESHOLDS.tolist().index(0.5)])
     row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
@@ -205,8 +210,6 @@ def validate(model, batches, preprocess, loss_of, device):
 
 def loaders(parts, preprocess, args):
     """(train batches with their augmented versions in shuffled order, validation batches as the photos are)."""
-    if unknown := set(args.without) - UNCHANGED.keys():
-        raise BadInput(f"--without {', '.join(unknown)}: not known; choose from {', '.join(UNCHANGED)}")
     change = partial(augment, without=args.without) if args.without else augment
     data = CrackDataset(parts["train"], preprocess, change, args.versions, args.seed, args.once)
     train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed))

@@ -24,7 +24,7 @@ STEPS_RATIO = 53 / 9  # steps an epoch with and without the five versions: 210 a
 
 
 def arguments(argv):
-    parser = Parser(description=__doc__)
+    parser = Parser("results/run_studies.py", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with the exports cfd, sut and deepcrack")
     parser.add_argument("--encoder-weights", type=Path, metavar="FILE", help="mobilenet_v2 as learnt on ImageNet")
     parser.add_argument(
@@ -91,7 +91,7 @@ RUNS = {
 
 
 def flags_of_sets(data, runs):
-    """{set: flags of train.py and evaluate.py}; splits SUT-Crack 45/10/35 and merges it with CrackForest, once."""
+    """{set: flags of train.py and evaluate.py}; splits SUT-Crack 45/9/36 and merges it with CrackForest, once."""
     course = data / "cfd" / "splits_course.json"
     half, both = runs / "sut.json", runs / "both"
     if not half.is_file():
@@ -125,7 +125,9 @@ def finished(folder):
 def call(script, *flags):
     """Run a command of the repository. Raises BadInput where it fails; it has said why."""
     print(">", script, *flags, flush=True)
-    if code := subprocess.run([sys.executable, str(HERE.parent / script), *map(str, flags)]).returncode:
+    with subprocess.Popen([sys.executable, str(HERE.parent / script), *map(str, flags)]) as process:
+        code = process.wait()  # subprocess.run would kill it a quarter of a second after Ctrl-C, while it saves
+    if code:
         raise BadInput(f"{script} ended with exit code {code}; mend that and start again, finished runs are kept")
 
 
@@ -159,6 +161,8 @@ def score(folder, tests, sets):
 
 def main(argv=None):
     args = arguments(argv)
+    if unknown := sorted(set(args.only or ()) - RUNS.keys()):
+        raise BadInput(f"--only {', '.join(unknown)}: no such run; choose from {', '.join(RUNS)}")
     if not args.tables:
         args.runs.mkdir(parents=True, exist_ok=True)
         sets = flags_of_sets(args.data, args.runs)
@@ -166,7 +170,8 @@ def main(argv=None):
             for name, study in RUNS.items():
                 if place < study.seeds and name in (args.only or RUNS):
                     score(train(name, study, seed, args, sets), study.tests, sets)
-    write_tables(args.runs)
+    if args.tables or not args.only:
+        write_tables(args.runs)
     return 0
 
 

@@ -203,7 +203,7 @@ def best(folder):
 @pytest.mark.slow
 def test_two_processes_score_as_one_and_one_goes_on_where_two_were_stopped(tmp_path):
     data = write_export(tmp_path / "roads", cracked=16, undamaged=4)
-    flags = ["--data", str(data), "--epochs", "12", "--size", "96", "--batch-size", "8", "--lr", "0.01"]
+    flags = ["--data", str(data), "--epochs", "12", "--size", "96", "--batch-size", "8", "--lr", "0.01", "--ema", "0.9"]
     flags = [str(ROOT / "train.py"), *flags, "--device", "cpu", "--workers", "0"]
     one, two, cut = (tmp_path / name for name in ("one", "two", "cut"))
     subprocess.run([sys.executable, *flags, "--out", str(one)], check=True, capture_output=True)

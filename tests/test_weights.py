@@ -58,4 +58,6 @@ def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monk
     before = sorted(inference.SHIPPED.parent.iterdir())
     evaluate.main(["weights/crack.pt", "--data", str(data)])
     assert sorted(inference.SHIPPED.parent.iterdir()) == before
-    assert (no_run / "runs" / "crack" / "data-all" / "scores.json").is_file()
+    evaluate.main(["weights/crack.pt", "--data", str(data), "--flips"])
+    kept = {part.name for part in (no_run / "runs" / "crack").iterdir()}
+    assert kept == {"data-all", "data-all-flips"}  # neither overwrites the other
