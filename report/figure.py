@@ -139,6 +139,6 @@ def figure(photo, probability, mask, measured, row):
 
 
 def save_figure(path, fig):
-    """PNG of a matplotlib figure, whole or not at all."""
+    """A matplotlib figure as PNG or JPEG, as the path says, whole or not at all."""
     with written_whole(path) as temporary:
         fig.savefig(temporary, dpi=110)

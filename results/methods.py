@@ -19,7 +19,7 @@ from command import BadInput, answer_flags, choose_device, execute, flags
 def arguments(argv):
     parser = flags(
         "Score adaptive threshold, Canny edges and black-hat, their settings chosen on the training photos, all black, "
-        "and trained runs on the test photos. Prints a table; writes methods.json and, on drawn photos, methods.png.",
+        "and trained runs on the test photos. Prints a table; writes methods.json and, on drawn photos, methods.jpg.",
         "python results/methods.py --out results/methods",
         "python results/methods.py --data my-export --run runs/seed-0 runs/seed-1 --out results/methods",
     )
@@ -28,7 +28,7 @@ def arguments(argv):
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
     parser.add_argument("--run", nargs="+", type=Path, default=[], metavar="RUN", help="run folders or checkpoints, "
         "one training with several seeds: their mean stands beside the methods")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for methods.json, methods.png")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for methods.json, methods.jpg")
     return parser.parse_args(argv)
 
 
@@ -324,7 +324,7 @@ def main(argv=None):
     evaluation.write_json(args.out / "methods.json", about | {"chosen": chosen, "scores": found})
     drawn = shown(split(find_export())["test"])
     said = f"settings and networks from {export.root.name}, on drawn photos that none of them saw"
-    save_figure(args.out / "methods.png", picture(drawn, named, chosen["Canny edges"]["settings"], said))
+    save_figure(args.out / "methods.jpg", picture(drawn, named, chosen["Canny edges"]["settings"], said))
     print(table(found), f"written to {args.out}", sep="\n")
     return 0
 

@@ -143,7 +143,7 @@ def test_the_command_writes_every_score_of_every_method_and_a_picture(command):
     for name, choice in found["chosen"].items():
         assert choice["settings"].keys() == choice["grid"].keys()
         assert found["scores"][name]["iou_cracked"] > 0.5, name  # black bands on a grey road are no riddle
-    assert cv2.imread(str(out / "methods.png")).shape[1] == 1320
+    assert cv2.imread(str(out / "methods.jpg")).shape[1] == 1320
 
 
 def test_without_a_crack_among_the_test_photos_nothing_is_chosen(tmp_path):
