@@ -160,6 +160,7 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
     main(["--data", str(export), "--epochs", "1", "--ema", "0.5", "--out", str(tmp_path / "run"), *TINY])
     best, last = read_checkpoint(tmp_path / "run" / "best.pt"), read_checkpoint(tmp_path / "run" / "last.pt")
     average = last["training"]["average"]
+    assert average["n_averaged"] == last["training"]["schedule"]["last_epoch"] > 1  # after every step
     assert all(torch.equal(tensor, average[f"module.{name}"]) for name, tensor in best["weights"].items())
     moving = [name for name in best["weights"] if not torch.equal(best["weights"][name], last["weights"][name])]
     assert {"stem.0.0.weight", "stem.0.1.running_mean"} <= set(moving)
