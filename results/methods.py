@@ -44,6 +44,7 @@ from dataset import find_export, open_data
 from evaluate import score, warn_of_leaks
 from report import evaluation
 from report.figure import save_figure
+from results.tables import table as markdown
 from split import split
 from submission import masks_of
 
@@ -249,11 +250,11 @@ def cell(found, key):
 
 def table(found):
     """{row: what `results` gave} -> Markdown."""
-    lines = [["method", KEYS[0], "95 % interval", *KEYS[1:]], ["---"] * (len(KEYS) + 2)]
+    rows = []
     for name, row in found.items():
         first, *others = (cell(row, key) for key in KEYS)
-        lines.append([name, first, evaluation.span(row["iou_cracked_interval"]), *others])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([name, first, evaluation.span(row["iou_cracked_interval"]), *others])
+    return markdown(["method", KEYS[0], "95 % interval", *KEYS[1:]], rows)
 
 
 # --------------------------------------------------------------------------------------------- picture

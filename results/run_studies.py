@@ -44,14 +44,13 @@ if __name__ == "__main__":
     answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
 
 
-from tables import write_tables
-
+from augment import UNCHANGED
 from coco import read_export
 from data import merge
+from results.tables import write_tables
 from split import stratified, write_splits
 
 PLAIN = ("--versions", "0", "--epochs", str(round(EPOCHS * STEPS_RATIO)))
-CHANGES = ("rotation", "scale", "brightness", "contrast", "noise")
 ENCODER = ("--encoder", "mobilenet_v2")
 OWN = ("cfd-test", "cfd-train")
 UNSEEN = (*OWN, "sut-test", "deepcrack-test")
@@ -83,7 +82,7 @@ RUNS = {
     "both": Study(("--epochs", "9"), "both", tests=UNSEEN),
     "deepcrack": Study(("--versions", "1", "--epochs", "8"), "deepcrack", tests=UNSEEN),
     "once": Study(("--once",)),
-    **{f"without-{name}": Study(("--without", name), seeds=1) for name in CHANGES},
+    **{f"without-{name}": Study(("--without", name), seeds=1) for name in UNCHANGED},
     "weight-decay": Study(("--weight-decay", "0.05"), tests=UNSEEN),
     "average": Study(("--ema", "0.98"), tests=UNSEEN),
     "twice-as-long": Study(("--epochs", str(2 * EPOCHS))),

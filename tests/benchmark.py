@@ -148,9 +148,9 @@ def side_by_side(calls, runs=9):
     return {name: sorted(each[2:])[runs // 2] for name, each in times.items()}
 
 
-def matrix_product(dtype, side=MATRIX):
-    """A function that multiplies square matrices: its 2 side³ operations a second are the limit of this machine."""
-    a = torch.randn(side, side, dtype=dtype)
+def matrix_product(dtype):
+    """A function that multiplies square matrices: its 2 MATRIX³ operations a second are the limit of this machine."""
+    a = torch.randn(MATRIX, MATRIX, dtype=dtype)
     return lambda: a @ a
 
 

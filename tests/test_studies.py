@@ -2,17 +2,12 @@
 
 import csv
 import json
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "results"))
-import run_studies
-import tables
-
 from command import BadInput
+from results import run_studies, tables
 
 PHOTOS = [f"{i}.jpg" for i in range(8)]
 
