@@ -17,13 +17,18 @@ import distributed
 from command import BadInput, signals_noted, written_whole
 from dataset import SAMPLE
 from inference import RUNS
-from model import parameter_count, read_checkpoint, save_checkpoint, weights_file
+from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
 from report.figure import save_figure
 from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
 MACHINE = {"resume", "device", "out", "splits", "workers", "save_minutes"}  # flags that a resumed run may change
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
+
+
+def number_type(device):
+    """What the network computes in, in a word: bfloat16, float16 or float32."""
+    return str(precision(device)).removeprefix("torch.")
 
 
 def introduction(folder, parts, model, args, device):
@@ -33,7 +38,7 @@ def introduction(folder, parts, model, args, device):
     return (
         f"{args.data}: {photos}\n"
         f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epochs of "
-        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}\n"
+        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}, {number_type(device)}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )
 
@@ -111,9 +116,10 @@ def write_facts(folder, args, parts, device, history):
     for half_written in folder.glob(".*-*"):
         half_written.unlink()
     write_splits(folder / "splits.json", parts)
-    facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__, "device": str(device)}
+    machine = {"device": str(device), "precision": number_type(device), "processes": distributed.world()}
+    facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__} | machine
     with written_whole(folder / "arguments.json") as temporary:
-        temporary.write_text(json.dumps(facts | {"processes": distributed.world()}, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     if history:
         write_history(folder, history, args)
 

@@ -8,7 +8,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from command import BadInput
-from model import CrackNet, TransferNet, double, fused, load_checkpoint, main, parameter_count, save_checkpoint
+from model import (
+    CrackNet,
+    TransferNet,
+    autocast,
+    double,
+    fused,
+    load_checkpoint,
+    main,
+    parameter_count,
+    precision,
+    save_checkpoint,
+)
 from report import architecture
 
 VALUES = {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
@@ -31,6 +42,19 @@ def test_the_network_is_small():
         model(torch.zeros(1, 3, 512, 512, device="meta"))
     assert parameter_count(model) < 0.6e6
     assert counter.get_total_flops() / 2 <= 3e9  # two operations a multiply-accumulate
+
+
+@pytest.mark.parametrize("has_instructions,dtype", [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_computes_in_bfloat16_only_where_it_has_the_instructions(monkeypatch, has_instructions, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions, raising=False)
+    with autocast(torch.device("cpu")):
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("has_instructions,dtype", [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, has_instructions, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_instructions)
+    assert precision(torch.device("cuda")) == dtype
 
 
 def test_there_is_a_dropout_layer_only_where_it_is_asked_for():
