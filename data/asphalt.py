@@ -297,6 +297,42 @@ def oil(rng, scene):
     scene.colour *= (1 - soft * rng.uniform(0.25, 0.7))[..., None]
 
 
+def drips(rng, scene):
+    """Tar or oil that dripped from something on wheels: dark blots in a row, some smeared along it, a few beside it."""
+    start, angle, length = across(rng, scene.shape)
+    unit, way = scene.unit, directions(angle)
+    count = min(120, int(length / (log_uniform(rng, 7, 30) * unit)))
+    astray = rng.standard_normal(count) * np.where(rng.random(count) < 0.12, 8, 1) * log_uniform(rng, 0.7, 4) * unit
+    centres = start + rng.uniform(0, length, count)[:, None] * way + astray[:, None] * directions(angle + np.pi / 2)
+    radii = np.exp(rng.normal(np.log(log_uniform(rng, 2, 6)), 0.45, count)) * unit
+    blots = [blob(rng, centre, radius, 0.35, 16) for centre, radius in zip(centres, radii, strict=True)]
+    for centre, radius in zip(centres, radii, strict=True):
+        if rng.random() < 0.15:
+            tail = np.linspace(centre, centre + rng.uniform(3, 15) * radius * way, 6)
+            blots.append(ribbon(tail, np.linspace(0.8, 0.1, 6) * radius))
+    cover = cv2.GaussianBlur(polygon(scene.shape, *blots), (0, 0), log_uniform(rng, 0.3, 1) * unit)
+    cover *= smooth_step(0.9 + 0.35 * clouds(rng, scene.shape, 5 * unit))
+    scene.lay(cover * rng.uniform(0.55, 0.95), np.mean(scene.colour) * rng.uniform(0.05, 0.4) * GREY, 0.4 * unit)
+
+
+def kerb(rng, scene):
+    """Kerb stones along one side: paler and smoother than the road, a dark gutter line before them, joints between."""
+    start, angle, length = across(rng, scene.shape)
+    start, length = start - length / 2 * directions(angle), 2 * length  # its ends are never in sight
+    width, unit, side = rng.uniform(90, 260) * scene.unit, scene.unit, rng.choice([-1, 1])
+    away = side * directions(angle + np.pi / 2)
+    stones = polygon(scene.shape, bar(start + width / 2 * away, angle, length, width))
+    scene.height -= 0.7 * stones * scene.height
+    tint = np.mean(scene.colour) * rng.uniform(0.9, 2.2) * np.float32([1.03, 1, 0.95])
+    scene.lay(stones, tint * (1 + 0.08 * clouds(rng, scene.shape, 3 * unit))[..., None])
+    lines = [bar(start, angle, length, log_uniform(rng, 1.5, 9) * unit)]
+    for place in np.arange(rng.uniform(0, 300) * unit, length, 300 * unit):
+        lines.append(bar(start + place * directions(angle), angle + side * np.pi / 2, width, rng.uniform(1, 4) * unit))
+    gaps = polygon(scene.shape, *lines) * smooth_step(0.8 + 0.4 * clouds(rng, scene.shape, 20 * unit))
+    scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12) * GREY, -1.5 * unit)
+    scene.hidden = np.maximum(scene.hidden, np.maximum(stones, gaps))
+
+
 def wet(rng, scene):
     """A wet patch or a run of water: darker, and flat where water stands in the hollows."""
     area = clouds(rng, scene.shape, rng.uniform(120, 400) * scene.unit, 4) + rng.uniform(-0.9, 0.2)
@@ -342,7 +378,9 @@ BUILT = {
     joint: 1.5,
     manhole: 0.4,
     drain: 0.3,
-    oil: 3,
+    oil: 2.5,
+    drips: 2.5,
+    kerb: 0.6,
     wet: 1.5,
     tyre_marks: 1.5,
     scratches: 1,
