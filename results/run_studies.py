@@ -1,17 +1,17 @@
 """Train and score all runs of the studies, one after the other, and rewrite the tables and figures of results/README.md.
 
     python results/run_studies.py --data DIR --encoder-weights FILE --drawn FILE    # hours; stop and start it at will
-    python results/run_studies.py --tables                                          # from the scores that are there
+    python results/run_studies.py --tables                                          # from the records that are there
 
-DIR holds the exports cfd, sut and deepcrack (data/README.md says where they come from). A finished run is not repeated
-and a stopped one goes on. Seed by seed, so that every study has its first numbers early.
+DIR holds the exports cfd, sut and deepcrack (data/README.md says where they come from). A finished run leaves a record in
+results/studies/ and is not repeated, on whatever machine; a stopped one goes on. Seed by seed, so that every study has
+its first numbers early.
 """
 
 import csv
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,12 @@ def arguments(argv):
     parser.add_argument(
         "--drawn", type=Path, metavar="FILE", help="best.pt of drawn roads: runs/drawn of weights/make.sh"
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs/studies"), help="run folders (default: %(default)s)")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/studies"),
+        help="run folders, needed until their records are written (default: %(default)s)",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these runs, to share the work among machines")
     parser.add_argument("--tables", action="store_true", help="train nothing")
@@ -47,7 +52,8 @@ if __name__ == "__main__":
 from augment import UNCHANGED
 from coco import read_export
 from data import merge
-from results.tables import write_tables
+from report.evaluation import write_json
+from results.tables import RECORDS, record, write_tables
 from split import stratified, write_splits
 
 PLAIN = ("--versions", "0", "--epochs", str(round(EPOCHS * STEPS_RATIO)))
@@ -131,21 +137,17 @@ def call(script, *flags):
 
 
 def train(name, study, seed, args, sets):
-    """The run folder, trained to the end; its time is added to seconds.csv, for how long the studies take."""
+    """The run folder, trained to the end; the run that it starts from first, where that is not here."""
     folder = args.runs / f"{name}-{seed}"
     if finished(folder):
         return folder
-    began = time.monotonic()
     if (folder / "last.pt").is_file():
         call("train.py", "--resume", folder)
     else:
         files = {"ENCODER": args.encoder_weights, "DRAWN": args.drawn}
         flags = [str(files.get(flag, flag)) for flag in study.flags]
-        start = ["--from", args.runs / f"{study.start}-{seed}"] if study.start else []
-        epochs = [] if "--epochs" in flags else ["--epochs", EPOCHS]
-        call("train.py", *sets[study.data], *epochs, *flags, *start, "--seed", seed, "--out", folder)
-    with open(args.runs / "seconds.csv", "a") as file:
-        file.write(f"{name},{seed},{time.monotonic() - began:.0f}\n")
+        start = ["--from", train(study.start, RUNS[study.start], seed, args, sets)] if study.start else []
+        call("train.py", *sets[study.data], "--epochs", EPOCHS, *flags, *start, "--seed", seed, "--out", folder)
     return folder
 
 
@@ -167,10 +169,12 @@ def main(argv=None):
         sets = flags_of_sets(args.data, args.runs)
         for place, seed in enumerate(args.seeds):
             for name, study in RUNS.items():
-                if place < study.seeds and name in (args.only or RUNS):
-                    score(train(name, study, seed, args, sets), study.tests, sets)
+                kept = RECORDS / f"{name}-{seed}.json"
+                if place < study.seeds and name in (args.only or RUNS) and not kept.is_file():
+                    score(folder := train(name, study, seed, args, sets), study.tests, sets)
+                    write_json(kept, record(folder, study.tests))
     if args.tables or not args.only:
-        write_tables(args.runs)
+        write_tables()
     return 0
 
 

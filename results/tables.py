@@ -1,4 +1,7 @@
-"""Tables and figures of the studies, from the scores.json and photos.csv that evaluate.py wrote for each run."""
+"""Tables and figures of the studies, from the records of finished runs in results/studies/.
+
+A record holds all that the tables need: the run folder may be gone, and another machine may go on with the studies.
+"""
 
 import csv
 import json
@@ -11,11 +14,10 @@ from matplotlib.figure import Figure
 
 import metrics
 from command import BadInput, written_whole
-from report.evaluation import write_json
 from report.figure import save_figure
 
 HERE = Path(__file__).resolve().parent
-PAGE, SCORES = HERE / "README.md", HERE / "studies.json"
+PAGE, RECORDS = HERE / "README.md", HERE / "studies"
 BASE = "CrackNet, five new versions a photo each epoch"
 TABLES = {  # name: {words: run}, the first is what the others are compared with
     "augmentation": {
@@ -65,17 +67,31 @@ REMEDIES = {
 }
 
 
-@cache
-def scored(runs, name, test):
-    """{seed: (scores.json, {photo with a crack: IoU}, history)} of a run's seeds that have been scored on this test."""
-    found = {}
-    for file in sorted(runs.glob(f"{name}-[0-9]*/{test}/scores.json")):
-        folder = file.parent.parent
-        with open(file.parent / "photos.csv", newline="", encoding="utf-8") as photos:
+def record(folder, tests):
+    """Run folder -> what is kept of it: facts, validation IoU by epoch, and for each test the score sheet and the IoU of
+    each photo with a crack."""
+    with open(folder / "history.csv", newline="") as rows:
+        history = list(csv.DictReader(rows))
+    facts = json.loads((folder / "arguments.json").read_text(encoding="utf-8"))
+    facts = {key: facts.get(key) for key in ("commit", "torch", "device", "precision", "epochs")}
+    facts["seconds"] = sum(float(row["seconds"]) for row in history)
+    content = {"facts": facts, "valid_iou": [float(row["iou_cracked"]) for row in history], "tests": {}}
+    for test in tests:
+        with open(folder / test / "photos.csv", newline="", encoding="utf-8") as photos:
             each = {row["photo"]: float(row["iou"]) for row in csv.DictReader(photos) if float(row["true_pixels"])}
-        with open(folder / "history.csv", newline="") as rows:
-            history = [float(row["iou_cracked"]) for row in csv.DictReader(rows)]
-        found[int(folder.name.rsplit("-", 1)[1])] = json.loads(file.read_text(encoding="utf-8")), each, history
+        scores = json.loads((folder / test / "scores.json").read_text(encoding="utf-8"))
+        content["tests"][test] = {"scores": scores, "photos": each}
+    return content
+
+
+@cache
+def scored(records, name, test):
+    """{seed: (scores, {photo with a crack: IoU}, validation IoU by epoch)} of the run's records with this test."""
+    found = {}
+    for file in sorted(records.glob(f"{name}-[0-9]*.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if part := content["tests"].get(test):
+            found[int(file.stem.rsplit("-", 1)[1])] = part["scores"], part["photos"], content["valid_iou"]
     return found
 
 
@@ -88,17 +104,17 @@ def spread(values):
     return words if len(values) == 1 else f"{words} ({min(values):.3f} to {max(values):.3f})"
 
 
-def of_key(runs, name, test, key):
-    return [sheet[key] for sheet, _, _ in scored(runs, name, test).values()]
+def of_key(records, name, test, key):
+    return [sheet[key] for sheet, _, _ in scored(records, name, test).values()]
 
 
-def difference(runs, name, first, test, first_test=None):
+def difference(records, name, first, test, first_test=None):
     """(mean over photos of the IoU that a run has more than the first, its 95 % bootstrap interval, the same for each
     seed that both have), or None.
 
     Each photo's IoU is first averaged over these seeds, so that chance in training counts less.
     """
-    ours, theirs = scored(runs, name, test), scored(runs, first, first_test or test)
+    ours, theirs = scored(records, name, test), scored(records, first, first_test or test)
     seeds = ours.keys() & theirs.keys()
     if not seeds or (name, test) == (first, first_test or test):
         return None
@@ -123,63 +139,63 @@ def table(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def steps_to_95(runs, name, test="cfd-test"):
+def steps_to_95(records, name, test="cfd-test"):
     """Share of the training after which validation IoU first reached 95 % of its best, mean over seeds, as text."""
     shares = []
-    for _, _, history in scored(runs, name, test).values():
+    for _, _, history in scored(records, name, test).values():
         first = next(epoch for epoch, iou in enumerate(history, 1) if iou >= 0.95 * max(history))
         shares.append(first / len(history))
     return f"{np.mean(shares):.0%}" if shares else "-"
 
 
-def study_table(runs, content):
+def study_table(records, content):
     """{words: run} -> table of the runs on CrackForest's course split."""
     first, rows = next(iter(content.values())), []
     for words, name in content.items():
-        if not scored(runs, name, "cfd-test"):
+        if not scored(records, name, "cfd-test"):
             continue
         cells = [
-            spread(of_key(runs, name, "cfd-test", key)) for key in ("iou_cracked", "f1_2px", "precision", "recall")
+            spread(of_key(records, name, "cfd-test", key)) for key in ("iou_cracked", "f1_2px", "precision", "recall")
         ]
-        gain = in_words(difference(runs, name, first, "cfd-test"))
-        train = spread(of_key(runs, name, "cfd-train", "iou_cracked"))
-        rows.append([words, len(scored(runs, name, "cfd-test")), cells[0], gain, *cells[1:], train,
-                     steps_to_95(runs, name)])  # fmt: skip
+        gain = in_words(difference(records, name, first, "cfd-test"))
+        train = spread(of_key(records, name, "cfd-train", "iou_cracked"))
+        rows.append([words, len(scored(records, name, "cfd-test")), cells[0], gain, *cells[1:], train,
+                     steps_to_95(records, name)])  # fmt: skip
     header = ["run", "seeds", "`iou_cracked`", "difference from the first", "`f1_2px`", "precision", "recall",
               "`iou_cracked` on train", "of the training to 95 %"]  # fmt: skip
     return table(header, rows)
 
 
-def unseen_table(runs):
+def unseen_table(records):
     """Trained on one set, tested on all."""
     rows = []
     for words, name in TRAINED.items():
         cells = [
-            f"{spread(of_key(runs, name, test, 'iou_cracked'))}; {spread(of_key(runs, name, test, 'f1_2px'))}"
+            f"{spread(of_key(records, name, test, 'iou_cracked'))}; {spread(of_key(records, name, test, 'f1_2px'))}"
             for test in TESTED.values()
         ]
         rows.append([words, *cells])
     return table(["trained on", *(f"{name}: `iou_cracked`; `f1_2px`" for name in TESTED)], rows)
 
 
-def remedies_table(runs):
+def remedies_table(records):
     """What narrows the gap on sets that training never saw."""
     rows = []
     for words, (name, flips) in REMEDIES.items():
-        if not any(scored(runs, name, test + flips) for test in TESTED.values()):
+        if not any(scored(records, name, test + flips) for test in TESTED.values()):
             continue
         cells = []
         for test in TESTED.values():
-            value = spread(of_key(runs, name, test + flips, "iou_cracked"))
-            gain = in_words(difference(runs, name, "base", test + flips, test))
+            value = spread(of_key(records, name, test + flips, "iou_cracked"))
+            gain = in_words(difference(records, name, "base", test + flips, test))
             cells.append(value + (f"; {gain}" if gain else ""))
         rows.append([words, *cells])
     return table(["run", "CrackForest (its own roads)", "SUT-Crack", "DeepCrack"], rows)
 
 
-def figure(runs, name, content):
+def figure(records, name, content):
     """Figure: a row for each run, its seeds as dots, their mean as a bar; test and train."""
-    content = {words: run for words, run in content.items() if scored(runs, run, "cfd-test")}
+    content = {words: run for words, run in content.items() if scored(records, run, "cfd-test")}
     fig = Figure(figsize=(9, 1.2 + 0.4 * len(content)), layout="constrained")
     axes = fig.subplots()
     for row, run in enumerate(content.values()):
@@ -187,11 +203,11 @@ def figure(runs, name, content):
             ("cfd-train", "#999999", "35 train photos"),
             ("cfd-test", "#0072b2", "84 test photos"),
         ):
-            values = of_key(runs, run, test, "iou_cracked")
+            values = of_key(records, run, test, "iou_cracked")
             axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.7, label=None if row else label)
             axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour)
     axes.axvline(
-        np.mean(of_key(runs, next(iter(content.values())), "cfd-test", "iou_cracked")), color="#0072b2", ls=":"
+        np.mean(of_key(records, next(iter(content.values())), "cfd-test", "iou_cracked")), color="#0072b2", ls=":"
     )
     axes.set_yticks(range(len(content)), content)
     axes.invert_yaxis()
@@ -210,28 +226,16 @@ def replaced(page, name, text):
     return pattern.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page)
 
 
-def everything(runs):
-    """All scores by run, test and seed, as studies.json holds them."""
-    content = {}
-    for file in sorted(runs.glob("*-[0-9]*/*/scores.json")):
-        run, seed = file.parent.parent.name.rsplit("-", 1)
-        content.setdefault(run, {}).setdefault(file.parent.name, {})[seed] = json.loads(
-            file.read_text(encoding="utf-8")
-        )
-    return content
-
-
-def write_tables(runs, page=PAGE, scores=SCORES):
-    """Rewrite the tables in the page, the figures beside it and studies.json from the run folders in `runs`."""
+def write_tables(records=RECORDS, page=PAGE):
+    """Rewrite the tables in the page and the figures beside it from the records. Raises BadInput."""
     text = page.read_text(encoding="utf-8")
     for name, content in TABLES.items():
-        if not scored(runs, next(iter(content.values())), "cfd-test"):
-            raise BadInput(f"{runs}: no run to compare the others of the table {name} with; train its first")
-        text = replaced(text, name, study_table(runs, content))
-        save_figure(page.parent / f"{name}.png", figure(runs, name, content))
-    text = replaced(text, "unseen", unseen_table(runs))
-    text = replaced(text, "remedies", remedies_table(runs))
-    write_json(scores, everything(runs))
+        if not scored(records, next(iter(content.values())), "cfd-test"):
+            raise BadInput(f"{records}: no run to compare the others of the table {name} with; train its first")
+        text = replaced(text, name, study_table(records, content))
+        save_figure(page.parent / f"{name}.png", figure(records, name, content))
+    text = replaced(text, "unseen", unseen_table(records))
+    text = replaced(text, "remedies", remedies_table(records))
     with written_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"{page}, figures and {scores.name} rewritten")
+    print(f"{page} and its figures rewritten")

@@ -7,6 +7,7 @@ from argparse import Namespace
 import pytest
 
 from command import BadInput
+from report.evaluation import write_json
 from results import run_studies, tables
 
 PHOTOS = [f"{i}.jpg" for i in range(8)]
@@ -17,21 +18,30 @@ def forget():
     tables.scored.cache_clear()
 
 
-def scored_run(folder, ious, test="cfd-test", history=(0.1, 0.4, 0.5), **scores):
-    """A run folder with the files that the tables are made of; the last photo is undamaged."""
+def run_folder(folder, ious, test="cfd-test", history=(0.1, 0.4, 0.5)):
+    """A run folder with the files that a record is made of; the last photo is undamaged."""
     out = folder / test
     out.mkdir(parents=True)
-    sheet = {"iou_cracked": sum(ious) / len(ious), "f1_2px": 0.8, "precision": 0.7, "recall": 0.6} | scores
+    sheet = {"iou_cracked": sum(ious) / len(ious), "f1_2px": 0.8, "precision": 0.7, "recall": 0.6}
     (out / "scores.json").write_text(json.dumps(sheet))
     with open(out / "photos.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["photo", "true_pixels", "iou"])
         writer.writerows([name, 9, iou] for name, iou in zip(PHOTOS, ious, strict=False))
-        writer.writerow(["undamaged.jpg", 0, ""])
+        writer.writerow(["undamaged.jpg", 0, 0.0])
     with open(folder / "history.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["epoch", "iou_cracked"], *enumerate(history, 1)])
-    (folder / "arguments.json").write_text(json.dumps({"epochs": 3}))
+        rows = [(epoch, iou, 2.5) for epoch, iou in enumerate(history, 1)]
+        csv.writer(file).writerows([["epoch", "iou_cracked", "seconds"], *rows])
+    (folder / "arguments.json").write_text(json.dumps({"epochs": 3, "precision": "float32", "data": "/somewhere"}))
     return folder
+
+
+def scored_run(path, ious, tests=("cfd-test",), history=(0.1, 0.4, 0.5)):
+    """The record of such a run at path.json."""
+    for test in tests:
+        folder = run_folder(path.parent / "folders" / path.name, ious, test, history)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path.with_name(path.name + ".json"), tables.record(folder, tests))
 
 
 def test_a_difference_is_that_of_the_same_photos_and_seeds(tmp_path):
@@ -77,18 +87,23 @@ def test_only_the_place_of_a_table_is_rewritten():
         tables.replaced(page, "c", "")
 
 
-def test_the_page_the_figures_and_the_json_are_written_from_the_scores(tmp_path):
+def test_a_record_holds_what_the_tables_need_and_no_path_of_the_machine(tmp_path):
+    content = tables.record(run_folder(tmp_path / "base-0", [0.0, 0.7]), ["cfd-test"])
+    assert content["tests"]["cfd-test"]["photos"] == {"0.jpg": 0.0, "1.jpg": 0.7}  # a crack all missed, none undamaged
+    assert content["tests"]["cfd-test"]["scores"]["f1_2px"] == 0.8 and content["valid_iou"] == [0.1, 0.4, 0.5]
+    assert content["facts"]["seconds"] == 7.5 and content["facts"]["precision"] == "float32"
+    assert "somewhere" not in str(content)
+
+
+def test_the_page_and_the_figures_are_written_from_the_records(tmp_path):
     names = [*tables.TABLES, "unseen", "remedies"]
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in names))
     for run, ious in (("base", [0.5, 0.7]), ("plain", [0.4, 0.5]), ("sut", [0.1, 0.2])):
-        for test in ("cfd-test", "cfd-train", "sut-test", "cfd-test-flips"):
-            scored_run(tmp_path / "runs" / f"{run}-0", ious, test)
-    tables.write_tables(tmp_path / "runs", tmp_path / "README.md", tmp_path / "studies.json")
+        scored_run(tmp_path / "kept" / f"{run}-0", ious, ("cfd-test", "cfd-train", "sut-test", "cfd-test-flips"))
+    tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
     assert "| no augmentation | 1 | 0.450 | -0.150" in text and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
     assert (tmp_path / "dropout.png").stat().st_size > 10_000
-    content = json.loads((tmp_path / "studies.json").read_text())
-    assert content["plain"]["cfd-test"]["0"]["iou_cracked"] == pytest.approx(0.45)
 
 
 def test_every_run_of_a_table_is_trained_by_the_script_and_scored_on_what_the_table_shows():
@@ -101,29 +116,58 @@ def test_every_run_of_a_table_is_trained_by_the_script_and_scored_on_what_the_ta
         assert {test + flips for test in tables.TESTED.values()} <= set(runs[name].tests)
 
 
-def test_a_finished_run_is_not_repeated_a_stopped_one_goes_on_and_a_new_one_starts(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(run_studies, "call", lambda script, *flags: calls.append([script, *map(str, flags)]))
+@pytest.fixture
+def calls(monkeypatch):
+    """What run_studies calls, instead of calling it."""
+    found = []
+    monkeypatch.setattr(run_studies, "call", lambda script, *flags: found.append([script, *map(str, flags)]))
+    return found
+
+
+def test_a_finished_run_is_not_repeated_a_stopped_one_goes_on_and_a_new_one_starts(tmp_path, calls):
     args, sets = Namespace(runs=tmp_path, encoder_weights="w.pth", drawn="d.pt"), {"cfd": ["--data", "cfd"]}
-    scored_run(tmp_path / "base-0", [0.5])
-    scored_run(tmp_path / "base-1", [0.5], history=[0.1])
+    run_folder(tmp_path / "base-0", [0.5])
+    run_folder(tmp_path / "base-1", [0.5], history=[0.1])
     (tmp_path / "base-1" / "last.pt").touch()
     for seed in range(3):
         run_studies.train("base", run_studies.RUNS["base"], seed, args, sets)
     assert calls[0] == ["train.py", "--resume", str(tmp_path / "base-1")]
-    assert calls[1][:3] == ["train.py", "--data", "cfd"] and calls[1][-4:] == [
-        "--seed",
-        "2",
-        "--out",
-        str(tmp_path / "base-2"),
-    ]
-    run_studies.train("encoder-tuned", run_studies.RUNS["encoder-tuned"], 1, args, sets)
-    assert ["--from", str(tmp_path / "encoder-frozen-1")] == calls[2][calls[2].index("--from") :][:2]
-    run_studies.train("encoder-frozen", run_studies.RUNS["encoder-frozen"], 1, args, sets)
+    assert calls[1][:3] == ["train.py", "--data", "cfd"]
+    assert calls[1][-4:] == ["--seed", "2", "--out", str(tmp_path / "base-2")] and len(calls) == 2
     run_studies.train("from-drawn", run_studies.RUNS["from-drawn"], 1, args, sets)
-    assert "w.pth" in calls.pop(3) and "d.pt" in calls.pop(3)
+    assert "d.pt" in calls[2]
     run_studies.score(tmp_path / "base-0", ("cfd-test", "cfd-test-flips"), sets)
     assert len(calls) == 4 and calls[3][-3:] == ["--out", str(tmp_path / "base-0" / "cfd-test-flips"), "--flips"]
+
+
+def test_a_run_that_starts_from_another_trains_that_one_first_where_it_is_not_here(tmp_path, calls):
+    args, sets = Namespace(runs=tmp_path, encoder_weights="w.pth", drawn="d.pt"), {"cfd": ["--data", "cfd"]}
+    run_studies.train("encoder-tuned", run_studies.RUNS["encoder-tuned"], 1, args, sets)
+    frozen, tuned = calls
+    assert frozen[-1] == str(tmp_path / "encoder-frozen-1") and "w.pth" in frozen
+    assert ["--from", str(tmp_path / "encoder-frozen-1")] == tuned[tuned.index("--from") :][:2]
+
+
+def test_a_run_with_a_record_is_not_made_again_on_another_machine(tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(run_studies, "RECORDS", tmp_path)
+    monkeypatch.setattr(run_studies, "flags_of_sets", lambda data, runs: {"cfd": ["--data", "cfd"]})
+    monkeypatch.setattr(run_studies, "record", lambda folder, tests: {"folder": folder.name})
+    (tmp_path / "once-0.json").touch()
+    flags = [
+        "--data",
+        "d",
+        "--encoder-weights",
+        "w",
+        "--drawn",
+        "n",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--only",
+        "once",
+    ]
+    run_studies.main([*flags, "--seeds", "0", "1"])
+    assert [call[-1] for call in calls if call[0] == "train.py"] == [str(tmp_path / "runs" / "once-1")]
+    assert json.loads((tmp_path / "once-1.json").read_text()) == {"folder": "once-1"}
 
 
 def test_runs_of_a_study_make_the_same_number_of_steps_to_four_percent():
