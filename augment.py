@@ -73,6 +73,13 @@ def augment(photo, mask, rng, without=()):
     return apply(photo, mask, draw(mask, rng, without), rng)
 
 
+def versions(photo, mask, rng):
+    """(parameters, photo, mask) of each of the VERSIONS."""
+    for _ in range(VERSIONS):
+        parameters = draw(mask, rng)
+        yield parameters, *apply(photo, mask, parameters, rng)
+
+
 def write_versions(parts, out, seed):
     """Split COCO export at `out`: train photos with five versions each, valid and test as they are."""
     from tqdm import tqdm
@@ -90,10 +97,11 @@ def write_versions(parts, out, seed):
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
                 stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
                 photo, mask = item.read()
-                versions = [(stem, photo, mask)]
+                images = [(stem, photo, mask)]
                 if part == "train":
-                    versions += [(f"{stem}_v{i + 1}", *augment(photo, mask, rng)) for i in range(VERSIONS)]
-                for name, image, truth in versions:
+                    changed = enumerate(versions(photo, mask, rng), 1)
+                    images += [(f"{stem}_v{i}", *version) for i, (_, *version) in changed]
+                for name, image, truth in images:
                     write_image(folder / part / f"{name}.jpg", image)
                     rows.append((f"{name}.jpg", *truth.shape, mask_to_annotations(truth)))
             write_annotations(folder / part, rows, "augment.py")
@@ -126,8 +134,10 @@ def main(argv=None):
     parts, preprocess = split(export, args.seed), Preprocess()
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
     name = export.root.resolve().name
-    write_image(Path(f"augment-{name}.png"), sheet(pairs[:4], np.random.default_rng(args.seed)))
-    save_figure(Path(f"augment-{name}-distribution.png"), distribution(pairs, np.random.default_rng(args.seed)))
+    rng = np.random.default_rng(args.seed)
+    write_image(Path(f"augment-{name}.png"), sheet([(pair, list(versions(*pair, rng))) for pair in pairs[:4]]))
+    drawn = [(parameters, mask.mean()) for pair in pairs for parameters, _, mask in versions(*pair, rng)]
+    save_figure(Path(f"augment-{name}-distribution.png"), distribution(drawn))
     print(f"pictures: augment-{name}.png, augment-{name}-distribution.png")
     if args.out:
         write_versions(parts, args.out, args.seed)

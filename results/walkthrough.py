@@ -19,7 +19,7 @@ import evaluate
 import inference
 import metrics
 import train
-from augment import augment
+from augment import augment, versions
 from coco import read_export
 from command import execute, written_whole
 from data import synthesize
@@ -157,7 +157,8 @@ def follow(export, run):
     x.photo, x.mask = x.item.read()
     x.model, x.preprocess, x.threshold = inference.open_model(run, "cpu")
     x.resized, small = x.preprocess.resize(x.photo, x.mask)
-    x.versions = sheet([(x.resized, small)], np.random.default_rng(0))[:-28]  # without the captions, too small here
+    five = list(versions(x.resized, small, np.random.default_rng(0)))
+    x.versions = sheet([((x.resized, small), five)])[:-28]  # without the captions, too small here
     data = CrackDataset([x.item], x.preprocess, augment, versions=5)
     x.batch = collate([data[0], data[1]])
     x.inputs = x.preprocess.to_input(x.photo)[None]
