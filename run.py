@@ -26,9 +26,9 @@ MACHINE = {"resume", "device", "out", "splits", "workers", "save_minutes"}  # fl
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
 
 
-def number_type(device):
-    """What the network computes in, in a word: bfloat16, float16 or float32."""
-    return str(precision(device)).removeprefix("torch.")
+def number_type(dtype):
+    """torch.float32 -> "float32"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def introduction(folder, parts, model, args, device):
@@ -38,7 +38,7 @@ def introduction(folder, parts, model, args, device):
     return (
         f"{args.data}: {photos}\n"
         f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epochs of "
-        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}, {number_type(device)}\n"
+        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}, {number_type(precision(device))}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )
 
@@ -116,7 +116,7 @@ def write_facts(folder, args, parts, device, history):
     for half_written in folder.glob(".*-*"):
         half_written.unlink()
     write_splits(folder / "splits.json", parts)
-    machine = {"device": str(device), "precision": number_type(device), "processes": distributed.world()}
+    machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__} | machine
     with written_whole(folder / "arguments.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")

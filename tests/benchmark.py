@@ -5,7 +5,8 @@
     python tests/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
 Every finished training is added to the JSON file at once and not repeated, so that a benchmark of hours can be
-stopped and started. Absolute times are this machine's; quote the ratios. Nothing else may run beside it.
+stopped and started. Absolute times are this machine's; quote the ratios. Nothing else may run beside it. All compute
+in what `model.precision` says: bfloat16 where the processor has instructions for it, else float32.
 
 quality: each contender is trained with seed 0 at both learning rates, or at the better one of a shorter budget that the
 JSON file already holds; then CrackNet and the two best others, by validation, with the remaining seeds.
@@ -44,9 +45,9 @@ from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
 from inference import crack_mask, predict
 from metrics import THRESHOLDS, summary
-from model import CrackNet, autocast, fused, parameter_count
+from model import CrackNet, autocast, fused, parameter_count, precision
 from photo import Preprocess, read_photo, write_image
-from run import NOTHING_DONE
+from run import NOTHING_DONE, number_type
 from split import split
 from train import arguments as recipe
 from train import dice_bce, pace, train_one_epoch, train_step
@@ -166,14 +167,15 @@ def ready(build):
     return fused(model) if isinstance(model, CrackNet) else fuse(model)
 
 
-def answering(model, half=True, channels_last=True, side=512):
-    """A function that gives the logits of one photo."""
+def answering(model, dtype=None, channels_last=True, side=512):
+    """A function that gives the logits of one photo; `dtype` is by default what this machine predicts in."""
+    dtype = dtype or precision(CPU)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model, photo = model.to(memory_format=layout), torch.randn(1, 3, side, side).to(memory_format=layout)
 
     @torch.inference_mode()
     def answer():
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             return model(photo)
 
     return answer
@@ -219,15 +221,15 @@ def training_memory(name):
 
 
 def cost_of(name, seconds, rate):
-    """Everything that can be known of a contender without training it; `seconds` for a photo in bf16 and channels_last,
-    `rate` is the bf16 matrix rate."""
+    """Everything that can be known of a contender without training it; `seconds` for a photo as this machine predicts,
+    `rate` is its matrix rate."""
     build = CONTENDERS[name]
     model = build().eval()
-    row = {"parameters": parameter_count(model), "gmac_512": giga_macs(model)}
-    row["ms_512_bf16_channels_last"] = 1e3 * seconds
-    for half, last in ((True, False), (False, True), (False, False)):
-        key = f"ms_512_{'bf16' if half else 'fp32'}{'_channels_last' if last else ''}"
-        row[key] = 1e3 * median_seconds(answering(ready(build), half, last))
+    row = {"parameters": parameter_count(model), "gmac_512": giga_macs(model), "ms_512": 1e3 * seconds}
+    for dtype in {precision(CPU), torch.float32}:  # emulated bfloat16 would take minutes and nobody uses it
+        for layout in ("", "_channels_last"):
+            call = answering(ready(build), dtype, bool(layout))
+            row[f"ms_512_{number_type(dtype)}{layout}"] = 1e3 * median_seconds(call)
     row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / seconds / rate
     seconds = training_seconds(build)
     row["share_of_matrix_rate_training"] = 3 * 2e9 * row["gmac_512"] / seconds / rate  # backward counts twice forward
@@ -235,25 +237,25 @@ def cost_of(name, seconds, rate):
 
 
 def cost(args, results):
-    names = available(args.contenders)
+    names, dtype = available(args.contenders), precision(CPU)
     calls = {name: answering(ready(CONTENDERS[name])) for name in names}
-    limits = {"fp32": matrix_product(torch.float32), "bf16": matrix_product(torch.bfloat16)}
+    limits = {number_type(kind): matrix_product(kind) for kind in {dtype, torch.float32}}
     seconds = side_by_side(calls | limits, 15)
     results["matrix_gflops"] = {key: 2 * MATRIX**3 / seconds[key] / 1e9 for key in limits}
-    results["cost"], rate = {}, 1e9 * results["matrix_gflops"]["bf16"]
+    results["cost"], rate = {}, 1e9 * results["matrix_gflops"][number_type(dtype)]
     for name in names:
         results["cost"][name] = cost_of(name, seconds[name], rate)
         save(args.json, results)
-    ours = results["cost"].get("CrackNet", {}).get("ms_512_bf16_channels_last", math.nan)
-    print(f"matrix product: {results['matrix_gflops']['fp32']:.0f} GFLOP/s fp32, {rate / 1e9:.0f} bf16")
-    print(f"{'':22} params  GMAC    ms  ours=1  fp32 ms  of matrix rate: forward, training  photos/s     MB")
+    ours = results["cost"].get("CrackNet", {}).get("ms_512", math.nan)
+    print("matrix product:", ", ".join(f"{x:.0f} GFLOP/s {key}" for key, x in results["matrix_gflops"].items()))
+    columns = "params  GMAC    ms  ours=1  fp32 ms  of matrix rate: forward, training  photos/s     MB"
+    print(f"{number_type(dtype):22} {columns}")
     for name, row in results["cost"].items():
-        ms = row["ms_512_bf16_channels_last"]
         print(
-            f"{name:22} {row['parameters'] / 1e6:5.2f}M {row['gmac_512']:5.1f} {ms:5.0f} {ms / ours:7.2f} "
-            f"{row['ms_512_fp32']:8.0f} {row['share_of_matrix_rate']:23.0%} "
-            f"{row['share_of_matrix_rate_training']:9.0%} {row['training_photos_per_second']:9.1f} "
-            f"{row['training_mb']:6.0f}"
+            f"{name:22} {row['parameters'] / 1e6:5.2f}M {row['gmac_512']:5.1f} {row['ms_512']:5.0f} "
+            f"{row['ms_512'] / ours:7.2f} {row['ms_512_float32_channels_last']:8.0f} "
+            f"{row['share_of_matrix_rate']:23.0%} {row['share_of_matrix_rate_training']:9.0%} "
+            f"{row['training_photos_per_second']:9.1f} {row['training_mb']:6.0f}"
         )
 
 
@@ -395,7 +397,8 @@ def score_for(build, parts, seconds, rate, seed):
 
 def quality(args, results):
     parts = split(open_data(args.data), 0, args.splits)
-    done, rates, valid = results.setdefault("quality", {}), {}, {}
+    machine = "{cores} cores of {processor}, {precision}".format(**results["machine"])
+    done, rates, valid = results.setdefault("quality", {}).setdefault(machine, {}), {}, {}  # minutes differ in worth
     train = partial(once, done, args, results, parts)
     for name in available(args.contenders):
         tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args.minutes) or RATES}
@@ -432,6 +435,12 @@ def once(done, args, results, parts, name, rate, seed):
     return done[key]
 
 
+def processor():
+    """Its name, as far as it tells."""
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
 def save(path, results):
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1))
@@ -448,8 +457,8 @@ def main(argv=None):
     parser.add_argument("--json", type=Path, default=Path("results/benchmark.json"), help="where results are kept")
     args = parser.parse_args(argv)
     results = json.loads(args.json.read_text()) if args.json.is_file() else {}
-    results["machine"] = {"cores": torch.get_num_threads(), "processor": platform.processor() or platform.machine(),
-                          "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    results["machine"] = {"cores": torch.get_num_threads(), "processor": processor(), "torch": torch.__version__,
+                          "precision": number_type(precision(CPU)), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
     {"cost": cost, "photos": photos, "quality": quality}[args.what](args, results)
     save(args.json, results)
     return 0
