@@ -54,11 +54,12 @@ def test_a_trained_network_beats_an_all_black_answer(trained, capsys):
 def test_what_is_scored_is_what_ships(trained, tmp_path):
     """Masks that inference.py writes get the very scores that evaluate.py gives the run."""
     data, run = trained
-    evaluate.main([str(run), "--split", "all", "--out", str(tmp_path / "run"), "--device", "cpu"])
-    inference.main(
-        [str(data), "--checkpoint", str(run / "best.pt"), "--out", str(tmp_path / "masks"), "--device", "cpu"]
-    )
-    evaluate.main(["--predictions", str(tmp_path / "masks"), "--data", str(data), "--out", str(tmp_path / "masks2")])
+    splits = run / "splits.json"
+    photos = [str(data / name) for name in json.loads(splits.read_text())["test"]]
+    evaluate.main([str(run), "--out", str(tmp_path / "run"), "--device", "cpu"])
+    inference.main([*photos, "--checkpoint", str(run), "--out", str(tmp_path / "masks"), "--device", "cpu"])
+    same = ["--data", str(data), "--splits", str(splits), "--split", "test"]
+    evaluate.main(["--predictions", str(tmp_path / "masks"), *same, "--out", str(tmp_path / "masks2")])
     runs, masks = scores(tmp_path / "run"), scores(tmp_path / "masks2")
     assert masks["ods"] is masks["ois"] is None  # a mask does not say what another threshold would give
     assert runs | {"ods": None, "ois": None} == masks
