@@ -1,5 +1,6 @@
 """Random changes of a training photo and its mask: rotation, scale, brightness, contrast, noise, in this order."""
 
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -91,9 +92,9 @@ def write_versions(parts, out, seed):
     with export_folder(out) as folder:
         for part, photos in parts.items():
             (folder / part).mkdir()
-            rows, stems = [], [Path(item.name).stem for item in photos]
-            if len(set(stems)) < len(stems):
-                raise BadInput(f"{part}: two photos share a name without suffix or folder; rename one")
+            rows, stems = [], Counter(Path(item.name).stem for item in photos)
+            if twice := [stem for stem, count in stems.items() if count > 1]:
+                raise BadInput(f"{part}: two photos are called {twice[0]}, not counting suffix and folder; rename one")
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
                 stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
                 photo, mask = item.read()
@@ -124,6 +125,7 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
+    from command import BadInput
     from dataset import open_data  # only now: these imports take seconds
     from photo import Preprocess, write_image
     from report.augmentation import distribution, sheet
@@ -131,6 +133,8 @@ def main(argv=None):
     from split import split
 
     export = open_data(args.data, args.classes)
+    if args.out and args.out.resolve() == export.root.resolve():
+        raise BadInput(f"--out {args.out}: the photos to augment lie there; name a new folder")
     parts, preprocess = split(export, args.seed), Preprocess()
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
     name = export.root.resolve().name

@@ -2,12 +2,15 @@
 
 import argparse
 import contextlib
+import json
+import math
 import os
 import signal
 import sys
 from pathlib import Path
 
 PARTS = ("train", "valid", "test")
+HALF_WRITTEN = ".half-written-"  # begins the name of a file until it is whole; a killed process may leave one
 
 
 class BadInput(Exception):
@@ -28,7 +31,7 @@ def exit_codes():
         named = error.filename and error.strerror
         print("error:", f"{error.filename}: {error.strerror}" if named else error, file=sys.stderr)
         sys.exit(1)
-    except FloatingPointError as error:  # a loss that is not finite
+    except (FloatingPointError, MemoryError) as error:  # a loss that is not finite; a GPU that is too small
         print("error:", error, file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as stop:
@@ -96,7 +99,7 @@ def written_whole(path):
     """Gives a temporary path of the same suffix; it takes the place of `path` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{HALF_WRITTEN}{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -104,6 +107,21 @@ def written_whole(path):
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain(value):
+    """Nested dicts, lists and tuples -> the same with None for nan and inf, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path, content):
+    """What is undefined is null."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -111,14 +111,14 @@ class Shares(BatchSampler):
         return count, len(share(range(count)))
 
 
-def loader(data, batch_size, workers, sampler=None):
-    """DataLoader that keeps its workers between epochs and pins memory where a GPU will fetch it."""
+def loader(data, batch_size, workers, sampler=None, pin=False):
+    """DataLoader that keeps its workers between epochs; `pin` memory where a GPU will fetch it."""
     return DataLoader(
         data,
         batch_sampler=Shares(sampler or SequentialSampler(data), batch_size, drop_last=False),
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),  # else every pass draws from the one of dropout

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from command import PARTS, BadInput, answer_flags, choose_device, execute, flags
+from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, write_json
 
 
 def arguments(argv):
@@ -137,7 +137,7 @@ def score(photos, answer, name, title, threshold=None, seed=0, change=unchanged,
 def evaluate(scored, out, curves=None, harder=None):
     """Write scores.json, photos.csv, overlays and report.html of one `Scored` to `out`; prints the sheet."""
     evaluation.write_photos(out / "photos.csv", scored)
-    evaluation.write_json(out / "scores.json", evaluation.facts(scored))
+    write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
     print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
@@ -151,7 +151,7 @@ def robustness(scored, answer, out, seed):
         harder[name] = again = scored if change is unchanged else score(*what)
         low, high = again.interval
         print(f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} ({low:.3f} to {high:.3f})", flush=True)
-    evaluation.write_json(out / "robustness.json", {name: evaluation.facts(again) for name, again in harder.items()})
+    write_json(out / "robustness.json", {name: evaluation.facts(again) for name, again in harder.items()})
     items = evaluation.changed_rows(harder, CHANGES, seed)
     save_figure(out / "robustness.png", evaluation.rows_figure(items, f"{scored.title}: one photo under every change"))
     return evaluation.robustness_section(harder, items)

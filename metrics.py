@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
-TOLERANCE = 2  # pixels, at the photo's own size
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
+# the tolerance of 2 pixels, at the photo's own size
 DISK = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
-
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 MEANING = {

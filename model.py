@@ -33,7 +33,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-CHECKPOINT_FORMAT = 3  # raised when the meaning of a key changes
+CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
 
 
 def conv_norm(cin, cout, kernel=3, stride=1, groups=1):
@@ -190,6 +190,9 @@ class TransferNet(WayUp):
         return [fit(x) for fit, x in zip(self.squeeze, self.trunk(photo).values(), strict=True)]
 
 
+NETWORKS = {network.__name__: network for network in (CrackNet, TransferNet)}  # by the name in the checkpoint
+
+
 def fused(model):
     """Copy of the network for prediction: each batch norm right behind a convolution is merged into it, for speed."""
     model = copy.deepcopy(model).eval()
@@ -212,6 +215,7 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
     """
     content = {
         "format": CHECKPOINT_FORMAT,
+        "network": type(model).__name__,
         "model": model.arguments,
         "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
         "preprocess": preprocess,
@@ -248,16 +252,18 @@ def load_checkpoint(path):
     """File -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises ValueError."""
     content = read_checkpoint(path)
     try:
-        network = TransferNet if "encoder" in content["model"] else CrackNet
-        model = network(**content["model"])
+        model = NETWORKS[content["network"]](**content["model"])
         model.load_state_dict(content["weights"])
         if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
             raise ValueError("weights that are not finite")
         if not 0 <= content["threshold"] <= 1:
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{path}: its weights do not fit the network; give a best.pt that train.py wrote") from None
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        why = str(error).splitlines()[0][:100]
+        raise ValueError(
+            f"{path}: its weights do not fit its network ({why}); give a best.pt that train.py wrote"
+        ) from None
 
 
 def parameter_count(model):

@@ -1,7 +1,6 @@
 """The run folder: what a training writes there, whole or not at all, and how a stopped one goes on."""
 
 import csv
-import json
 import math
 import subprocess
 import time
@@ -14,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import distributed
-from command import BadInput, signals_noted, written_whole
+from command import HALF_WRITTEN, BadInput, signals_noted, write_json, written_whole
 from dataset import SAMPLE
 from inference import RUNS
 from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
@@ -22,7 +21,7 @@ from report.figure import save_figure
 from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
-MACHINE = {"resume", "device", "out", "splits", "workers", "save_minutes"}  # flags that a resumed run may change
+MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
 
 
@@ -97,7 +96,7 @@ def write_history(folder, history, args):
 
 def to_keep(args):
     """The arguments that a resumed run needs, as JSON values."""
-    return {name: value for name, value in vars(args).items() if name not in MACHINE}
+    return {name: value for name, value in vars(args).items() if name not in {*MACHINE, "out", "splits", "typed"}}
 
 
 def commit():
@@ -113,18 +112,17 @@ def commit():
 def write_facts(folder, args, parts, device, history):
     """splits.json and arguments.json: what the run was given, by which code on what machine; and what a killed run
     could not do any more."""
-    for half_written in folder.glob(".*-*"):
+    for half_written in folder.glob(f"{HALF_WRITTEN}*"):
         half_written.unlink()
     write_splits(folder / "splits.json", parts)
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__} | machine
-    with written_whole(folder / "arguments.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_json(folder / "arguments.json", facts)
     if history:
         write_history(folder, history, args)
 
 
-def open_run(args, defaults):
+def open_run(args):
     """(run folder, what --resume finds there or None); args.out becomes that folder, and the arguments of a run that
     goes on take the place of the flags. Raises BadInput."""
     if not args.resume:
@@ -135,12 +133,10 @@ def open_run(args, defaults):
         return args.out, None
     saved = read_saved(args.resume)
     own = saved["training"]["arguments"]
-    for name, value in to_keep(args).items():
-        if name != "data" and value != getattr(defaults, name) and value != own.get(name):
-            flag = name.replace("_", "-")
-            raise BadInput(
-                f"--resume {args.resume}: the run was started with --{flag} {own.get(name)}; leave --{flag} out"
-            )
+    for name in sorted(args.typed - MACHINE - {"data"}):
+        if name not in own or getattr(args, name) != own[name]:
+            flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
+            raise BadInput(f"--resume {args.resume}: a run keeps its own {flag}; leave it out, or start a new run")
     vars(args).update(own | {"data": args.data or own["data"], "splits": args.resume / "splits.json"})
     args.out = args.resume
     return args.out, saved

@@ -1,5 +1,6 @@
 """Train CrackNet on a COCO export: loss, one epoch, validation, curves, and a run folder that can be resumed."""
 
+import argparse
 import math
 import signal
 import time
@@ -7,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from augment import UNCHANGED, VERSIONS, augment
 from command import BadInput, answer_flags, choose_device, execute, flags
 
-EPOCHS, SIZE = 20, 512  # twice as many brought 0.001 on 35 photos of CrackForest (results/README.md)
-CHANGES = ("rotation", "scale", "brightness", "contrast", "noise")  # of augment.UNCHANGED, whose import takes seconds
+EPOCHS = 20  # twice as many brought 0.001 on 35 photos of CrackForest (results/README.md)
 
 
 def arguments(argv):
@@ -28,13 +29,13 @@ def arguments(argv):
     add("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where the names leave it unclear")
     add("--splits", type=Path, metavar="FILE", help="splits.json that says which photo is in train, valid and test "
         "(default: the export's own parts, else 70/15/15)")  # fmt: skip
-    add("--versions", type=int, default=5, help="augmented versions of each train photo, drawn anew each epoch: few "
-        "photos go far; 0 turns augmentation off (default: %(default)s)")  # fmt: skip
-    add("--without", nargs="+", default=[], choices=CHANGES, help="changes left out of the versions, to see what each "
-        "is worth")  # fmt: skip
+    add("--versions", type=int, default=VERSIONS, help="augmented versions of each train photo, drawn anew each epoch: "
+        "few photos go far; 0 turns augmentation off (default: %(default)s)")  # fmt: skip
+    add("--without", nargs="+", default=[], choices=tuple(UNCHANGED), help="changes left out of the versions, to see "
+        "what each is worth")  # fmt: skip
     add("--once", action="store_true", help="draw the versions once instead of anew each epoch")
     add("--size", type=int, help="longer side of the network's input, pixels: larger shows thinner cracks and takes "
-        f"longer (default: that of --from, else {SIZE})")  # fmt: skip
+        "longer (default: that of --from, else 512)")  # fmt: skip
     add = parser.add_argument_group("network").add_argument
     add("--from", dest="start", metavar="CHECKPOINT", help="best.pt or run folder to fine-tune: its network, weights "
         "and preprocessing (default: random weights)")  # fmt: skip
@@ -49,7 +50,10 @@ def arguments(argv):
     add("--workers", type=int, default=2, help="processes that read and augment photos (default: %(default)s)")
     add("--save-minutes", type=float, default=5, metavar="MINUTES", help="save this often inside an epoch: no more is "
         "lost when the machine dies (default: %(default)s)")  # fmt: skip
-    return check(parser, parser.parse_args(argv))
+    args = check(parser, parser.parse_args(argv))
+    untyped = argparse.Namespace(**dict.fromkeys(vars(args)))  # argparse gives no default to what is there already
+    args.typed = {name for name, value in vars(parser.parse_args(argv, untyped)).items() if value is not None}
+    return args
 
 
 def add_optimisation_flags(add):
@@ -85,7 +89,7 @@ def check(parser, args):
               "save_minutes": 0, "encoder_rate": 0, "weight_decay": 0}  # fmt: skip
     for name, bound in lowest.items():
         if (value := getattr(args, name)) is not None and not bound <= value < math.inf:
-            parser.error(f"--{name.replace('_', '-')} must be a number of at least {bound}")
+            parser.error(f"--{name.replace('_', '-')} {value}: must be a number of at least {bound}")
     if not args.dice + args.bce:
         parser.error("--dice and --bce cannot both be 0")
     if args.dropout is not None and not 0 <= args.dropout < 1:
@@ -112,12 +116,11 @@ from tqdm import tqdm
 
 import distributed
 import run
-from augment import augment
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, threshold_counts
 from inference import open_model
 from metrics import THRESHOLDS, summary
-from model import CrackNet, TransferNet, autocast
+from model import CrackNet, TransferNet, autocast, precision
 from photo import Preprocess
 from split import same_photos, split
 
@@ -208,12 +211,13 @@ def validate(model, batches, preprocess, loss_of, device):
     return row, best_threshold(counts)
 
 
-def loaders(parts, preprocess, args):
+def loaders(parts, preprocess, args, device):
     """(train batches with their augmented versions in shuffled order, validation batches as the photos are)."""
     change = partial(augment, without=args.without) if args.without else augment
     data = CrackDataset(parts["train"], preprocess, change, args.versions, args.seed, args.once)
-    train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed))
-    return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0)
+    pin = device.type == "cuda"
+    train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed), pin)
+    return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0, pin=pin)
 
 
 def pace(step, steps):
@@ -232,7 +236,7 @@ def optimisation(model, args, steps, device):
         groups.append({"params": list(model.trunk.parameters()), "lr": args.lr * args.encoder_rate})
     optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay)
     schedule = LambdaLR(optimizer, partial(pace, steps=steps))
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")  # float16 gradients would vanish
+    scaler = torch.amp.GradScaler(device.type, enabled=precision(device) == torch.float16)  # small ones would vanish
     state = {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     if args.ema:
         state["average"] = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
@@ -260,11 +264,11 @@ def transfer(args):
 def network(args, folder, saved):
     """(network, Preprocess): those of the run that goes on, or of --from, or new ones. Raises BadInput."""
     if not saved and not args.start:
-        model = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0)
-        return model, Preprocess(size=args.size or SIZE)
-    start, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
-    model = type(start)(**start.arguments | ({} if args.dropout is None else {"dropout": args.dropout}))
-    model.load_state_dict(start.state_dict())
+        model, preprocess = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0), Preprocess()
+    else:
+        start, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
+        model = type(start)(**start.arguments | ({} if args.dropout is None else {"dropout": args.dropout}))
+        model.load_state_dict(start.state_dict())
     return model, replace(preprocess, size=args.size or preprocess.size)
 
 
@@ -283,7 +287,7 @@ def open_parts(args, folder, saved):
 
 def train(args, device):
     """The command, in each of the processes that share the work."""
-    folder, saved = run.open_run(args, arguments([]))
+    folder, saved = run.open_run(args)
     torch.manual_seed(args.seed)
     parts = open_parts(args, folder, saved)
 
@@ -296,7 +300,7 @@ def train(args, device):
     model = model.to(device, memory_format=torch.channels_last)
     parallel = distributed.parallel(model, device)
 
-    train_batches, valid_batches = loaders(parts, preprocess, args)
+    train_batches, valid_batches = loaders(parts, preprocess, args, device)
     state = optimisation(model, args, args.epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=args.dice, bce_weight=args.bce)
     history, done, threshold = run.restore(folder, saved, state) if saved else ([], dict(run.NOTHING_DONE), 0.5)
@@ -318,8 +322,8 @@ def train(args, device):
         done = dict(run.NOTHING_DONE)
         run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
         print(run.in_words(history[-1], args.epochs), flush=True)
-    chosen = f"threshold {threshold:.2f} in the last, chosen on {len(parts['valid'])} validation photos"
-    print(f"best epoch {max(history, key=run.rank)['epoch']}; {chosen}; next: python evaluate.py {folder}")
+    chosen = f"best epoch {max(history, key=run.rank)['epoch']}, chosen like its threshold on"
+    print(f"{chosen} {len(parts['valid'])} validation photos; next: python evaluate.py {folder}")
 
 
 def main(argv=None):
@@ -333,6 +337,8 @@ def main(argv=None):
         if args.out and (args.out / "last.pt").exists():
             raise KeyboardInterrupt(f"saved; python train.py --resume {args.out} goes on") from None
         raise
+    except torch.OutOfMemoryError:
+        raise MemoryError(f"{device}: out of memory; try a smaller --batch-size or --size") from None
     return 0
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from command import plain
 from measure import (
     LENGTH_RELATIVE,
     MEASURABLE_PX,
@@ -87,15 +88,6 @@ def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
     steps = measured["points"]["step_px"] * (mm / 1000 if scale else 1)
     by_width = np.histogram(full_width_px(measured) * mm, BINS_MM if scale else BINS_PX, weights=steps)[0]
     return plain({"row": row, "quantities": amounts, "length_by_width": by_width.tolist()})
-
-
-def plain(value):
-    """Nested dicts and lists -> the same with None for nan and inf, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sentence(row):

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from command import BadInput, execute
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
+from command import BadInput, Parser, execute
 from quantify.exif import DIAGONAL_35MM, exif
 from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
 
@@ -224,14 +225,16 @@ def rectify(image, scale):
 
 def main(argv=None):
     """Write a marker to print: black square and the white rim it needs."""
+    parser = Parser("quantify/scale.py", description="Write a marker to print: lay it on the road, inference.py "
+                    "--marker-mm finds it.", epilog="example:\n  python quantify/scale.py marker.png")  # fmt: skip
+    parser.add_argument("file", type=Path, metavar="FILE.png", help="where to write it")
+    args = parser.parse_args(argv)
+    if args.file.suffix != ".png":
+        raise BadInput(f"{args.file}: a marker is written as .png; give a name such as marker.png")
     from photo import write_image  # takes seconds, and the flags above are asked for by --help
 
-    names = sys.argv[1:] if argv is None else argv
-    if len(names) != 1 or not names[0].endswith(".png"):
-        raise BadInput(
-            "give the file to write: python quantify/scale.py marker.png; print it, measure the black square"
-        )
-    write_image(Path(names[0]), draw_marker())
+    write_image(args.file, draw_marker())
+    print(f"{args.file}: print it and measure the side of the black square in millimetres, for --marker-mm")
 
 
 if __name__ == "__main__":

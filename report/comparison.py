@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 import metrics
+from command import write_json
 from report import evaluation, page
 from report.evaluation import span
 from report.figure import save_figure
@@ -35,7 +36,7 @@ def compare(runs, out, seed):
         found = {"difference": difference, "difference_interval": (low, high), "verdict": verdict}
         content[run.name] = evaluation.facts(run) | found
         print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} ({low:+.3f} to {high:+.3f}) {verdict}")
-    evaluation.write_json(out / "comparison.json", content)
+    write_json(out / "comparison.json", content)
     items = shared_rows(runs)
     title = f"{runs[0].title}: the same photos under every run"
     save_figure(out / "comparison.png", evaluation.rows_figure(items, title))

@@ -1,7 +1,6 @@
 """What a person looks at after scoring: report.html, comparison.html, overlays, figures, photos.csv."""
 
 import csv
-import json
 import math
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import metrics
-from command import written_whole
+from command import plain, written_whole
 from photo import read_photo
 from report import page
 from report.curves import figures
@@ -72,20 +71,6 @@ def facts(scored):
     about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
     about["flips"] = scored.flips
     return about | scored.sheet | {"iou_cracked_interval": scored.interval}
-
-
-def plain(value):
-    """nan inside dicts and lists becomes None: JSON has no nan, so what is undefined is null."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def write_json(path, content):
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def write_csv(path, columns, rows):

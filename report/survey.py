@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from command import written_whole
+from command import write_json, written_whole
 from photo import read_photo
 from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, PIXELS, PLUS_MINUS
-from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, plain, sentence, worst_first
+from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, sentence, worst_first
 from report import page
 from report.figure import colours_of, width_ticks
 
@@ -55,8 +55,7 @@ SEVERITY = (
 def save_record(start, about, results):
     """START_cracks.json of one photo or video, whole or not at all: written last, so that it says "done"."""
     record = {"about": about, "results": results}
-    with written_whole(start.with_name(f"{start.name}_cracks.json")) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+    write_json(start.with_name(f"{start.name}_cracks.json"), record)
     return record
 
 
@@ -316,7 +315,6 @@ def write_survey(out, records, names, prices, words, failed):
     content = {"made_with": words, "photos": results, "failed": failed}
     if results[0]["quantities"] and (still := photos_only(results)):
         total = total_quantities(still)
-        content |= {"quantities": plain(total), "budget": plain(estimate(total, prices)) if prices else None}
-    with written_whole(out / "cracks.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        content |= {"quantities": total, "budget": estimate(total, prices) if prices else None}
+    write_json(out / "cracks.json", content)
     page.write(out / "report.html", report(results, starts, prices, words, failed))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that it also runs as a script
-from command import BadInput, answer_flags, choose_device, execute, flags
+from command import BadInput, answer_flags, choose_device, execute, flags, write_json
 
 
 def arguments(argv):
@@ -322,7 +322,7 @@ def main(argv=None):
     found = results(scored)
     about = {"title": title, "train": len(parts["train"]), "test": len(test)}
     about["seconds"] = round(time.perf_counter() - began, 1)
-    evaluation.write_json(args.out / "methods.json", about | {"chosen": chosen, "scores": found})
+    write_json(args.out / "methods.json", about | {"chosen": chosen, "scores": found})
     drawn = shown(split(find_export())["test"])
     said = f"settings and networks from {export.root.name}, on drawn photos that none of them saw"
     save_figure(args.out / "methods.jpg", picture(drawn, named, chosen["Canny edges"]["settings"], said))

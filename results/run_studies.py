@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from command import BadInput, Parser, answer_flags, execute
+from command import BadInput, Parser, answer_flags, execute, write_json
 
 EPOCHS = 20  # of 53 steps; the run "twice as long" shows how far that is from the plateau
 STEPS_RATIO = 53 / 9  # steps an epoch with and without the five versions: 210 and 35 photos in batches of 4
@@ -52,7 +52,6 @@ if __name__ == "__main__":
 from augment import UNCHANGED
 from coco import read_export
 from data import merge
-from report.evaluation import write_json
 from results.tables import RECORDS, record, write_tables
 from split import stratified, write_splits
 

@@ -5,23 +5,35 @@ python results/walkthrough.py RUN      # with the network of a run
 """
 
 import sys
-import tempfile
 from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from command import Parser, answer_flags, execute, written_whole
+
+
+def arguments(argv):
+    parser = Parser("results/walkthrough.py", description=__doc__)
+    parser.add_argument("run", nargs="?", type=Path, help="run folder or checkpoint (default: the weights that ship)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
+
+import tempfile
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
 import evaluate
 import inference
 import metrics
 import train
 from augment import augment, versions
 from coco import read_export
-from command import execute, written_whole
 from data import synthesize
 from dataset import CrackDataset, collate, contact_sheet, outlined
 from measure import measure
@@ -61,7 +73,7 @@ original and five versions.
 
 ## 3. Batch to logits
 
-`model.CrackNet` turns {input} into logits {logits}. `python model.py` prints this table, `--picture` draws it; "sees" is how
+`model.CrackNet` turns {input} into logits {logits}. `python model.py` prints such a table, `--picture` draws it; "sees" is how
 many pixels of the photo in a row one output depends on.
 
 ```text
@@ -77,7 +89,8 @@ What the stages answer to this photo, mean over the channels, bright where stron
 ## 4. Logits to loss
 
 `train.dice_bce(logits, mask)` is one number, here {loss}. `train.train_step` turns it into a step of AdamW;
-`train.validate` chooses the epoch and the threshold, `model.save_checkpoint` writes both with the weights.
+`train.validate` gives an epoch's IoU and its best threshold, `run.save_epoch` keeps the best epoch's, and
+`model.save_checkpoint` writes network, preprocessing and threshold with the weights.
 
 ## 5. Logits to answer
 
@@ -107,10 +120,13 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; keep the test that it is lowest at the truth |
+| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` belong to `dice_bce` and go with it | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; keep the test that it is lowest at the truth |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
-| another encoder | `model.py`: a class like `TransferNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo; `WayUp` is the decoder for any | keep what builds it again in `self.arguments` as plain numbers and words and let `load_checkpoint` choose the class by it; `train.network` builds it; then `python model.py RUN` |
-| a second class | `coco.py`: `Photo.read` gives 0, 1, 2 instead of 0 and 1; `model.py`: as many logits a pixel as classes at the end of `head`; `train.py`: `cross_entropy` instead of the sigmoid losses; softmax instead of the sigmoid in `inference.look` and `formats/onnx_model.py`; argmax instead of the threshold in `inference.crack_mask`; `metrics.py`: `counts` for each class | the tests of these files say what else relied on two classes |
+| one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints, `weights/crack.pt` too, no longer fit; tests that name all depths want a fifth |
+| another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
+| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes, as plain numbers and words: the checkpoint builds it again with these; `train.network` builds it first; then `python model.py RUN` |
+| one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix` | `--without` knows it by itself; add it to the study in `results/tables.py` |
+| a second class | the masks: `coco.py` (`read_categories`, `add_photos`, `Photo.mask`) gives 0, 1, 2. The network: as many channels as classes times four before the unfolding in `WayUp.head`, their number in `self.arguments`. Training: `cross_entropy` on `masks[:, 0].long()` instead of `dice_bce`, `evaluate.threshold_counts` and `best_threshold`. The answer: softmax in `inference.look` and `formats/onnx_model.py`, argmax in `inference.crack_mask`, `quantify/specks.py` for each class. Scores: `metrics.counts` for each class | where masks are pictures, 1 is written as 255 (`segment.py`, `inference.saved_mask`): choose other values; `measure.measure` refuses anything but 0 and 1: call it once a class |
 """
 
 
@@ -215,10 +231,10 @@ def words(x):
     }  # fmt: skip
 
 
-def main():
+def main(argv=None):
+    run = arguments(argv).run or inference.SHIPPED
     with tempfile.TemporaryDirectory() as temporary:
         export = drawn_export(Path(temporary) / "drawn")
-        run = Path(sys.argv[1]) if len(sys.argv) > 1 else inference.SHIPPED
         found = follow(export, run)
     draw(found, HERE / "walkthrough")
     write_image(HERE / "story.jpg", story(found))

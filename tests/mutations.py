@@ -9,7 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from command import Parser, execute
+
 MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test file that should notice)
     "colour order": ("photo.py", "cv2.COLOR_BGR2RGB) if photo", "cv2.COLOR_BGR2RGB)[..., ::-1] if photo", "photo"),
     "mask interpolated smoothly": ("photo.py", "cv2.INTER_NEAREST_EXACT", "cv2.INTER_LINEAR", "photo"),
@@ -73,6 +76,7 @@ def survives(file, old, new, test):
 
 
 def main():
+    Parser("tests/mutations.py", description=__doc__).parse_args()
     alive = []
     for name, mutation in MUTATIONS.items():
         alive += [name] * survives(*mutation)
@@ -82,4 +86,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    execute(main)

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
     str(file.relative_to(ROOT))
-    for file in sorted([*ROOT.glob("*.py"), *ROOT.glob("data/*.py")])
+    for file in sorted(file for folder in ("", "data", "quantify", "results") for file in (ROOT / folder).glob("*.py"))
     if '__name__ == "__main__"' in file.read_text(encoding="utf-8")
 ]
 SLOW = ("torch", "torchvision", "matplotlib", "pycocotools")
@@ -36,6 +36,12 @@ def test_help_comes_without_the_slow_imports_and_names_the_command(command):
     ended = run(command, "--help")
     assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == "imported:", ended.stderr
     assert f"python {command}" in ended.stdout and not ended.stderr
+
+
+@pytest.mark.parametrize("command", ["accuracy", "benchmark", "fuzz", "mutations"])
+def test_the_long_checks_explain_themselves_too(command):
+    ended = run(f"tests/{command}.py", "--help")
+    assert ended.returncode == 0 and ended.stdout.startswith("usage:"), ended.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,8 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from command import BadInput
-from report.evaluation import write_json
+from command import BadInput, write_json
 from results import run_studies, tables
 
 PHOTOS = [f"{i}.jpg" for i in range(8)]

@@ -6,19 +6,20 @@ import pytest
 import torch
 from conftest import write_export
 
-from augment import UNCHANGED, augment
+from augment import augment
 from coco import read_export
-from command import BadInput
+from command import HALF_WRITTEN, BadInput
 from dataset import CrackDataset, Shuffled, loader
 from evaluate import best_threshold
 from inference import open_model
 from metrics import THRESHOLDS
-from model import CrackNet, read_checkpoint, save_checkpoint
+from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
 from run import NOTHING_DONE, rank, restore
 from split import split
-from train import CHANGES, arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
+from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
+CPU = torch.device("cpu")
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
 
 
@@ -141,7 +142,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_names_of_the_photos(export):
 
 def test_only_train_photos_are_augmented(export):
     photos = read_export(export).photos
-    train_batches, valid_batches = loaders({"train": photos[:6], "valid": photos[6:]}, Preprocess(64), arguments([]))
+    train_batches, valid_batches = loaders(
+        {"train": photos[:6], "valid": photos[6:]}, Preprocess(64), arguments([]), CPU
+    )
     assert train_batches.dataset.augment is augment and train_batches.dataset.versions == 6
     assert valid_batches.dataset.augment is None and len(valid_batches.dataset) == 4
 
@@ -166,7 +169,7 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
     assert {"stem.0.0.weight", "stem.0.1.running_mean"} <= set(moving)
     model, preprocess, _ = open_model(tmp_path / "run", "cpu")
     parts = split(read_export(export), 0, tmp_path / "run" / "splits.json")
-    valid = loaders(parts, preprocess, arguments(TINY))[1]
+    valid = loaders(parts, preprocess, arguments(TINY), CPU)[1]
     row, threshold = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
     assert row.items() <= last["training"]["history"][0].items() and threshold == best["threshold"]
 
@@ -174,14 +177,14 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
 def test_changes_of_the_augmentation_can_be_left_out_or_drawn_once(export):
     parts = {"train": read_export(export).photos[:2], "valid": []}
     flags = ["--without", "noise", "brightness", "contrast", "scale", "rotation", "--versions", "1"]
-    bare = loaders(parts, Preprocess(64), arguments(flags))[0].dataset
+
+    bare = loaders(parts, Preprocess(64), arguments(flags), CPU)[0].dataset
     assert torch.equal(bare[0][0], bare[1][0])
     for once in (True, False):
-        data = loaders(parts, Preprocess(64), arguments(["--once"] * once))[0].dataset
+        data = loaders(parts, Preprocess(64), arguments(["--once"] * once), CPU)[0].dataset
         assert torch.equal(data[1][0], data[1 + len(data)][0]) == once
     with pytest.raises(BadInput, match="invalid choice: 'flip'"):
         arguments(["--without", "flip"])
-    assert tuple(UNCHANGED) == CHANGES
 
 
 def test_the_threshold_is_the_one_with_the_best_iou_over_cracked_photos():
@@ -229,10 +232,25 @@ def test_a_run_of_another_version_is_refused_in_one_line(export, start, tmp_path
 
 
 def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start):
-    for flags in (["--lr", "0.5"], ["--size", "96"], ["--seed", "3"], ["--dropout", "0.4"]):
-        with pytest.raises(BadInput, match=f"leave {flags[0]} out"):
+    defaults = ["--epochs", "20"], ["--out", "elsewhere"], ["--splits", "no.json"]  # no less typed than others
+    for flags in (["--lr", "0.5"], ["--size", "96"], ["--seed", "3"], ["--dropout", "0.4"], ["--once"], *defaults):
+        with pytest.raises(BadInput, match=f"keeps its own {flags[0]}"):
             main(["--resume", str(start), *flags])
-    main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu"])
+    main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu", "--size", "64"])
+
+
+def test_a_run_clears_what_a_killed_one_left_half_written_and_nothing_else(export, tmp_path):
+    (tmp_path / f"{HALF_WRITTEN}7-last.pt").touch()
+    (tmp_path / ".pre-commit-config.yaml").write_text("mine")
+    main(["--data", str(export), "--out", str(tmp_path), *TINY])
+    assert [path.name for path in tmp_path.glob(".*")] == [".pre-commit-config.yaml"]
+
+
+def test_the_help_names_the_encoders_and_the_size_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        arguments(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(name in said for name in TransferNet.MAPS) and f"else {Preprocess().size})" in said
 
 
 def test_a_learning_rate_of_nothing_is_refused_and_fine_tuning_is_gentler_by_default():
