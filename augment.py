@@ -137,9 +137,11 @@ def main(argv=None):
         raise BadInput(f"--out {args.out}: the photos to augment lie there; name a new folder")
     parts, preprocess = split(export, args.seed), Preprocess()
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
+    sound = [preprocess.resize(*photo.read()) for photo in parts["train"] if not photo.cracked][:1]
     name = export.root.resolve().name
     rng = np.random.default_rng(args.seed)
-    write_image(Path(f"augment-{name}.png"), sheet([(pair, list(versions(*pair, rng))) for pair in pairs[:4]]))
+    shown = [(pair, list(versions(*pair, rng))) for pair in pairs[: 4 - len(sound)] + sound]
+    write_image(Path(f"augment-{name}.png"), sheet(shown))
     drawn = [(parameters, mask.mean()) for pair in pairs for parameters, _, mask in versions(*pair, rng)]
     save_figure(Path(f"augment-{name}-distribution.png"), distribution(drawn))
     print(f"pictures: augment-{name}.png, augment-{name}-distribution.png")

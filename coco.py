@@ -21,6 +21,7 @@ from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+TO_CORRECT = {"description": "cracks as inference.py saw them: to be corrected"}  # info of what --coco writes
 MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
 MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
 DENIED = re.compile(r"\b(un|no|non|not|without)( any)? ?crack|crack ?(free|less)\b")
@@ -38,6 +39,11 @@ class Photo:
     width: int
     annotations: tuple = ()
     part: str | None = None  # train, valid or test where the export comes split
+
+    @property
+    def title(self):
+        """The name without what Roboflow adds to it: IMG_7_jpg.rf.0a1b.jpg -> IMG_7.jpg."""
+        return re.sub(r"_[a-z]{3,4}\.rf\.[0-9a-zA-Z]+(?=\.)", "", self.name)
 
     @property
     def cracked(self):
@@ -80,15 +86,18 @@ def read_export(data, classes=None):
     if root.is_file() and root.suffix.lower() == ".zip":
         root = unpacked(root, keep=PART_NAMES)
     if not root.is_dir():
-        found = "is a file; give the folder or the .zip" if root.exists() else "no such folder; check the name"
+        found = "is a file; give the folder or the .zip" if root.exists() else "no such folder or .zip; check the name"
         raise BadInput(f"{root}: {found}")
     loaded = [(part, file, load_coco(file)) for part, file in annotation_files(root)]
     categories = read_categories([coco for *_, coco in loaded], classes, loaded[0][1])
     export = Export(root, [], categories, [])
     for part, file, coco in loaded:
         add_photos(export, part, file, coco)
+        if coco.dataset.get("info") == TO_CORRECT:
+            export.problems.insert(0, f"{file}: masks of inference.py, not labels; correct them and export again")
     if not export.photos:
-        raise BadInput(f"{root}: none of the listed photos is there; put the photos beside the JSON file")
+        why = export.problems[0] if export.problems else "it lists none"
+        raise BadInput(f"{root}: no photo of it can be used, {why}; mend that and export again")
     return export
 
 
@@ -110,6 +119,9 @@ def annotation_file(folder):
     if len(found) > 1:
         raise BadInput(f"{folder}: several COCO files, {', '.join(f.name for f in found)}; keep that of the photos")
     if not found:
+        if deeper := next((file.parent for file in folder.rglob("_annotations.coco.json")), None):
+            deeper = deeper.parent if deeper.name.lower() in PART_NAMES else deeper
+            raise BadInput(f"{folder}: the export lies deeper in it; give {deeper}")
         photos = any(file.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for file in folder.glob(depth))
         lacks = "no COCO file; label and export as COCO Segmentation" if photos else "no photo; check the name"
         raise BadInput(f"{folder}: {lacks}")
@@ -229,6 +241,10 @@ def add_photos(export, part, file, coco):
                 shape, problems = usable(annotation.get("segmentation"), photo)
                 cracks += [{**annotation, "segmentation": shape}] if shape else []
                 export.problems += [f"{photo.name}: {problem}; dropped" for problem in problems]
+        outlined = [coco.cats[a["category_id"]]["name"] for a in coco.imgToAnns[image["id"]]]
+        if not cracks and "crack" in map(export.categories.get, outlined):  # it would pass for undamaged
+            export.problems.append(f"{photo.name}: no crack of it has a usable outline; left out, draw it again")
+            continue
         export.photos.append(replace(photo, annotations=tuple(cracks)))
     unlisted = sorted(f.name for f in file.parent.iterdir() if f.suffix.lower() in SUFFIXES and f.name not in listed)
     export.problems += [f"{prefix}{name}: not listed in {file.name}; left out" for name in unlisted]

@@ -40,13 +40,18 @@ def exit_codes():
 
 
 def answer_flags(arguments):
-    """Parse the flags ahead of the imports that take seconds: --help and a wrong flag are answered at once."""
+    """Parse the flags ahead of the imports that take seconds: --help and a wrong flag are answered at once, and Ctrl-C
+    during the imports ends it without a traceback."""
     with exit_codes():
         arguments(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def execute(main):
     """Run a `main` as a command, with the exit codes above."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # since answer_flags
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_codes():
         sys.exit(main())
 
@@ -94,6 +99,15 @@ def flags(description, *examples):
     return parser
 
 
+def results_folder(path, flag="--out"):
+    """The folder, made where it is missing, before any work is done. Raises BadInput."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{flag} {path}: cannot be made a folder ({error.strerror}); name another") from None
+    return path
+
+
 @contextlib.contextmanager
 def written_whole(path):
     """Gives a temporary path of the same suffix; it takes the place of `path` only if the block succeeds."""
@@ -106,7 +120,8 @@ def written_whole(path):
     except OSError as error:  # of a full disk, which does not say which file, or names the temporary one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses even that; the first error tells
+            temporary.unlink(missing_ok=True)
 
 
 def plain(value):

@@ -235,7 +235,7 @@ def audit(export, seed=0, shown=12):
 def tile(photo, preprocess):
     """(caption, processed photo with its mask outlined)."""
     image, mask = preprocess.resize(*photo.read())
-    return f"{photo.name[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
+    return f"{photo.title[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
 
 
 def describe(export, masks):
@@ -264,8 +264,11 @@ def main(argv=None):
     out = picture_name(args.out or f"audit-{name}.png")  # before the work, not after
     if args.data and collection.unlabelled(args.data):
         found = collection.check(args.data)
-        write_image(out, contact_sheet(collection.tiles(found), columns=6))
-        print(f"{collection.table(found)}\npicture: {out}")
+        print(collection.table(found))
+        if not (tiles := collection.tiles(found)):
+            raise BadInput(f"{args.data}: no photo that can be read; the last column says what to do")
+        write_image(out, contact_sheet(tiles, columns=6))
+        print(f"picture: {out}")
         return 0
     report, tiles = audit(find_export(args.data, args.classes), args.seed)
     print(report)

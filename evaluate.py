@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, write_json
+from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, results_folder, write_json
 
 
 def arguments(argv):
@@ -184,8 +184,7 @@ def choose_photos(args, folder):
         photos = split(export, facts.get("seed", 0), splits)[part]
     else:
         photos, part = export.photos, "all"
-        why = " and not what this run was trained on" if folder else ""
-        print(f"{export.root}: not split{why}: all its photos are scored")
+        print(f"{export.root}: not split: all its photos are scored")
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     if folder:
@@ -194,13 +193,18 @@ def choose_photos(args, folder):
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
 
 
-def warn_of_leaks(photos, folder):
-    """Say how many of the photos the run in this folder was trained on."""
+def warn_of_leaks(photos, path):
+    """How many of the photos the run or checkpoint at this path was trained on; says so, also where nobody can know."""
+    folder = path if path.is_dir() else path.parent
     hashes = trained_on(folder / "splits.json")
-    if not hashes:
-        return  # masks, or a lone checkpoint: no need to read every photo
-    if leaked := [photo.name for photo in photos if photo.sha1() in hashes]:
+    if not hashes:  # no need to read every photo
+        if path.suffix == ".pt" or (folder / "best.pt").is_file():
+            print(f"note: {path}: no splits.json beside it, so nobody can tell whether these photos trained it")
+        return 0
+    leaked = [photo.name for photo in photos if photo.sha1() in hashes]
+    if leaked:
         print(f"WARNING: {len(leaked)} of {len(photos)} photos trained {folder} ({leaked[0]} ...): not an honest score")
+    return len(leaked)
 
 
 def same_test(jobs):
@@ -243,11 +247,11 @@ def score_predictions(args):
         return evaluate(scored, args.out or (path if path.is_dir() else path.parent) / "scores")
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
-    scored, problems = [], {name: [] for name in named}
+    scored, problems, leaks, out = [], {name: [] for name in named}, {}, results_folder(args.out or Path("ranking"))
     for name, path in named.items():
-        warn_of_leaks(photos, path if path.is_dir() else path.parent)
+        leaks[name] = warn_of_leaks(photos, path)
         scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
-    rank(scored, problems, args.out or Path("ranking"), args.seed)
+    rank(scored, problems, leaks, out, args.seed)
 
 
 def score_runs(args):

@@ -10,12 +10,11 @@ photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0
 
 import hashlib
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from command import BadInput, answer_flags, choose_device, execute, flags
-from quantify.scale import add_scale_flags
+from command import BadInput, answer_flags, choose_device, execute, flags, results_folder
+from quantify.scale import SCALE_FLAGS, add_scale_flags
 
 
 def arguments(argv):
@@ -70,6 +69,9 @@ def check(parser, args):
         parser.error(f"--every {args.every}: seconds between two frames, above 0")
     if bool(args.photos) == bool(args.export):
         parser.error("give photos, a folder or a video; or --export alone")
+    if args.prices and not any(getattr(args, flag) for flag in SCALE_FLAGS):
+        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in SCALE_FLAGS)
+        parser.error(f"--prices {args.prices}: no budget without a scale; give one of {flags}")
     return args
 
 
@@ -81,16 +83,16 @@ import numpy as np
 import torch
 
 import distributed
-from formats.labels import name_in, write_coco
+from formats.labels import keep_labels, name_in, write_coco
 from formats.onnx_model import export_onnx
 from measure import WIDTH_EDGES_MM
 from model import autocast, fused, load_checkpoint, weights_file
-from photo import SUFFIXES, Preprocess, read_photo
+from photo import Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
 from quantify.specks import without_specks
 from report.survey import budget_line, write_survey
-from segment import FEW, VIDEOS, Job, done_before, missing, segment_all
+from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, segment_all
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
@@ -170,30 +172,6 @@ def open_model(path, device):
     return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
-def list_photos(arguments, out):
-    """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
-
-    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
-    """
-    files = []
-    for path in map(Path, arguments):
-        if path.is_dir() and path.resolve() == out.resolve():
-            raise BadInput(f"--out {out}: the photos lie there, and masks would pass for photos; give another folder")
-        inside = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise BadInput(f"{path}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
-        if not path.exists():
-            raise BadInput(f"{path}: no such photo, video or folder; check the name")
-        files += inside
-    files = list(dict.fromkeys(files))
-    stems = Counter(file.stem for file in files)
-    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
-    if len(set(names.values())) < len(files):
-        twice = Counter(names.values()).most_common(1)[0][0]
-        raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")
-    return names
-
-
 def prepare(args):
     """Arguments -> (Job, list of Price or None, words on which network this is)."""
     checkpoint = args.checkpoint or newest_run()
@@ -201,7 +179,7 @@ def prepare(args):
     model, threshold = fused(model), threshold if args.threshold is None else args.threshold
     prices = read_prices(args.prices) if args.prices else None
     edges = width_edges(prices) if prices else WIDTH_EDGES_MM
-    scale = (args.mm_per_pixel, args.reference, args.marker_mm, args.find_a4, args.camera_height_mm)
+    scale = tuple(getattr(args, flag) for flag in SCALE_FLAGS)
     made_with = {
         "weights": hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
         "flags": str((threshold, args.scale, args.flips, args.every, edges, scale)),
@@ -233,8 +211,10 @@ def main(argv=None):
         print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
         return 0
     names = list_photos(args.photos, args.out)
-    for path in stills(names) if args.coco else ():
-        name_in(args.coco, path)  # refused now, not after the last photo
+    if args.coco:  # refused now, not after the last photo
+        keep_labels(args.coco)
+        for path in stills(names):
+            name_in(args.coco, path)
     try:
         with distributed.joined(choose_device(args.device)):
             return segment_together(args, names)
@@ -245,6 +225,7 @@ def main(argv=None):
 def segment_together(args, names):
     """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
     job, prices, words = prepare(args)
+    results_folder(args.out)
     print(f"{len(names)} file(s) with {words}")
     figures = args.figures or len(names) <= FEW
     mine = missing(job, distributed.share(list(names)), names, args.out, figures)
@@ -270,7 +251,7 @@ def merge(args, job, names, prices, words, failed):
     records = {path: record for path, record in records.items() if record}
     print(f"{len(records)} of {len(names)} done, in {args.out}/")
     results = [result for record in records.values() for result in record["results"]]
-    if len(results) > 1:
+    if results and len(records) + len(failed) > 1 or len(results) > 1:
         starts = {path: args.out / name for path, name in names.items()}
         write_survey(args.out, records, starts, prices, words, failed)
         print(f"all together: {args.out}/cracks.csv, cracks.json, report.html")

@@ -235,6 +235,9 @@ def read_checkpoint(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
+        if (unfinished := Path(path).with_name("last.pt")) != Path(path) and unfinished.is_file():
+            run = unfinished.parent
+            raise ValueError(f"{path}: not there, no epoch is finished; python train.py --resume {run}") from None
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give a best.pt of a run") from None
     except Exception:  # torch.load raises a dozen types for files that are cut, foreign or hold code
         raise ValueError(f"{path}: not a checkpoint, or damaged; give a best.pt that train.py wrote") from None

@@ -14,6 +14,7 @@ from torchvision.transforms import Normalize
 from command import BadInput, written_whole
 
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
+GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
 HEIC = "convert HEIC photos to JPEG first"
@@ -67,7 +68,8 @@ def read_mask(path):
 
     White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
     are both common and nothing else in the file tells them apart. JPEG blurs 0 to 1, so white is always 255 there.
-    A file that is dark but not black is no mask: a crack in red, or drawn in another number.
+    A file that is dark but not black is no mask: a crack in red, or drawn in another number. Nor is one that is grey
+    all over: a photo, or the crack drawn onto it.
     """
     grey = read_photo(path, cv2.IMREAD_GRAYSCALE)
     jpeg, white = Path(path).suffix.lower() in (".jpg", ".jpeg"), 255
@@ -75,6 +77,8 @@ def read_mask(path):
         white = 1
     elif (20 if jpeg else 0) < grey.max() < 128:
         raise BadInput(f"{path}: not black and white, its brightest value is {grey.max()}; save the crack as 255")
+    if white == 255 and (share := np.mean((grey > 40) & (grey < 215))) > GREY:
+        raise BadInput(f"{path}: not black and white, {share:.0%} of it is grey; save the crack alone, as 255 on 0")
     return (grey > white / 2).astype(np.uint8)
 
 

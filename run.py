@@ -128,6 +128,8 @@ def open_run(args):
     if not args.resume:
         name = Path(args.data or SAMPLE).name.removesuffix(".zip")
         args.out = args.out or RUNS / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        if (args.out / "_annotations.coco.json").exists():
+            raise BadInput(f"--out {args.out}: holds an export; give the run a folder of its own")
         if (args.out / "last.pt").exists():
             raise BadInput(f"{args.out}: holds a run already; go on with --resume {args.out} or choose another --out")
         return args.out, None

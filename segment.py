@@ -1,9 +1,10 @@
 """Every photo and video of one command: examined, measured, its results written; what was done before is kept."""
 
 import errno
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from command import BadInput
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from measure import measure
-from photo import read_photo, write_image
+from photo import SUFFIXES, read_photo, write_image
 from quantify.damage import damage, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
@@ -57,6 +58,46 @@ def first_columns(path, photo, second=None):
     latitude, longitude = exif(path)["gps"] or (None, None)
     place = {"latitude": latitude, "longitude": longitude}
     return {"photo": path.name, "second": second, "photo_width": photo.shape[1], "photo_height": photo.shape[0]} | place
+
+
+def photos_in(folder):
+    """The photos directly in a folder, without what inference.py wrote there; says what else is left out."""
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    ours = {path.name.removesuffix("_cracks.json") for path in files if path.name.endswith("_cracks.json")}
+    ours = {name + end for name in ours for end in ("_mask.png", "_overlay.jpg", "_figure.png")}
+    photos = [path for path in files if path.suffix.lower() in SUFFIXES and path.name not in ours]
+    kinds = Counter("folders" if path.is_dir() else path.suffix or "no suffix" for path in set(files) - set(photos))
+    if kinds:
+        words = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+        heic = "; convert HEIC photos to JPEG first" if ".heic" in map(str.lower, kinds) else ""
+        print(f"note: {folder}: left out {words}{heic}; a folder gives its {', '.join(sorted(SUFFIXES))}")
+    return photos
+
+
+def list_photos(arguments, out):
+    """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
+
+    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
+    """
+    files = []
+    for path in map(Path, arguments):
+        if path.is_dir() and path.resolve() == out.resolve():
+            raise BadInput(f"--out {out}: the photos lie there, and masks would pass for photos; give another folder")
+        inside = photos_in(path) if path.is_dir() else [path]
+        if not inside:
+            deeper = ", ".join(sorted(str(f) for f in path.iterdir() if f.is_dir())[:3])
+            instead = f"give its folders, {deeper}" if deeper else f"it takes {', '.join(sorted(SUFFIXES))}"
+            raise BadInput(f"{path}: no photo in this folder; {instead}")
+        if not path.exists():
+            raise BadInput(f"{path}: no such photo, video or folder; check the name")
+        files += inside
+    files = list(dict.fromkeys(files))
+    stems = Counter(file.stem for file in files)
+    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
+    if len(set(names.values())) < len(files):
+        twice = Counter(names.values()).most_common(1)[0][0]
+        raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")
+    return names
 
 
 def segment_photo(job, photo, path, start, with_figure):

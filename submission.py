@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from command import BadInput
+from formats.archive import unpacked
 from inference import crack_mask, open_model, predict
 from model import fused
-from photo import read_mask
+from photo import SUFFIXES, read_mask
 
 
 class MissingMask(BadInput):
@@ -27,16 +28,25 @@ def checked(mask, photo, path):
 
 
 def masks_from(folder):
-    """Folder of masks named NAME.png or NAME_mask.png, taken as they are -> `answer`; a missing file is BadInput."""
+    """Folder of masks named NAME_mask or NAME with the suffix of any picture, taken as they are -> `answer`; a missing
+    file is BadInput."""
+    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
 
     def answer(item, photo):
         stem = Path(item.name).stem
-        for name in (f"{stem}_mask.png", f"{stem}.png", f"{stem}.jpg", f"{stem}.bmp"):
-            if (folder / name).is_file():
-                return checked(read_mask(folder / name), photo, folder / name), None
-        raise MissingMask(f"{folder}: no {stem}.png or {stem}_mask.png; add it, every photo of the split needs one")
+        for end in (f"{end}{suffix}" for end in ("_mask", "") for suffix in (".png", *sorted(SUFFIXES))):
+            if path := files.get((stem + end).lower()):
+                return checked(read_mask(path), photo, path), None
+        raise MissingMask(f"{folder}: no {stem}.png or {stem}_mask.png{deeper}; every photo of the split needs one")
 
+    deeper = f" among its {len(files)} pictures" if files else f", nor any other picture{inside(folder)}"
     return answer
+
+
+def inside(folder):
+    """In words, the folder in this one that holds pictures."""
+    found = (path.parent for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    return next((f", but {path.name}/ in it holds some: give that one" for path in found), "")
 
 
 def masks_of(path, device, flips=False):
@@ -55,7 +65,9 @@ def masks_of(path, device, flips=False):
 
 
 def open_submission(path, device):
-    """Folder of masks, run folder or checkpoint -> (`answer`, threshold or None). Raises BadInput."""
+    """Folder or .zip of masks, run folder or checkpoint -> (`answer`, threshold or None). Raises BadInput."""
+    if path.suffix.lower() == ".zip":
+        return masks_from(unpacked(path, keep=())), None
     return masks_of(path, device) if path.is_file() or (path / "best.pt").is_file() else (masks_from(path), None)
 
 
@@ -78,16 +90,17 @@ def forgiving(path, device, problems):
 
 
 def submission_names(paths):
-    """{name: path}: the folder's name, or the whole path where two share it. Raises BadInput."""
+    """{name: path}: the folder's name, with those above it where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder or checkpoint; check the name")
-    strays = [path for path in paths if path.is_file() and path.suffix != ".pt"]
+    # a zip that was unpacked beside itself is one submission, not two
+    strays = [p for p in paths if p.is_file() and (p.suffix not in (".pt", ".zip") or p.with_suffix("") in paths)]
     for path in strays:
-        print(f"note: {path}: neither a folder nor a checkpoint; left out")
+        print(f"note: {path}: neither a folder nor a checkpoint, or unpacked beside itself; left out")
     paths = [path for path in paths if path not in strays]
     if not paths:
         raise BadInput(f"{strays[0]}: neither a folder of masks nor a checkpoint (.pt); give one of these")
-    folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
+    folders = [path.resolve().parent if path.name == "best.pt" else path.resolve().with_suffix("") for path in paths]
     names = [folder.name for folder in folders]
-    names = names if len(set(names)) == len(names) else map(str, paths)
-    return dict(zip(names, paths, strict=True))
+    longer = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+    return dict(zip(longer, paths, strict=True))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import Photo, says_crack
+from coco import TO_CORRECT, Photo, read_json, says_crack
 from command import BadInput
 from data import overlap
 from measure import MEASURABLE_PX
@@ -76,9 +76,17 @@ def shots(folder):
 
 
 def unlabelled(folder):
-    """Is this a folder of photos without any JSON file that could hold labels?"""
+    """Is this a folder of photos without labels? What inference.py writes into it is none."""
     folder = Path(folder)
-    return folder.is_dir() and not any(folder.rglob("*.json")) and bool(shots(folder))
+    if not folder.is_dir() or not shots(folder):
+        return False
+    return all(file.name.endswith("cracks.json") or to_correct(file) for file in folder.rglob("*.json"))
+
+
+def to_correct(file):
+    """Is this what `inference.py --coco` writes?"""
+    content = read_json(file)
+    return isinstance(content, dict) and content.get("info") == TO_CORRECT
 
 
 def measure(shot):

@@ -26,7 +26,8 @@ JUNK = ("__MACOSX", ".DS_Store")
 def unpacked(file, keep):
     """export.zip -> the folder `export` beside it, with the zip's content. Raises BadInput.
 
-    Where all of it lies in one inner folder, that one is left out, unless its name in small letters is in `keep`. The
+    Where all of it lies in one inner folder, that one is left out, unless its name in small letters is in `keep`: the
+    parts of an export, which must hold a COCO file; a zip of masks has none, and keeps no folder. The unpacked
     folder is used again while it holds what the zip holds, and never overwritten.
     """
     folder = file.with_suffix("")
@@ -57,7 +58,7 @@ def named(file, archive, keep):
         entries[parts] = entry
     if problem := too_much(list(entries.values()), file.stat().st_size):
         raise BadInput(f"{file}: {problem}; unpack it yourself if you trust it, and give the folder")
-    if not any(parts[-1].lower().endswith(".json") for parts in entries):
+    if keep and not any(parts[-1].lower().endswith(".json") for parts in entries):
         raise BadInput(f"{file}: holds no COCO file; export as COCO Segmentation")
     while len({parts[0] for parts in entries}) == 1 and all(len(parts) > 1 for parts in entries):
         if next(iter(entries))[0].lower() in keep:

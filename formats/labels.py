@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from coco import TO_CORRECT, read_json
 from command import BadInput, written_whole
 from data.convert import CATEGORIES
 
@@ -95,6 +96,12 @@ def name_in(path, photo):
     return photo.relative_to(base).as_posix()
 
 
+def keep_labels(path):
+    """Raises BadInput where the file holds anything but what `write_coco` writes: somebody's labels."""
+    if path.exists() and not (isinstance(found := read_json(path), dict) and found.get("info") == TO_CORRECT):
+        raise BadInput(f"{path}: holds something else, perhaps labels; name a new file for the masks to correct")
+
+
 def write_coco(path, masks):
     """(photo's path, mask (H, W) uint8 0/1) pairs -> COCO file in the photos' folder or above. Raises BadInput."""
     images, annotations = [], []
@@ -103,7 +110,6 @@ def write_coco(path, masks):
         images.append({"id": number, "file_name": name_in(path, photo), **size})
         for annotation in mask_to_polygons(mask):
             annotations.append({"id": len(annotations), "image_id": number, **annotation})
-    info = {"description": "cracks as inference.py saw them: to be corrected"}
-    content = {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
+    content = {"info": TO_CORRECT, "categories": CATEGORIES, "images": images, "annotations": annotations}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")

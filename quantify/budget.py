@@ -47,8 +47,8 @@ def read_prices(path):
     except UnicodeDecodeError:
         raise BadInput(f"{path}: not text in UTF-8; save the table as CSV UTF-8") from None
     numbered = [(n, line) for n, line in numbered if line and not line.lstrip('"').startswith("#")]
-    if not numbered or next(csv.reader([numbered[0][1]])) != COLUMNS:
-        raise BadInput(f"{path}: the columns are not those of {EXAMPLE}; begin with {','.join(COLUMNS)}")
+    if (header := next(csv.reader([numbered[0][1]])) if numbered else []) != COLUMNS:
+        raise BadInput(f"{path}: {_wrong_header(header)}; begin with {','.join(COLUMNS)}, as {EXAMPLE} does")
     prices = []
     for number, line in numbered[1:]:
         try:
@@ -59,6 +59,14 @@ def read_prices(path):
     if not prices:
         raise BadInput(f"{path}: no price in it; add a line as in {EXAMPLE}")
     return prices
+
+
+def _wrong_header(header):
+    """What is wrong with a first line that should name COLUMNS."""
+    if len(header) < 2:
+        return "its columns are not separated by commas" if header else "empty"
+    missing = [column for column in COLUMNS if column not in header]
+    return f"no column {', '.join(missing)}" if missing else "its columns are in another order, or more"
 
 
 def _price(cells):

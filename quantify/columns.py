@@ -42,5 +42,7 @@ MILLIMETRES = {
 }
 PLUS_MINUS = (
     "Columns with plus_minus hold the uncertainty of the column of that name, 1 sigma: of the mask's edge (1 pixel), "
-    "the scale, and the camera's tilt where no sheet or marker takes it out."
+    "the scale, and the camera's tilt where no sheet or marker takes it out. What the network missed and what it took "
+    "for a crack is not in it, and can be more than all of these: look at the pictures."
 )
+NOT_IN_IT = "The ± hold for the cracks that were found: what was missed and what is no crack is not in them."

@@ -123,7 +123,7 @@ def scale_words(row):
     """Where the millimetres of a row come from, and how sure they are."""
     if "scale_source" not in row:
         return "no scale, so no millimetres"
-    size = f"{row['mm_per_pixel']:.3g} mm a pixel ± {row['scale_plus_minus_percent']:.1g} %"
+    size = f"{row['mm_per_pixel']:.3g} mm a pixel ± {row['scale_plus_minus_percent']:.2g} %"
     return f"scale: {row['scale_source']}, {size}"
 
 

@@ -18,6 +18,8 @@ from quantify.exif import DIAGONAL_35MM, exif
 from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
 
 FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
+COARSEST_MM = 100  # where a pixel is that long, no crack is in sight: a slip of the pen
+SCALE_FLAGS = ("mm_per_pixel", "reference", "marker_mm", "find_a4", "camera_height_mm")
 CORNER_PX = 0.3  # 1 sigma of a found corner
 SHEET_RELATIVE = 0.01  # paper curls, a printer does not print quite to scale, lenses bend lines
 CLICK_PX, TAPE_RELATIVE = 2, 0.01  # both ends of a reference line together; its length on the road
@@ -27,7 +29,7 @@ INSTEAD = "give --reference x1,y1,x2,y2,MM or --mm-per-pixel instead"
 
 @dataclass(frozen=True)
 class Scale:
-    """What a pixel is on the road. BadInput if that is not a length above 0."""
+    """What a pixel is on the road. BadInput if that is not a length above 0, or no crack could be seen."""
 
     mm_per_pixel: float  # in the road's plane; with a homography of the rectified photo
     relative: float  # of mm_per_pixel, 1 sigma: *_RELATIVE, CLICK_PX, or CORNER_PX carried through the homography
@@ -37,8 +39,10 @@ class Scale:
     rough: bool = False
 
     def __post_init__(self):
-        if not 0 < self.mm_per_pixel < np.inf:
-            raise BadInput(f"scale ({self.source}): {self.mm_per_pixel} mm a pixel is no length; give one above 0")
+        if not 0 < self.mm_per_pixel <= COARSEST_MM:
+            raise BadInput(
+                f"scale ({self.source}): {self.mm_per_pixel:.3g} mm a pixel; give one above 0 and up to {COARSEST_MM}"
+            )
 
 
 def positive(text):

@@ -17,13 +17,13 @@ def sheet(rows):
 
 
 def distribution(drawn):
-    """Figure: histograms of rotation, scale, brightness and crack fraction over [(parameters, crack fraction)]."""
-    values = {f"{name}, {unit}": [parameters[name] for parameters, _ in drawn]
-              for name, unit in (("rotation", "degrees"), ("scale", "times"), ("brightness", "share"))}  # fmt: skip
+    """Figure: histograms of the parameters and of the crack fraction over [(parameters, crack fraction)]."""
+    units = {"rotation": "degrees", "scale": "times", "brightness": "share", "contrast": "share"}
+    values = {f"{name}, {unit}": [parameters[name] for parameters, _ in drawn] for name, unit in units.items()}
     values["crack, % of the photo"] = [100 * crack for _, crack in drawn]
-    fig = Figure(figsize=(12, 3.2), layout="constrained")
+    fig = Figure(figsize=(14, 3.2), layout="constrained")
     fig.suptitle(f"{len(drawn)} augmented versions")
-    for axes, (name, numbers) in zip(fig.subplots(1, 4), values.items(), strict=True):
+    for axes, (name, numbers) in zip(fig.subplots(1, 5), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
         axes.set(xlabel=name, ylabel="versions")
     return fig

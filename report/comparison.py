@@ -75,41 +75,58 @@ def write_comparison(path, first, content, items):
 # -------------------------------------------------------------------------------------------- a class
 
 
-def places(ordered, seed):
-    """Best first -> [(place, the first of that place)]: who is within noise of it shares the place."""
+def places(ordered, problems, seed):
+    """Best first -> [(place, the first of that place)]: who is within noise of it shares the place, unless one of them
+    lacks masks, for the zeros of these widen the interval."""
     found = []
     for i, run in enumerate(ordered):
-        shared = found and gain(run, found[-1][1], seed)[2] != "worse"
+        first = found[-1][1] if found else run
+        shared = i and not problems[run.name] and not problems[first.name] and gain(run, first, seed)[2] != "worse"
         found.append(found[-1] if shared else (i + 1, run))
     return found
 
 
-def standings(ordered, problems, seed):
-    """(column names, a row for each submission, best first); `problems` as `rank` takes them."""
-    columns = ["place", "submission", "iou_cracked", "95 % interval", "undamaged_correct", "verdict", *KINDS]
-    columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *SHARED_KEYS]
+def remarks(run, first, above, problems, leaked, seed):
+    """What a teacher should know of a submission besides its place, in words."""
+    found = []
+    if run is not first:
+        found.append(f"within noise of {first.name}")
+    elif run is not above and not problems and gain(run, above, seed)[2] == "within noise":
+        found.append(f"within noise of {above.name}")
+    if leaked:
+        found.append(f"WARNING: trained on {leaked} of these photos")
+    if run.counts[:, :2].sum() > run.counts.sum() / 2:
+        found.append("more than half of it is crack: inverted?")
+    return "; ".join(found)
+
+
+def standings(ordered, problems, leaks, seed):
+    """(column names, a row for each submission, best first); `problems` and `leaks` as `rank` takes them."""
+    shared = [key for key in SHARED_KEYS if key != "undamaged_correct"]
+    columns = ["place", "submission", "iou_cracked", "95 % interval", "undamaged_correct", "remarks", *KINDS]
+    columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *shared]
     rows = []
-    for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, seed), strict=True)):
-        differences, verdict = [], ""
-        for other in (ordered[0], ordered[max(0, i - 1)]):
-            difference, interval, word = gain(run, other, seed)
+    for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, problems, seed), strict=True)):
+        wrong, above, differences = problems[run.name], ordered[max(0, i - 1)], []
+        for other in (ordered[0], above):
+            difference, interval, _ = gain(run, other, seed)
             differences += [difference, span(interval)] if i else ["", ""]
-        if run is not first or word == "within noise":
-            verdict = f"within noise of {first.name if run is not first else ordered[i - 1].name}"
         undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
-        scores = [run.sheet["iou_cracked"], span(run.interval), undamaged, verdict, *counted(problems[run.name])]
-        scores += differences
-        rows.append([place, run.name, *scores, *(run.sheet[key] for key in SHARED_KEYS)])
+        lacking = {photo for photo, *_ in wrong} & {photo.name for photo in run.photos if not photo.cracked}
+        words = remarks(run, first, above, wrong, leaks.get(run.name), seed)
+        scores = [run.sheet["iou_cracked"], span(run.interval), "" if lacking else undamaged, words, *counted(wrong)]
+        rows.append([place, run.name, *scores, *differences, *(run.sheet[key] for key in shared)])
     return columns, rows
 
 
-def rank(submissions, problems, out, seed):
+def rank(submissions, problems, leaks, out, seed):
     """Submissions scored on the same photos -> places on the screen; ranking.csv, counted_as_empty.csv, ranking.html.
 
-    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty.
+    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `leaks`
+    {name: how many of the photos trained it}.
     """
     ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
-    columns, rows = standings(ordered, problems, seed)
+    columns, rows = standings(ordered, problems, leaks, seed)
     print("place, submission, iou_cracked and its 95 % interval")
     for place, name, iou, interval, _, verdict, *_ in rows:
         words = [verdict] * bool(verdict) + [
@@ -151,8 +168,8 @@ def write_ranking(path, ordered, problems, columns, rows):
     photos, cracked = ordered[0].photos, ordered[0].cracked
     how = page.paragraph(
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
-        "one. Who is within noise of the first of a place shares it. A missing or unusable mask counts as one without "
-        f"any crack. Negative is behind: {MEANING} Click a column's name to sort."
+        "one. Who is within noise of the first of a place shares it, where no mask of either is missing or unusable: "
+        f"such a mask counts as one without any crack. Negative is behind: {MEANING} Click a column's name to sort."
     )
     sections = [page.section("Places", how, page.table(columns, rows)), *counted_section(ordered, problems)]
     pictures = evaluation.gallery(extremes(ordered), "prediction", 30)
@@ -165,7 +182,8 @@ def write_ranking(path, ordered, problems, columns, rows):
 def extremes(ordered):
     """(label, small panels) of each submission's best and worst photo."""
     for run in ordered:
-        for what, i in (("best", run.cracked[run.iou().argmax()]), ("worst", run.cracked[run.iou().argmin()])):
+        best, worst = run.cracked[run.iou().argmax()], run.cracked[run.iou().argmin()]
+        for what, i in {"best": best, "worst": worst}.items() if best != worst else [("all alike", best)]:
             label, images = evaluation.labelled(run, i)
             yield f"{run.name}, {what}: {label}", {name: small(image) for name, image in images.items()}
 

@@ -155,7 +155,7 @@ def labelled(scored, i):
     """(label, panels) of one photo."""
     photo, c = scored.photos[i], scored.counts[i]
     said = f"IoU {metrics.iou(c):.3f}" if i in scored.cracked else f"undamaged, {c[1] / c.sum():.2%} called crack"
-    return f"{photo.name}: {said}", panels(*photo.read(), {"prediction": scored.mask(i)})
+    return f"{photo.title}: {said}", panels(*photo.read(), {"prediction": scored.mask(i)})
 
 
 def save_overlays(out, scored):

@@ -108,7 +108,7 @@ def draw_bar(drawn, gap, row, unit):
     low, high, right = height - gap, height - gap - gap // 2, gap + round(bar)
     cv2.rectangle(drawn, (gap, high), (right, low), (0, 0, 0), -1)
     cv2.rectangle(drawn, (gap + 1, high + 1), (right - 1, low - 1), (255,) * 3, -1)
-    unsure = f" ± {row['scale_plus_minus_percent']:.1g} %" if "mm_per_pixel" in row else ""
+    unsure = f" ± {row['scale_plus_minus_percent']:.2g} %" if "mm_per_pixel" in row else ""
     write_text(drawn, in_unit(bar, row) + unsure, gap, high - gap // 4, unit)
 
 
@@ -117,7 +117,8 @@ def draw_colours(drawn, x, y, length, ticks, row, unit):
     high = max(4, round(8 * unit))
     drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
     for place, tick in zip(np.linspace(x, x + length, len(ticks)), ticks, strict=True):
-        write_text(drawn, f"{tick:g}", place, y - 2 * high, unit)
+        more = "+" * (tick == ticks[-1])  # all that is wider has the last colour
+        write_text(drawn, f"{tick:g}{more}", place, y - 2 * high, unit)
     write_text(drawn, f"crack width, {'mm' if 'mm_per_pixel' in row else 'px'}", x, y - 6 * high, unit)
 
 

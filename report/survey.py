@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from command import write_json, written_whole
 from photo import read_photo
 from quantify.budget import estimate
-from quantify.columns import MILLIMETRES, PIXELS, PLUS_MINUS
+from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, sentence, worst_first
 from report import page
 from report.figure import colours_of, width_ticks
@@ -171,7 +171,7 @@ def quantities_section(results, prices):
     rows.append(("patch a network of cracks", f"{total['patch_m2']:.2f} ± {total['patch_plus_minus_m2']:.2f} m²"))
     area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
     rows.append(("road in the photos", f"{area:.2f} ± {unsure:.2f} m²"))
-    parts = [page.table(["for the photographed area", "amount"], rows, sortable=False)]
+    parts = [page.table(["for the photographed area", "amount"], rows, sortable=False), page.paragraph(NOT_IN_IT)]
     if prices:
         parts += money_parts(estimate(total, prices))
     return page.section("Quantities", *parts)
@@ -206,11 +206,14 @@ def money_parts(money):
     for line in money["lines"]:
         costs = [f"{line[f'cost_{level}']:.0f}" for level in LEVELS]
         least = " (minimum charge)" if line["minimum_applied"] else ""
-        lines.append((work_name(line) + least, f"{line['quantity']:.2f} {UNITS_SAY[line['unit']]}", *costs))
+        amount = f"{line['quantity']:.2f} ± {line['plus_minus']:.2f} {UNITS_SAY[line['unit']]}"
+        lines.append((work_name(line) + least, amount, *costs))
     lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
     heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
     sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
-    parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False)]
+    how = "Low: the low price of the amount less its ±; high: the high price of the amount and its ±. Rounded, so a "
+    how += "column may differ from its total by one."
+    parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False), page.paragraph(how)]
     parts += [page.paragraph(f"Where the prices come from: {sources or 'not said in the table of prices'}.")]
     if money["minimum_applied"]:
         parts.append(page.paragraph(MINIMUM))
@@ -284,6 +287,8 @@ def report(results, starts, prices, words, failed):
     rows, still = [results[k]["row"] for k in order], photos_only(results)
     scaled, cracked = results[0]["quantities"] is not None, sum(row["crack_area_px"] > 0 for row in rows)
     intro = f"{cracked} of {len(rows)} pictures show a crack, as seen by {words}."
+    if failed:
+        intro += f" {len(failed)} more could not be used and are in no number here; the end of this page says why."
     if scaled:
         levels = Counter(row["indicative_severity"] for row in rows)
         intro += f" Indicative severity: {', '.join(f'{level} {levels[level]}' for level in WORST_FIRST)}."

@@ -149,3 +149,17 @@ def test_a_table_saved_by_a_spreadsheet_is_still_read(tmp_path):
 
 def test_every_value_is_plain(prices):
     json.dumps(estimate(quantities(measure(draw(strip(150, 10))), 1, width_edges_mm=(10, 40)), prices(NARROW)))
+
+
+@pytest.mark.parametrize(
+    "header,why",
+    [
+        ("", "empty"),
+        ("item;unit;low", "not separated by commas"),
+        (HEAD.replace("currency,", ""), "no column currency"),
+    ],
+)
+def test_what_is_wrong_with_the_header_is_named(tmp_path, header, why):
+    (tmp_path / "p.csv").write_text(header + "\nseal,m,1,2,3,EUR,0,,,x\n" if header else "")
+    with pytest.raises(BadInput, match=f"p.csv: .*{why}"):
+        read_prices(tmp_path / "p.csv")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,13 +89,13 @@ BAD_SHAPES = [
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=lambda shape: repr(shape)[:40])
-def test_a_shape_that_cannot_be_a_crack_is_dropped_and_said_and_the_others_stay(export, shape):
+def test_a_photo_whose_only_shape_cannot_be_a_crack_is_left_out_and_never_passes_for_undamaged(export, shape):
     good = read_export(export).photos[1].mask()
     edit_json(export, lambda c: c["annotations"][0].update(segmentation=shape))
     found = read_export(export)
-    assert not found.photos[0].cracked and found.photos[0].mask().sum() == 0
-    assert len(found.problems) == 1 and "road000.jpg" in found.problems[0] and "dropped" in found.problems[0]
-    assert np.array_equal(found.photos[1].mask(), good)
+    dropped, left_out = found.problems
+    assert "road000.jpg" in dropped and "dropped" in dropped and "road000.jpg" in left_out and "left out" in left_out
+    assert found.photos[0].name == "road001.jpg" and np.array_equal(found.photos[0].mask(), good)
 
 
 def test_a_bad_polygon_does_not_take_the_good_one_beside_it(export):
@@ -117,7 +118,7 @@ def test_an_outline_longer_than_the_photo_has_pixels_is_dropped_and_said(export)
     zigzag = [1.0, 1.0, 120.0, 90.0] * 200
     edit_json(export, lambda c: c["annotations"][0].update(segmentation=[zigzag]))
     found = read_export(export)
-    assert found.photos[0].mask().sum() == 0 and "outline is longer" in found.problems[0]
+    assert found.photos[0].name == "road001.jpg" and "outline is longer" in found.problems[0]
 
 
 def test_compressed_run_lengths_are_decoded_as_pycocotools_encodes_them(rng):
@@ -238,3 +239,15 @@ def test_a_file_of_more_annotations_than_can_be_checked_in_seconds_is_refused(tm
     monkeypatch.setattr(coco, "MOST", 2)
     with pytest.raises(BadInput, match="_annotations.coco.json: .* more than 2; split the export"):
         read_export(root)
+
+
+def test_an_export_that_lies_deeper_is_named(tmp_path):
+    write_export(tmp_path / "outer" / "inner")
+    with pytest.raises(BadInput, match="give .*inner"):
+        read_export(tmp_path / "outer")
+
+
+def test_a_title_is_the_name_without_what_roboflow_adds(export):
+    photo = read_export(export).photos[0]
+    assert replace(photo, name="train/IMG_7_jpg.rf.0a1bC2.jpg").title == "train/IMG_7.jpg"
+    assert photo.title == photo.name

@@ -7,8 +7,12 @@ import pytest
 from test_overlap import seen, stones
 
 import dataset
+from coco import read_export
+from command import BadInput
 from data import collection
+from data.collection import unlabelled
 from data.overlap import shrunk
+from formats.labels import keep_labels, write_coco
 
 
 def sharpness(photo):
@@ -130,3 +134,27 @@ def test_a_folder_with_any_json_file_is_an_export_and_one_without_photos_is_none
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "labels.json").write_text(json.dumps({}))
     assert not collection.unlabelled(tmp_path)
+
+
+def test_masks_to_correct_are_no_labels_and_are_said_to_be_none_where_they_are_read_as_an_export(tmp_path, capsys):
+    photo = tmp_path / "a.jpg"
+    cv2.imwrite(str(photo), np.full((96, 128, 3), 128, np.uint8))
+    mask = np.zeros((96, 128), np.uint8)
+    mask[20:30, 10:100] = 1
+    write_coco(tmp_path / "to-correct.json", [(photo, mask)])
+    (tmp_path / "a_cracks.json").write_text("{}")
+    assert unlabelled(tmp_path)
+    assert "not labels" in read_export(tmp_path).problems[0]
+    write_coco(tmp_path / "to-correct.json", [(photo, mask)])  # again: it is ours
+    keep_labels(tmp_path / "to-correct.json")
+    (tmp_path / "_annotations.coco.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    assert not unlabelled(tmp_path)
+    with pytest.raises(BadInput, match="perhaps labels"):
+        keep_labels(tmp_path / "_annotations.coco.json")
+
+
+def test_photos_that_nobody_can_read_have_their_table_and_no_traceback(tmp_path, capsys):
+    (tmp_path / "a.heic").touch()
+    with pytest.raises(BadInput, match="no photo that can be read"):
+        dataset.main([str(tmp_path), "--out", str(tmp_path / "sheet.png")])
+    assert "a.heic" in capsys.readouterr().out and not (tmp_path / "sheet.png").exists()

@@ -94,8 +94,9 @@ def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsy
     assert str(run) in capsys.readouterr().out
 
 
-def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys):
+def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):
     data, run = trained
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: None)  # the reports take seconds
     evaluate.main([str(run), "--split", "train", "--out", str(tmp_path / "a")])
     assert "WARNING: 13 of 13" in capsys.readouterr().out
     evaluate.main([str(run), "--out", str(tmp_path / "b")])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import cv2
@@ -20,6 +21,7 @@ from photo import Preprocess
 from report.comparison import SHARED_KEYS, compare, places
 from report.robustness import CHANGES
 from split import write_splits
+from submission import masks_from
 
 
 def darkness(item, photo):
@@ -282,21 +284,33 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert [(row["place"], name) for name, row in rows.items()] == [
         ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst")
     ]  # fmt: skip
-    assert rows["half too"]["verdict"] == "within noise of half" and not rows["worst"]["verdict"]
+    assert rows["half too"]["remarks"] == "within noise of half" and not rows["worst"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["to the first"]) == pytest.approx(iou["worst"] - 1)
     assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
     page = (tmp_path / "out" / "ranking.html").read_text()
-    assert all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * len(cuts)
+    assert (
+        all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * 3 + 1
+    )  # exact is exact everywhere
+
+
+class Fixed:
+    """A scored submission, as far as its place goes."""
+
+    def __init__(self, name, *each):
+        self.name, self.iou = name, lambda: np.array(each)
 
 
 def test_a_place_is_shared_with_its_first_not_along_a_chain():
-    class Fixed:
-        def __init__(self, *each):
-            self.iou = lambda: np.array(each)
+    a, b, c = Fixed("a", 0.9, 0.9, 0.9, 0.9), Fixed("b", 0.95, 0.85, 0.8, 0.8), Fixed("c", 0.75, 0.9, 0.7, 0.7)
+    assert [place for place, _ in places([a, b, c], {"a": [], "b": [], "c": []}, 0)] == [1, 1, 3]
 
-    a, b, c = Fixed(0.9, 0.9, 0.9, 0.9), Fixed(0.95, 0.85, 0.8, 0.8), Fixed(0.75, 0.9, 0.7, 0.7)
-    assert [place for place, _ in places([a, b, c], 0)] == [1, 1, 3]
+
+def test_who_lacks_masks_shares_no_place_for_zeros_widen_the_interval():
+    a, b, c = Fixed("a", 0.9, 0.9, 0.9), Fixed("b", 0.95, 0.95, 0.0), Fixed("c", 0.6, 0.6, 0.6)
+    for lacking, found in (("", [1, 1, 3]), ("b", [1, 2, 3]), ("a", [1, 2, 2])):
+        problems = {name: [("x.jpg", "missing", "why")] * (name == lacking) for name in "abc"}
+        assert [place for place, _ in places([a, b, c], problems, 0)] == found
 
 
 def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, photos, tmp_path, capsys):
@@ -310,17 +324,13 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
     (tmp_path / "broken.pt").write_text("no checkpoint")
     run = add_run(tmp_path / "run", export)
     rows = ranking(tmp_path / "out", [spoilt, black, tmp_path / "broken.pt", run], export)
-    scored = ("place", "iou_cracked", "95 % interval", *SHARED_KEYS)
+    scored = [key for key in ("iou_cracked", "95 % interval", *SHARED_KEYS) if key != "undamaged_correct"]
     scores = [[rows[name][key] for key in scored] for name in ("black", "spoilt")]
     assert scores[0] == scores[1]
     problems = {name: (row["missing"], row["unusable"]) for name, row in rows.items()}
-    assert problems == {
-        "spoilt": ("1", "2"),
-        "black": ("0", "0"),
-        "broken.pt": ("0", str(len(photos))),
-        "run": ("0", "0"),
-    }
-    assert float(rows["broken.pt"]["recall"]) == 0
+    every = str(len(photos))
+    assert problems == {"spoilt": ("1", "2"), "black": ("0", "0"), "broken": ("0", every), "run": ("0", "0")}
+    assert float(rows["broken"]["recall"]) == 0 and not rows["broken"]["undamaged_correct"]
     said, page = capsys.readouterr().out, (tmp_path / "out" / "ranking.html").read_text()
     assert (
         "missing masks counted as empty: 1" in said
@@ -361,3 +371,40 @@ def test_submissions_in_folders_of_one_name_keep_their_whole_paths_and_a_mistype
     assert set(ranking(tmp_path / "out", hidden, export)) == set(map(str, hidden))
     with pytest.raises(BadInput, match="nobody"):
         ranking(tmp_path / "out2", [*hidden, tmp_path / "nobody"], export)
+
+
+def test_only_the_names_that_clash_are_longer(export, photos, tmp_path):
+    hidden = [hand_in(tmp_path / name, photos) for name in ("anna/masks", "ben/masks", "carla")]
+    assert set(ranking(tmp_path / "out", hidden, export)) == {*map(str, hidden[:2]), "carla"}
+
+
+def test_a_zip_and_masks_of_other_picture_types_are_submissions_like_any(export, photos, tmp_path):
+    zipped = hand_in(tmp_path / "zipped", photos)
+    shutil.make_archive(str(zipped), "zip", zipped)
+    shutil.rmtree(zipped)
+    other = hand_in(tmp_path / "other", photos)
+    for file in other.iterdir():
+        file.rename(file.with_suffix(".PNG"))
+    (tmp_path / "no.zip").write_text("no zip")
+    rows = ranking(tmp_path / "out", [tmp_path / "zipped.zip", other, tmp_path / "no.zip"], export)
+    assert {name: float(row["iou_cracked"]) for name, row in rows.items()} == {"zipped": 1, "other": 1, "no": 0}
+    assert rows["no"]["unusable"] == str(len(photos))
+
+
+def test_a_folder_whose_masks_lie_deeper_is_told_so(export, photos, tmp_path):
+    hand_in(tmp_path / "deep" / "masks", photos)
+    with pytest.raises(BadInput, match="but masks/ in it holds some"):
+        masks_from(tmp_path / "deep")(photos[0], photos[0].read()[0])
+
+
+def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(export, photos, tmp_path, capsys):
+    inverted, good = (hand_in(tmp_path / name, photos) for name in ("inverted", "good"))
+    run = add_run(tmp_path / "run", export)
+    for file in inverted.iterdir():
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
+    write_splits(run / "splits.json", {"train": photos[:3], "valid": [], "test": []})
+    alone = tmp_path / "alone.pt"
+    alone.write_bytes((run / "best.pt").read_bytes())
+    rows = ranking(tmp_path / "out", [inverted, good, run, alone], export)
+    assert "inverted?" in rows["inverted"]["remarks"] and "trained on 3 of" in rows["run"]["remarks"]
+    assert not rows["good"]["remarks"] and "nobody can tell" in capsys.readouterr().out

@@ -29,7 +29,7 @@ EVIL = '"><img src=x onerror=alert(1)><script>alert(2)<script>.jpg'
 
 
 def test_spoilt_exports_and_photos_work_or_are_refused_in_one_line(tmp_path):
-    table, failures = fuzz.run_cases(3 * len(fuzz.KINDS), tmp_path)
+    table, failures = fuzz.run_cases(2 * len(fuzz.KINDS), tmp_path)
     assert failures == []
     for kind in ("16 bit", "CMYK", "palette", "alpha", "animated", "EXIF orientation 1 to 8", "name of any letters"):
         assert set(table[kind]) == {"worked"}, kind

@@ -160,10 +160,10 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     mask = np.zeros((400, 500), np.uint8)
     mask[20:380, 100:110] = 1
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
-    assert said == ["10 px", "1", "2", "4", "8", "16", "crack width, px", "100 px"]
+    assert said == ["10 px", "1", "2", "4", "8", "16+", "crack width, px", "100 px"]
     said.clear()
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
-    assert said == ["5.0 ± 0.6 mm", "1", "3", "10", "30", "75", "crack width, mm", "50 mm ± 5 %"]
+    assert said == ["5.0 ± 0.6 mm", "1", "3", "10", "30", "75+", "crack width, mm", "50 mm ± 5 %"]
 
 
 @pytest.mark.parametrize("scale", [None, Scale(2, 0.05, "test")])
@@ -454,7 +454,7 @@ def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
         cv2.imwrite(str(tmp_path / name), 0 * mask)
     labels.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
     export = dataset.read_export(tmp_path)
-    assert [photo.name for photo in export.photos] == list(masks) and not export.problems
+    assert [photo.name for photo in export.photos] == list(masks) and len(export.problems) == 1  # no labels yet
     corners = 0
     for photo in export.photos:
         mask, read = masks[photo.name], photo.mask()
@@ -540,3 +540,30 @@ def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_im
     images = [np.flip(predict(model, preprocess, np.flip(photo, axes).copy()), axes) for axes in (0, 1, (0, 1))]
     np.testing.assert_allclose(averaged, np.mean([alone, *images], axis=0), atol=1e-5)
     assert averaged.dtype == np.float32 and np.abs(averaged - alone).max() > 1e-3
+
+
+def test_a_folder_gives_its_photos_and_not_what_was_written_there_and_says_what_else_it_holds(folder, run, capsys):
+    (folder / "e.heic").touch()
+    (folder / "walk.mp4").touch()
+    for name in ("a_mask.png", "a_overlay.jpg", "a_cracks.json", "b_mask.png"):
+        shutil.copy(folder / "a.png", folder / name)  # b_mask.png without its record may be a photo
+    assert [path.name for path in segment.photos_in(folder)] == ["a.png", "b.png", "b_mask.png", "c.png", "d.png"]
+    said = capsys.readouterr().out
+    assert "1 × .heic" in said and "1 × .mp4" in said
+
+
+def test_a_folder_of_which_one_photo_was_readable_has_its_tables_and_says_what_failed(folder, run):
+    for name in ("b.png", "c.png", "d.png"):
+        (folder / name).write_text("no photo")
+    code, out = run(folder)
+    assert code == 1 and len(table(out)) == 1 and len(json.loads((out / "cracks.json").read_text())["failed"]) == 3
+    assert "3 more could not be used" in (out / "report.html").read_text()
+
+
+def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_any_work(folder, run, tmp_path):
+    with pytest.raises(BadInput, match="--prices .*without a scale.*--mm-per-pixel"):
+        run(folder, "--prices", "data/prices.csv")
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(BadInput, match="--out .*out: cannot be made a folder"):
+        run(folder)
+    assert not run.seen

@@ -61,7 +61,8 @@ def test_it_starts_from_the_weights_that_are_asked_for():
     training.return_value.__enter__.return_value = SimpleNamespace(stdout=[], returncode=0)
     for start, said in (("", ()), ("weights/crack.pt", ("--from", "weights/crack.pt"))):
         settings = {"EPOCHS": 1, "SIZE": 32, "VERSIONS": 1, "BATCH_SIZE": 1, "START": start, "RUN": "nowhere"}
-        exec(compile(cell, "cell", "exec"), settings | {"Path": Path, "data": "d", "start": training})
+        names = {"Path": Path, "data": "d", "classes": [], "start": training}
+        exec(compile(cell, "cell", "exec"), settings | names)
         words = training.call_args.args
         assert words[:3] == ("train.py", "--data", "d") and words[words.index("--batch-size") + 2 :] == said
 

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import draw_road
 from PIL import Image
 
 import photo as module
@@ -204,3 +205,11 @@ def test_a_crack_drawn_in_another_grey_than_white_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "red.png"), mask)
     with pytest.raises(BadInput, match="red.png: not black and white"):
         read_mask(tmp_path / "red.png")
+
+
+def test_a_photo_with_the_crack_drawn_onto_it_is_no_mask(tmp_path, rng):
+    road = draw_road(rng)
+    road[20:30] = 255
+    cv2.imwrite(str(tmp_path / "overlay.png"), road)
+    with pytest.raises(BadInput, match="overlay.png.*grey"):
+        read_mask(tmp_path / "overlay.png")

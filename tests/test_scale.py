@@ -127,8 +127,8 @@ def test_no_marker_is_an_error_and_the_printed_one_is_found(tmp_path):
     photo = read_photo(tmp_path / "marker.png")
     found = find_scale(photo, "a.jpg", flags("--marker-mm", "120"))
     assert found.mm_per_pixel == pytest.approx(0.1, rel=0.005)
-    with pytest.raises(BadInput, match=r"marker\.png"):
-        main([])
+    with pytest.raises(BadInput, match=r"marker\.txt"):
+        main(["marker.txt"])
 
 
 def test_a_rectified_line_is_as_long_as_on_the_road_in_photo_probability_and_mask():

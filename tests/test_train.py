@@ -242,7 +242,7 @@ def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start
 def test_a_run_clears_what_a_killed_one_left_half_written_and_nothing_else(export, tmp_path):
     (tmp_path / f"{HALF_WRITTEN}7-last.pt").touch()
     (tmp_path / ".pre-commit-config.yaml").write_text("mine")
-    main(["--data", str(export), "--out", str(tmp_path), *TINY])
+    main(["--data", str(export), "--epochs", "1", "--out", str(tmp_path), *TINY])
     assert [path.name for path in tmp_path.glob(".*")] == [".pre-commit-config.yaml"]
 
 
@@ -257,3 +257,11 @@ def test_a_learning_rate_of_nothing_is_refused_and_fine_tuning_is_gentler_by_def
     with pytest.raises(BadInput, match="--lr"):
         arguments(["--lr", "0"])
     assert arguments(["--from", "any.pt"]).lr < arguments([]).lr
+
+
+def test_a_run_never_lands_in_an_export_and_one_without_an_epoch_says_how_to_go_on(export, tmp_path):
+    with pytest.raises(BadInput, match="holds an export"):
+        main(["--data", str(export), "--out", str(export), *TINY])
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(ValueError, match="--resume"):
+        read_checkpoint(tmp_path / "best.pt")
