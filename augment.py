@@ -1,10 +1,11 @@
 """Random changes of a training photo and its mask: rotation, scale, brightness, contrast, noise, in this order."""
 
-from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from command import BadInput, execute, flags
 
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
@@ -85,16 +86,16 @@ def write_versions(parts, out, seed):
     """Split COCO export at `out`: train photos with five versions each, valid and test as they are."""
     from tqdm import tqdm
 
-    from command import BadInput
     from data.convert import export_folder, mask_to_annotations, write_annotations
     from photo import write_image
 
     with export_folder(out) as folder:
         for part, photos in parts.items():
             (folder / part).mkdir()
-            rows, stems = [], Counter(Path(item.name).stem for item in photos)
-            if twice := [stem for stem, count in stems.items() if count > 1]:
-                raise BadInput(f"{part}: two photos are called {twice[0]}, not counting suffix and folder; rename one")
+            rows, stems = [], [Path(item.name).stem for item in photos]
+            if len(set(stems)) < len(stems):
+                twice = max(stems, key=stems.count)
+                raise BadInput(f"{part}: two photos are called {twice}, not counting suffix and folder; rename one")
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
                 stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
                 photo, mask = item.read()
@@ -109,8 +110,6 @@ def write_versions(parts, out, seed):
 
 
 def arguments(argv):
-    from command import flags
-
     parser = flags(
         "See the augmentation: a sheet of originals and their five versions, and how the parameters are distributed. "
         "With --out, write the versions as a COCO export (train only; valid and test stay as they are).",
@@ -125,7 +124,6 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
-    from command import BadInput
     from dataset import open_data  # only now: these imports take seconds
     from photo import Preprocess, write_image
     from report.augmentation import distribution, sheet
@@ -135,11 +133,10 @@ def main(argv=None):
     export = open_data(args.data, args.classes)
     if args.out and args.out.resolve() == export.root.resolve():
         raise BadInput(f"--out {args.out}: the photos to augment lie there; name a new folder")
-    parts, preprocess = split(export, args.seed), Preprocess()
+    parts, preprocess, rng = split(export, args.seed), Preprocess(), np.random.default_rng(args.seed)
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
     sound = [preprocess.resize(*photo.read()) for photo in parts["train"] if not photo.cracked][:1]
     name = export.root.resolve().name
-    rng = np.random.default_rng(args.seed)
     shown = [(pair, list(versions(*pair, rng))) for pair in pairs[: 4 - len(sound)] + sound]
     write_image(Path(f"augment-{name}.png"), sheet(shown))
     drawn = [(parameters, mask.mean()) for pair in pairs for parameters, _, mask in versions(*pair, rng)]
@@ -152,6 +149,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    from command import execute
-
     execute(main)

@@ -17,16 +17,13 @@ from pycocotools.coco import COCO
 
 from command import BadInput
 from formats.archive import unpacked
+from formats.categories import read_categories
 from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 TO_CORRECT = {"description": "cracks as inference.py saw them: to be corrected"}  # info of what --coco writes
 MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
-MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
-DENIED = re.compile(r"\b(un|no|non|not|without)( any)? ?crack|crack ?(free|less)\b")
-SOUND = re.compile(r"\b(undamaged|normal|intact|background|healthy)\b")
-REPAIRED = re.compile(r"\b(sealed|seal|filled|repaired)\b")
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,34 +184,6 @@ def check_entries(content):
     for entry in content["images"]:
         if not (0 < entry["height"] < 10**6 and 0 < entry["width"] < 10**6):
             raise ValueError(f"image {entry['file_name']!r:.80} has size {entry['width']}×{entry['height']}")
-
-
-def says_crack(name):
-    """True for a spelling of crack, False for a name that says undamaged, None for anything else."""
-    name = re.sub(r"[\s_-]+", " ", name).strip().lower()
-    crack, sound = "crack" in name or name in MISSPELT, bool(SOUND.search(name))
-    if DENIED.search(name) or (sound and not crack):
-        return False
-    return True if crack and not sound and not REPAIRED.search(name) else None
-
-
-def read_categories(cocos, classes, file):
-    """{name: "crack", "not crack" or "unused"}: names decide, ids never do. Raises BadInput."""
-    names = sorted({c["name"] for coco in cocos for c in coco.cats.values()})
-    used = {coco.cats[a["category_id"]]["name"] for coco in cocos for a in coco.dataset["annotations"]}
-    shown = ", ".join(map(repr, names)) or "none"
-    wanted = {name.strip().lower() for name in classes or ()}
-    for name in wanted - {name.strip().lower() for name in used}:
-        raise BadInput(f"{file}: no annotation has the class {name!r}; classes found: {shown}; correct --classes")
-    reads = {name: name.strip().lower() in wanted if wanted else says_crack(name) for name in names}
-    if unclear := [name for name in names if reads[name] is None and name in used]:
-        raise BadInput(
-            f"{file}: cannot tell whether {', '.join(map(repr, unclear))} means crack; classes found: {shown}; "
-            "name the crack classes with --classes NAME ..."
-        )
-    if not any(reads.values()):
-        raise BadInput(f"{file}: no crack class; classes found: {shown}; name it with --classes NAME ...")
-    return {n: "unused" if n not in used else "crack" if reads[n] else "not crack" for n in names}
 
 
 def add_photos(export, part, file, coco):

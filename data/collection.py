@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import TO_CORRECT, Photo, read_json, says_crack
+from coco import TO_CORRECT, Photo, read_json
 from command import BadInput
 from data import overlap
+from formats.categories import says_crack
 from measure import MEASURABLE_PX
 from photo import ORANGE, SUFFIXES, read_photo
 from split import copies

@@ -42,9 +42,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import PART_NAMES, Photo, annotation_files, load_coco, read_export, says_crack
+from coco import PART_NAMES, Photo, annotation_files, load_coco, read_export
 from data.convert import MANIFEST, export_folder, write_annotations
 from formats.archive import unpacked
+from formats.categories import says_crack
 from split import copies
 
 SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
