@@ -14,6 +14,8 @@ from tqdm import tqdm
 from command import PARTS, BadInput, written_whole
 from photo import read_photo
 
+SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for
+
 
 def fingerprint(photo):
     """(SHA-1 of the bytes, 256 signs of horizontal brightness steps as ±1). Raises BadInput for a wrong size.
@@ -107,7 +109,7 @@ def split(export, seed=0, file=None):
     elif own["train"] and own["test"]:
         parts = own | deal(own["train"], groups, {"train": 85, "valid": 15}, seed)
     else:
-        parts = deal(export.photos, groups, dict(zip(PARTS, (70, 15, 15), strict=True)), seed)
+        parts = deal(export.photos, groups, SHARES, seed)
     if together := shared(parts, groups):
         names = ", ".join(together[0])
         print(f"WARNING: {len(together)} photo(s) have a copy in another part, so scores will be too good: {names}")

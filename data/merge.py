@@ -46,10 +46,9 @@ from coco import PART_NAMES, Photo, annotation_files, load_coco, read_export
 from data.convert import MANIFEST, export_folder, write_annotations
 from formats.archive import unpacked
 from formats.categories import says_crack
-from split import copies
+from split import SHARES, copies
 
-SHARES = (0.70, 0.15, 0.15)  # of the photos, for PARTS
-DEALS = 2000  # random deals of students to parts, of which the nearest to SHARES is taken
+DEALS = 2000  # random deals of students to parts, of which the nearest to split.SHARES is taken
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -141,12 +140,12 @@ def deal_students(entries, seed):
     if len(students) < len(PARTS):
         raise BadInput(f"--split-by-student: {len(students)} students cannot fill {len(PARTS)} parts; leave it out")
     photos = np.array([[counts[student, cracked] for cracked in (True, False)] for student in students])
-    rng = np.random.default_rng(seed)
-    deals = rng.choice(len(PARTS), (DEALS, len(students)), p=SHARES)
+    rng, shares = np.random.default_rng(seed), np.array([SHARES[part] for part in PARTS]) / 100
+    deals = rng.choice(len(PARTS), (DEALS, len(students)), p=shares)
     for deal in deals:
         deal[rng.permutation(len(students))[: len(PARTS)]] = range(len(PARTS))  # no part is empty
     got = (deals[:, :, None] == range(len(PARTS))).swapaxes(1, 2).astype(int) @ photos  # (deal, part, cracked or not)
-    off = np.abs(got - np.outer(SHARES, photos.sum(axis=0))).sum(axis=(1, 2))
+    off = np.abs(got - np.outer(shares, photos.sum(axis=0))).sum(axis=(1, 2))
     part = dict(zip(students, deals[off.argmin()], strict=True))
     for entry in entries:
         entry.part = PARTS[part[entry.student]]
