@@ -99,12 +99,12 @@ def flags(description, *examples):
     return parser
 
 
-def results_folder(path, flag="--out"):
+def results_folder(path):
     """The folder, made where it is missing, before any work is done. Raises BadInput."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{flag} {path}: cannot be made a folder ({error.strerror}); name another") from None
+        raise BadInput(f"--out {path}: cannot be made a folder ({error.strerror}); name another") from None
     return path
 
 

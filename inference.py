@@ -251,7 +251,7 @@ def merge(args, job, names, prices, words, failed):
     records = {path: record for path, record in records.items() if record}
     print(f"{len(records)} of {len(names)} done, in {args.out}/")
     results = [result for record in records.values() for result in record["results"]]
-    if results and len(records) + len(failed) > 1 or len(results) > 1:
+    if results and (len(names) > 1 or len(results) > 1):
         starts = {path: args.out / name for path, name in names.items()}
         write_survey(args.out, records, starts, prices, words, failed)
         print(f"all together: {args.out}/cracks.csv, cracks.json, report.html")

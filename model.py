@@ -263,7 +263,7 @@ def load_checkpoint(path):
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        why = str(error).splitlines()[0][:100]
+        why = " ".join(str(error).split())[:100]
         raise ValueError(
             f"{path}: its weights do not fit its network ({why}); give a best.pt that train.py wrote"
         ) from None

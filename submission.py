@@ -100,7 +100,7 @@ def submission_names(paths):
     paths = [path for path in paths if path not in strays]
     if not paths:
         raise BadInput(f"{strays[0]}: neither a folder of masks nor a checkpoint (.pt); give one of these")
-    folders = [path.resolve().parent if path.name == "best.pt" else path.resolve().with_suffix("") for path in paths]
-    names = [folder.name for folder in folders]
+    folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
+    names = [folder.stem if folder.is_file() else folder.name for folder in folders]
     longer = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
     return dict(zip(longer, paths, strict=True))

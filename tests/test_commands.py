@@ -15,7 +15,7 @@ import dataset
 import evaluate
 import inference
 import train
-from command import execute, signals_noted
+from command import answer_flags, execute, signals_noted
 from inference import predict
 from photo import read_photo
 
@@ -212,3 +212,17 @@ def test_predictions_are_probabilities_of_the_photos_size(trained):
     probability = predict(model, preprocess, read_photo(data / "road000.jpg"))
     assert probability.shape == (96, 128) and probability.dtype == np.float32
     assert 0 <= probability.min() < threshold < probability.max() <= 1
+
+
+def test_ctrl_c_during_the_imports_ends_the_command_without_a_word_and_afterwards_with_one(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    answer_flags(lambda argv: None)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+    def interrupted():
+        assert signal.getsignal(signal.SIGINT) is before
+        raise KeyboardInterrupt("saved")
+
+    with pytest.raises(SystemExit) as end:
+        execute(interrupted)
+    assert end.value.code == 130 and "interrupted: saved" in capsys.readouterr().err
