@@ -48,7 +48,7 @@ from split import split
 MM_PER_PIXEL = 0.5  # as if the photo had been measured
 PAGE = """# One photo through every function
 
-Written by `python results/walkthrough.py` with {network}. The photo, {name}, is drawn, and of the test part.
+Written by `python results/walkthrough.py` with {network}. The photo, {name}, is one of 30 drawn for this page (none of data/sample), and of the test part.
 
 ## 1. File to arrays
 
