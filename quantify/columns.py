@@ -1,6 +1,6 @@
 """What each column of cracks.csv, and each key of a row in cracks.json, says: shown in report.html."""
 
-from measure import MEASURABLE_PX
+from measure import MEASURABLE_PX, WIDTH_EDGES_MM
 from quantify.specks import SPECK_SHARE
 
 PIXELS = {
@@ -35,9 +35,9 @@ MILLIMETRES = {
     "length_m": "length_px in metres",
     "width_median_mm": "width_median_px in millimetres",
     "width_max_mm": "width_max_px in millimetres",
-    "seal_low_m": "metres of crack under 10 mm wide, networks left out",
-    "seal_medium_m": "metres of crack 10 to 75 mm wide, networks left out",
-    "seal_high_m": "metres of crack over 75 mm wide, networks left out",
+    "seal_low_m": f"metres of crack under {WIDTH_EDGES_MM[0]} mm wide, networks left out",
+    "seal_medium_m": f"metres of crack {WIDTH_EDGES_MM[0]} to {WIDTH_EDGES_MM[1]} mm wide, networks left out",
+    "seal_high_m": f"metres of crack over {WIDTH_EDGES_MM[1]} mm wide, networks left out",
     "patch_m2": "square metres of block and alligator cracking, its cells included",
 }
 PLUS_MINUS = (

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from command import write_json, written_whole
+from measure import WIDTH_EDGES_MM
 from photo import read_photo
 from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
@@ -46,7 +47,8 @@ MINIMUM = (
 )
 FOUND = ("A4 sheet", "ArUco marker")  # scale sources that are seen in the photo itself
 SEVERITY = (
-    "Indicative severity follows the widths of ASTM D6433 (low under 10 mm, medium to 75 mm, high above; alligator "
+    f"Indicative severity follows the widths of ASTM D6433 (low under {WIDTH_EDGES_MM[0]} mm, medium to "
+    f"{WIDTH_EDGES_MM[1]} mm, high above; alligator "
     "cracking by its pattern): the highest level of at least 5 % of the length, or of any network. It is no PCI: a "
     "photo cannot show filling, spalling or the road around it."
 )
