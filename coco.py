@@ -22,7 +22,7 @@ from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
-TO_CORRECT = {"description": "cracks as inference.py saw them: to be corrected"}  # info of what --coco writes
+NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
 MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
 
 
@@ -90,8 +90,8 @@ def read_export(data, classes=None):
     export = Export(root, [], categories, [])
     for part, file, coco in loaded:
         add_photos(export, part, file, coco)
-        if coco.dataset.get("info") == TO_CORRECT:
-            export.problems.insert(0, f"{file}: masks of inference.py, not labels; correct them and export again")
+        if uncorrected(coco.dataset):
+            export.problems.insert(0, f"{file}: {NOT_LABELS}")
     if not export.photos:
         why = export.problems[0] if export.problems else "it lists none"
         raise BadInput(f"{root}: no photo of it can be used, {why}; mend that and export again")
@@ -135,6 +135,17 @@ def read_json(file):
     if not isinstance(content, dict) or not keys <= content.keys():
         return "not a COCO file; it needs images, annotations and categories"
     return content
+
+
+def digest(annotations):
+    """What `inference.py --coco` writes beside its annotations, to tell later whether somebody has corrected them."""
+    return hashlib.sha1(json.dumps(annotations, sort_keys=True).encode()).hexdigest()
+
+
+def uncorrected(content):
+    """Is this content of a COCO file what `inference.py --coco` wrote, as it was written?"""
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and info.get("uncorrected") == digest(content.get("annotations"))
 
 
 def load_coco(file):

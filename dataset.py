@@ -31,7 +31,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
-from coco import read_export
+from coco import NOT_LABELS, read_export
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
@@ -142,8 +142,10 @@ def find_export(data=None, classes=None):
 
 
 def open_data(data=None, classes=None):
-    """`find_export` for training and scoring: says in a few lines what was left out."""
+    """`find_export` for training and scoring: says in a few lines what was left out. Raises BadInput."""
     export = find_export(data, classes)
+    if masks := [line for line in export.problems if line.endswith(NOT_LABELS)]:
+        raise BadInput(masks[0])
     for problem in export.problems[:5]:
         print("note:", problem)
     if len(export.problems) > 5:

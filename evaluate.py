@@ -194,12 +194,13 @@ def choose_photos(args, folder):
 
 
 def warn_of_leaks(photos, path):
-    """How many of the photos the run or checkpoint at this path was trained on; says so, also where nobody can know."""
+    """How many of the photos the run or checkpoint at this path was trained on, None where nobody can know; says so."""
     folder = path if path.is_dir() else path.parent
     hashes = trained_on(folder / "splits.json")
     if not hashes:  # no need to read every photo
         if path.suffix == ".pt" or (folder / "best.pt").is_file():
             print(f"note: {path}: no splits.json beside it, so nobody can tell whether these photos trained it")
+            return None
         return 0
     leaked = [photo.name for photo in photos if photo.sha1() in hashes]
     if leaked:
@@ -244,7 +245,8 @@ def score_predictions(args):
         ((name, path),) = named.items()
         answer, threshold = open_submission(path, device)
         scored = score(photos, answer, name, title, threshold, args.seed)
-        return evaluate(scored, args.out or (path if path.is_dir() else path.parent) / "scores")
+        folder = path.with_suffix("") if path.suffix == ".zip" else path if path.is_dir() else path.parent
+        return evaluate(scored, args.out or folder / "scores")
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
     scored, problems, leaks, out = [], {name: [] for name in named}, {}, results_folder(args.out or Path("ranking"))

@@ -159,7 +159,11 @@ def crack_mask(probability, threshold):
 def newest_run():
     """The run folder under runs/ whose best.pt is the newest; before the first training, the weights that ship."""
     checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
-    return checkpoints[-1].parent if checkpoints else SHIPPED
+    newest = checkpoints[-1].parent if checkpoints else SHIPPED
+    for begun in sorted(RUNS.glob("*/last.pt")):
+        if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
+            print(f"note: {begun.parent} has finished no epoch, so {newest} is taken")
+    return newest
 
 
 def open_model(path, device):

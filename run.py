@@ -13,10 +13,12 @@ import torch
 from matplotlib.figure import Figure
 
 import distributed
+from coco import PART_NAMES
 from command import HALF_WRITTEN, BadInput, signals_noted, write_json, written_whole
 from dataset import SAMPLE
 from inference import RUNS
 from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
+from photo import SUFFIXES
 from report.figure import save_figure
 from split import trained_on, write_splits
 
@@ -128,8 +130,9 @@ def open_run(args):
     if not args.resume:
         name = Path(args.data or SAMPLE).name.removesuffix(".zip")
         args.out = args.out or RUNS / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-        if (args.out / "_annotations.coco.json").exists():
-            raise BadInput(f"--out {args.out}: holds an export; give the run a folder of its own")
+        if any(path.name.lower() in PART_NAMES or path.suffix.lower() in SUFFIXES - {".png"}
+               for path in args.out.glob("*")):  # fmt: skip
+            raise BadInput(f"--out {args.out}: holds photos or an export; give the run a folder of its own")
         if (args.out / "last.pt").exists():
             raise BadInput(f"{args.out}: holds a run already; go on with --resume {args.out} or choose another --out")
         return args.out, None

@@ -1,6 +1,5 @@
 """Train CrackNet on a COCO export: loss, one epoch, validation, curves, and a run folder that can be resumed."""
 
-import argparse
 import math
 import signal
 import time
@@ -51,7 +50,7 @@ def arguments(argv):
     add("--save-minutes", type=float, default=5, metavar="MINUTES", help="save this often inside an epoch: no more is "
         "lost when the machine dies (default: %(default)s)")  # fmt: skip
     args = check(parser, parser.parse_args(argv))
-    untyped = argparse.Namespace(**dict.fromkeys(vars(args)))  # argparse gives no default to what is there already
+    untyped = type(args)(**dict.fromkeys(vars(args)))  # argparse gives no default to what is there already
     args.typed = {name for name, value in vars(parser.parse_args(argv, untyped)).items() if value is not None}
     return args
 
@@ -215,9 +214,8 @@ def loaders(parts, preprocess, args, device):
     """(train batches with their augmented versions in shuffled order, validation batches as the photos are)."""
     change = partial(augment, without=args.without) if args.without else augment
     data = CrackDataset(parts["train"], preprocess, change, args.versions, args.seed, args.once)
-    pin = device.type == "cuda"
-    train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed), pin)
-    return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0, pin=pin)
+    train_batches = loader(data, args.batch_size, args.workers, Shuffled(len(data), args.seed), device.type == "cuda")
+    return train_batches, loader(CrackDataset(parts["valid"], preprocess), args.batch_size, 0)
 
 
 def pace(step, steps):
@@ -308,6 +306,8 @@ def train(args, device):
     if args.start and not saved:
         print(run.origin(args.start, parts, args.size), flush=True)
     run.write_facts(folder, args, parts, device, history)
+    if len(history) == args.epochs:
+        print(f"all {args.epochs} epochs are done; python train.py --from {folder} trains it further", flush=True)
 
     for epoch in range(len(history), args.epochs):
         train_batches.batch_sampler.sampler.epoch = epoch

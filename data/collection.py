@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import TO_CORRECT, Photo, read_json
+from coco import Photo, read_json, uncorrected
 from command import BadInput
 from data import overlap
 from formats.categories import says_crack
@@ -81,13 +81,7 @@ def unlabelled(folder):
     folder = Path(folder)
     if not folder.is_dir() or not shots(folder):
         return False
-    return all(file.name.endswith("cracks.json") or to_correct(file) for file in folder.rglob("*.json"))
-
-
-def to_correct(file):
-    """Is this what `inference.py --coco` writes?"""
-    content = read_json(file)
-    return isinstance(content, dict) and content.get("info") == TO_CORRECT
+    return all(file.name.endswith("cracks.json") or uncorrected(read_json(file)) for file in folder.rglob("*.json"))
 
 
 def measure(shot):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from coco import TO_CORRECT, read_json
+from coco import digest, read_json, uncorrected
 from command import BadInput, written_whole
 from data.convert import CATEGORIES
 
@@ -98,7 +98,7 @@ def name_in(path, photo):
 
 def keep_labels(path):
     """Raises BadInput where the file holds anything but what `write_coco` writes: somebody's labels."""
-    if path.exists() and not (isinstance(found := read_json(path), dict) and found.get("info") == TO_CORRECT):
+    if path.exists() and not uncorrected(read_json(path)):
         raise BadInput(f"{path}: holds something else, perhaps labels; name a new file for the masks to correct")
 
 
@@ -110,6 +110,7 @@ def write_coco(path, masks):
         images.append({"id": number, "file_name": name_in(path, photo), **size})
         for annotation in mask_to_polygons(mask):
             annotations.append({"id": len(annotations), "image_id": number, **annotation})
-    content = {"info": TO_CORRECT, "categories": CATEGORIES, "images": images, "annotations": annotations}
+    info = {"description": "cracks as inference.py saw them: to be corrected", "uncorrected": digest(annotations)}
+    content = {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")

@@ -10,7 +10,7 @@ def usable(shape, photo):
         problem = rle_problem(shape, photo)
         return (None, [problem]) if problem else (shape, [])
     if not isinstance(shape, list) or not shape:
-        return None, ["annotation without an outline (a box only?)"]
+        return None, ["annotation without an outline (a box? label with polygons)"]
     kept, problems = [], []
     for polygon in shape:
         points = as_points(polygon)

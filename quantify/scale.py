@@ -18,7 +18,7 @@ from quantify.exif import DIAGONAL_35MM, exif
 from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
 
 FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
-COARSEST_MM = 100  # where a pixel is that long, no crack is in sight: a slip of the pen
+FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: a slip of the pen
 SCALE_FLAGS = ("mm_per_pixel", "reference", "marker_mm", "find_a4", "camera_height_mm")
 CORNER_PX = 0.3  # 1 sigma of a found corner
 SHEET_RELATIVE = 0.01  # paper curls, a printer does not print quite to scale, lenses bend lines
@@ -56,6 +56,13 @@ def positive(text):
     return value
 
 
+def pixel_size(text):
+    """Flag's text -> millimetres a pixel, for argparse."""
+    if not FINEST_MM <= (value := positive(text)) <= COARSEST_MM:
+        raise argparse.ArgumentTypeError(f"{text}: give {FINEST_MM} to {COARSEST_MM} millimetres a pixel")
+    return value
+
+
 def reference(text):
     """ "x1,y1,x2,y2,MM" -> ((2, 2) pixels, mm). Raises BadInput for anything else and for a line of no length."""
     try:
@@ -72,7 +79,7 @@ def add_scale_flags(parser):
     """Give an ArgumentParser the flags that find_scale reads; at most one can be given."""
     group = parser.add_argument_group("scale", "one of these turns pixels into millimetres")
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--mm-per-pixel", type=positive, metavar="MM", help="size of a pixel on the road, from above")
+    one.add_argument("--mm-per-pixel", type=pixel_size, metavar="MM", help="size of a pixel on the road, from above")
     one.add_argument(
         "--reference",
         type=reference,

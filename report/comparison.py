@@ -77,11 +77,12 @@ def write_comparison(path, first, content, items):
 
 def places(ordered, problems, seed):
     """Best first -> [(place, the first of that place)]: who is within noise of it shares the place, unless one of them
-    lacks masks, for the zeros of these widen the interval."""
+    lacks masks, for the zeros of these widen the interval; equal scores share it always."""
     found = []
     for i, run in enumerate(ordered):
         first = found[-1][1] if found else run
-        shared = i and not problems[run.name] and not problems[first.name] and gain(run, first, seed)[2] != "worse"
+        shared = not problems[run.name] and not problems[first.name] and gain(run, first, seed)[2] != "worse"
+        shared = i and (shared or run.iou().mean() == ordered[i - 1].iou().mean())
         found.append(found[-1] if shared else (i + 1, run))
     return found
 
@@ -93,8 +94,9 @@ def remarks(run, first, above, problems, leaked, seed):
         found.append(f"within noise of {first.name}")
     elif run is not above and not problems and gain(run, above, seed)[2] == "within noise":
         found.append(f"within noise of {above.name}")
-    if leaked:
-        found.append(f"WARNING: trained on {leaked} of these photos")
+    if leaked or leaked is None:
+        known = f"WARNING: trained on {leaked} of these photos"
+        found.append(known if leaked else "unknown whether these photos trained it")
     if run.counts[:, :2].sum() > run.counts.sum() / 2:
         found.append("more than half of it is crack: inverted?")
     return "; ".join(found)
@@ -123,7 +125,7 @@ def rank(submissions, problems, leaks, out, seed):
     """Submissions scored on the same photos -> places on the screen; ranking.csv, counted_as_empty.csv, ranking.html.
 
     `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `leaks`
-    {name: how many of the photos trained it}.
+    {name: how many of the photos trained it, None where that is unknown}.
     """
     ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
     columns, rows = standings(ordered, problems, leaks, seed)

@@ -136,21 +136,23 @@ def test_a_folder_with_any_json_file_is_an_export_and_one_without_photos_is_none
     assert not collection.unlabelled(tmp_path)
 
 
-def test_masks_to_correct_are_no_labels_and_are_said_to_be_none_where_they_are_read_as_an_export(tmp_path, capsys):
-    photo = tmp_path / "a.jpg"
+def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_are_never_written_over(tmp_path):
+    photo, file = tmp_path / "a.jpg", tmp_path / "to-correct.json"
     cv2.imwrite(str(photo), np.full((96, 128, 3), 128, np.uint8))
     mask = np.zeros((96, 128), np.uint8)
     mask[20:30, 10:100] = 1
-    write_coco(tmp_path / "to-correct.json", [(photo, mask)])
+    write_coco(file, [(photo, mask)])
     (tmp_path / "a_cracks.json").write_text("{}")
-    assert unlabelled(tmp_path)
-    assert "not labels" in read_export(tmp_path).problems[0]
-    write_coco(tmp_path / "to-correct.json", [(photo, mask)])  # again: it is ours
-    keep_labels(tmp_path / "to-correct.json")
-    (tmp_path / "_annotations.coco.json").write_text('{"images": [], "annotations": [], "categories": []}')
-    assert not unlabelled(tmp_path)
+    keep_labels(file)
+    assert unlabelled(tmp_path) and "not labels" in read_export(tmp_path).problems[0]
+    with pytest.raises(BadInput, match="to-correct.json: masks of inference.py"):
+        dataset.open_data(tmp_path)
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"][0][0] += 1
+    file.write_text(json.dumps(content))
+    assert not unlabelled(tmp_path) and dataset.open_data(tmp_path).photos
     with pytest.raises(BadInput, match="perhaps labels"):
-        keep_labels(tmp_path / "_annotations.coco.json")
+        keep_labels(file)
 
 
 def test_photos_that_nobody_can_read_have_their_table_and_no_traceback(tmp_path, capsys):

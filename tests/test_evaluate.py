@@ -408,3 +408,9 @@ def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(
     rows = ranking(tmp_path / "out", [inverted, good, run, alone], export)
     assert "inverted?" in rows["inverted"]["remarks"] and "trained on 3 of" in rows["run"]["remarks"]
     assert not rows["good"]["remarks"] and "nobody can tell" in capsys.readouterr().out
+    assert "unknown whether these photos trained it" in rows["alone"]["remarks"]
+
+
+def test_equal_scores_share_their_place_whatever_their_names_and_faults():
+    a, b = Fixed("a", 0.0, 0.0), Fixed("b", 0.0, 0.0)
+    assert [place for place, _ in places([a, b], {"a": [("x.jpg", "missing", "why")], "b": []}, 0)] == [1, 1]

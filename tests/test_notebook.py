@@ -60,7 +60,7 @@ def test_it_starts_from_the_weights_that_are_asked_for():
     training = MagicMock()  # in place of start(): a process that says nothing and succeeds
     training.return_value.__enter__.return_value = SimpleNamespace(stdout=[], returncode=0)
     for start, said in (("", ()), ("weights/crack.pt", ("--from", "weights/crack.pt"))):
-        settings = {"EPOCHS": 1, "SIZE": 32, "VERSIONS": 1, "BATCH_SIZE": 1, "START": start, "RUN": "nowhere"}
+        settings = {"EPOCHS": 1, "SIZE": 32, "VERSIONS": 1, "BATCH_SIZE": 1, "START": start, "folder": "nowhere"}
         names = {"Path": Path, "data": "d", "classes": [], "start": training}
         exec(compile(cell, "cell", "exec"), settings | names)
         words = training.call_args.args

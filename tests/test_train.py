@@ -260,7 +260,7 @@ def test_a_learning_rate_of_nothing_is_refused_and_fine_tuning_is_gentler_by_def
 
 
 def test_a_run_never_lands_in_an_export_and_one_without_an_epoch_says_how_to_go_on(export, tmp_path):
-    with pytest.raises(BadInput, match="holds an export"):
+    with pytest.raises(BadInput, match="holds photos or an export"):
         main(["--data", str(export), "--out", str(export), *TINY])
     (tmp_path / "last.pt").touch()
     with pytest.raises(ValueError, match="--resume"):
