@@ -58,6 +58,14 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "zip bombs unpacked": ("formats/archive.py", "if size > RATIO * packed else None", "if False else None",
                            "archive"),
     "names in a report not escaped": ("report/page.py", "Html(html.escape(str(text)))", "Html(str(text))", "fuzz"),
+    "bfloat16 emulated by a CPU without it": ("model.py", "torch.bfloat16 if has_instructions() else torch.float32",
+                                              "torch.bfloat16", "model"),
+    "labels without an outline pass for undamaged": ("coco.py", "if not cracks and", "if False and", "coco"),
+    "missing masks buy a tie": ("report/comparison.py", "not problems[run.name] and not problems[first.name] and gain",
+                                "gain", "evaluate"),
+    "hidden files of others deleted": ("run.py", 'folder.glob(f"{HALF_WRITTEN}*")', 'folder.glob(".*")', "train"),
+    "corrected labels written over": ("formats/labels.py", "not uncorrected(read_json(path))", "False", "collection"),
+    "typed flags of a resumed run ignored": ("run.py", 'args.typed - MACHINE - {"data"}', "set()", "train"),
     "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
 }  # fmt: skip
 
