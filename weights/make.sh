@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing, in about an hour and a half on 2 cores; stopped, it goes on. SUT-Crack must lie in
+# Makes weights/crack.pt from nothing, in an hour or two on 2 cores; stopped, it goes on. SUT-Crack must lie in
 # data/sut as a COCO export: data/README.md says where it comes from and how data/convert.py makes the export.
 set -eu
 cd "$(dirname "$0")/.."
