@@ -135,7 +135,7 @@ def main(argv=None):
         raise BadInput(f"--out {args.out}: the photos to augment lie there; name a new folder")
     parts, preprocess, rng = split(export, args.seed), Preprocess(), np.random.default_rng(args.seed)
     pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
-    sound = [preprocess.resize(*photo.read()) for photo in parts["train"] if not photo.cracked][:1]
+    sound = [preprocess.resize(*photo.read()) for photo in [p for p in parts["train"] if not p.cracked][:1]]
     name = export.root.resolve().name
     shown = [(pair, list(versions(*pair, rng))) for pair in pairs[: 4 - len(sound)] + sound]
     write_image(Path(f"augment-{name}.png"), sheet(shown))

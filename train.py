@@ -260,13 +260,17 @@ def transfer(args):
 
 
 def network(args, folder, saved):
-    """(network, Preprocess): those of the run that goes on, or of --from, or new ones. Raises BadInput."""
+    """(network, its encoder frozen if asked, Preprocess): of the run that goes on, of --from, or new. Raises BadInput."""
     if not saved and not args.start:
         model, preprocess = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0), Preprocess()
     else:
         start, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
         model = type(start)(**start.arguments | ({} if args.dropout is None else {"dropout": args.dropout}))
         model.load_state_dict(start.state_dict())
+    if args.encoder_rate != 1 and not isinstance(model, TransferNet):
+        raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
+    if not args.encoder_rate:
+        model.trunk.requires_grad_(False)
     return model, replace(preprocess, size=args.size or preprocess.size)
 
 
@@ -291,10 +295,6 @@ def train(args, device):
 
     model, preprocess = network(args, folder, saved)
     args.size, args.dropout = preprocess.size, model.arguments["dropout"]
-    if args.encoder_rate != 1 and not isinstance(model, TransferNet):
-        raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
-    if not args.encoder_rate:
-        model.trunk.requires_grad_(False)
     model = model.to(device, memory_format=torch.channels_last)
     parallel = distributed.parallel(model, device)
 

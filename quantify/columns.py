@@ -40,9 +40,11 @@ MILLIMETRES = {
     "seal_high_m": f"metres of crack over {WIDTH_EDGES_MM[1]} mm wide, networks left out",
     "patch_m2": "square metres of block and alligator cracking, its cells included",
 }
+NOT_IN_IT = (
+    "The ± hold for the cracks that were found. What the network missed and what it took for a crack is not in them, "
+    "and can be more than all of these: look at the pictures."
+)
 PLUS_MINUS = (
     "Columns with plus_minus hold the uncertainty of the column of that name, 1 sigma: of the mask's edge (1 pixel), "
-    "the scale, and the camera's tilt where no sheet or marker takes it out. What the network missed and what it took "
-    "for a crack is not in it, and can be more than all of these: look at the pictures."
+    f"the scale, and the camera's tilt where no sheet or marker takes it out. {NOT_IN_IT}"
 )
-NOT_IN_IT = "The ± hold for the cracks that were found: what was missed and what is no crack is not in them."

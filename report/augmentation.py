@@ -23,7 +23,7 @@ def distribution(drawn):
     values["crack, % of the photo"] = [100 * crack for _, crack in drawn]
     fig = Figure(figsize=(14, 3.2), layout="constrained")
     fig.suptitle(f"{len(drawn)} augmented versions")
-    for axes, (name, numbers) in zip(fig.subplots(1, 5), values.items(), strict=True):
+    for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
         axes.set(xlabel=name, ylabel="versions")
     return fig
