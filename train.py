@@ -260,7 +260,7 @@ def transfer(args):
 
 
 def network(args, folder, saved):
-    """(network, its encoder frozen if asked, Preprocess): of the run that goes on, of --from, or new. Raises BadInput."""
+    """(network, its encoder frozen if asked, Preprocess): of the run to go on, of --from, or new. Raises BadInput."""
     if not saved and not args.start:
         model, preprocess = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0), Preprocess()
     else:
