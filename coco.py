@@ -77,6 +77,11 @@ class Export:
     problems: list
 
 
+def each_once(lines):
+    """The same lines, repeated ones once with how often."""
+    return [line if times == 1 else f"{line} ({times} times)" for line, times in Counter(lines).items()]
+
+
 def read_export(data, classes=None):
     """Folder with one COCO file, or with Roboflow's train/ valid/ test/, or a .zip of it -> Export. Raises BadInput."""
     root = Path(data)

@@ -31,7 +31,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
-from coco import NOT_LABELS, read_export
+from coco import NOT_LABELS, each_once, read_export
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
@@ -146,10 +146,11 @@ def open_data(data=None, classes=None):
     export = find_export(data, classes)
     if masks := [line for line in export.problems if line.endswith(NOT_LABELS)]:
         raise BadInput(masks[0])
-    for problem in export.problems[:5]:
-        print("note:", problem)
-    if len(export.problems) > 5:
-        print(f"note: {len(export.problems) - 5} more; python dataset.py {export.root} lists them all")
+    notes = each_once(export.problems)
+    for note in notes[:5]:
+        print("note:", note)
+    if len(notes) > 5:
+        print(f"note: {len(notes) - 5} more; python dataset.py {export.root} lists them all")
     return export
 
 
@@ -199,8 +200,7 @@ def odd_polygons(photo):
 
 def suspicions(export, copied, broken):
     """Lines about everything in an export that may be a mistake."""
-    found = Counter(export.problems + [line for photo in export.photos for line in odd_polygons(photo)])
-    lines = [line if n == 1 else f"{line} ({n} times)" for line, n in found.items()] + broken
+    lines = each_once(export.problems + [line for photo in export.photos for line in odd_polygons(photo)]) + broken
     empty = [photo.name for photo in export.photos if not photo.cracked]
     if empty:
         names = ", ".join(empty[:12]) + (" ..." if len(empty) > 12 else "")

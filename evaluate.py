@@ -196,13 +196,12 @@ def choose_photos(args, folder):
 def warn_of_leaks(photos, path):
     """How many of the photos the run or checkpoint at this path was trained on, None where nobody can know; says so."""
     folder = path if path.is_dir() else path.parent
-    hashes = trained_on(folder / "splits.json")
-    if not hashes:  # no need to read every photo
+    leaked = trained_on(folder / "splits.json", photos)
+    if leaked is None:
         if path.suffix == ".pt" or (folder / "best.pt").is_file():
             print(f"note: {path}: no splits.json beside it, so nobody can tell whether these photos trained it")
             return None
         return 0
-    leaked = [photo.name for photo in photos if photo.sha1() in hashes]
     if leaked:
         print(f"WARNING: {len(leaked)} of {len(photos)} photos trained {folder} ({leaked[0]} ...): not an honest score")
     return len(leaked)

@@ -47,8 +47,7 @@ def introduction(folder, parts, model, args, device):
 def origin(start, parts, size):
     """What a fine-tuned run starts from, and a warning if that has seen what this one is scored on."""
     line = f"starts from the network and weights of {start}, photos at {size} pixels"
-    seen = trained_on(weights_file(Path(start)).with_name("splits.json"))
-    known = [photo.name for part in ("valid", "test") for photo in parts[part] if photo.sha1() in seen]
+    known = trained_on(weights_file(Path(start)).with_name("splits.json"), parts["valid"] + parts["test"])
     if known:
         line += f"\nWARNING: {len(known)} valid and test photos trained {start}, so scores will be too good: {known[0]}"
     return line

@@ -19,10 +19,10 @@ from quantify.damage import damage, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
-from report.survey import read_record, save_record
+from report.survey import read_record, record_file, save_record
 
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
-RECORD = 3  # raised when the columns or their meaning change: older records are then made again
+RECORD = 4  # raised when the columns or their meaning change: older records are then made again
 FAULTS = (BadInput, OSError, MemoryError, RuntimeError, cv2.error)  # of one photo; the others go on
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the folder of results: the others fail too
 
@@ -77,7 +77,8 @@ def photos_in(folder):
 def list_photos(arguments, out):
     """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
 
-    That name is the stem, with folder and suffix where two files share it. Raises BadInput.
+    That name is the stem, with folder and suffix where two files share it. Raises BadInput, also where results of
+    another photo of that name lie in the folder `out`.
     """
     files = []
     for path in map(Path, arguments):
@@ -97,6 +98,11 @@ def list_photos(arguments, out):
     if len(set(names.values())) < len(files):
         twice = Counter(names.values()).most_common(1)[0][0]
         raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")
+    for path, name in names.items():
+        other = Path(read_record(out / name).get("file", path))
+        if other != path.resolve() and other.exists():  # a phone calls the first photo of every album the same
+            lies = record_file(out / name)
+            raise BadInput(f"{lies}: holds the results of {other}, not of {path}; give another --out")
     return names
 
 
@@ -109,7 +115,7 @@ def segment_photo(job, photo, path, start, with_figure):
     if with_figure:
         fig = figure(flat, probability, seen, measured, row)
         save_figure(start.with_name(f"{start.name}_figure.png"), fig)
-    return save_record(start, job.about(path), [result])
+    return save_record(start, path, job.about(path), [result])
 
 
 def segment_video(job, path, start, every):
@@ -122,7 +128,7 @@ def segment_video(job, path, start, every):
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
             add(overlay(frame, mask, measured, result["row"]))
             results.append(result | {"row": first_columns(path, frame, number / step / fps) | result["row"]})
-    return save_record(start, job.about(path), results)
+    return save_record(start, path, job.about(path), results)
 
 
 def read_ahead(paths, photos=3):
@@ -149,7 +155,8 @@ def done_before(job, path, start, figures=False):
         about = job.about(path)
     except OSError:  # gone, or a broken link: whoever reads it says so
         return None
-    return read_record(start, about) if all(file.is_file() for file in files(start, path, figures)) else None
+    record = read_record(start) if all(file.is_file() for file in files(start, path, figures)) else {}
+    return record if record.get("about") == about else None
 
 
 def segment_one(job, path, photo, start, every, figures):

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +16,10 @@ from command import PARTS, BadInput, written_whole
 from photo import read_photo
 
 SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for
+ALIKE = 40  # of the 256 signs of a fingerprint, copies differ in at most so many
 
 
+@cache  # dealing needs it and writing what was dealt
 def fingerprint(photo):
     """(SHA-1 of the bytes, 256 signs of horizontal brightness steps as ±1). Raises BadInput for a wrong size.
 
@@ -28,6 +31,11 @@ def fingerprint(photo):
         raise BadInput(photo.disagreement(4 * grey.shape[0], 4 * grey.shape[1]))
     steps = np.diff(cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16), axis=1)
     return photo.sha1(), np.where(steps > 0, 1, -1).ravel()
+
+
+def alike(signs, others):
+    """Signs of fingerprints (N, 256), and (256,) or (256, M) -> is it a copy, (N,) or (N, M)."""
+    return signs @ others >= 256 - 2 * ALIKE
 
 
 def copies(photos):
@@ -44,7 +52,7 @@ def copies(photos):
         name = PurePosixPath(photo.name).name
         original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", name)
         same = [first.setdefault(key, i) for key in {prints[i], original if original != name else prints[i]}]
-        same += np.flatnonzero(signs[:i] @ signs[i] >= 256 - 2 * 40).tolist()  # at most 40 signs differ
+        same += np.flatnonzero(alike(signs[:i], signs[i])).tolist()
         group[np.isin(group, group[same])] = group[i]
     return group.tolist()
 
@@ -145,25 +153,31 @@ def read_splits(file, export):
 
 
 def write_splits(path, parts):
-    """The inverse of `read_splits`; beside the names, the SHA-1 of each file tells the same photos apart later."""
+    """The inverse of `read_splits`; beside the names, what tells the same photos apart later: the SHA-1 of each file,
+    and its fingerprint, which the same photo has in another export, too."""
+    prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
-    content["sha1"] = {photo.name: photo.sha1() for part in PARTS for photo in parts[part]}
+    content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
+    content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def hashes(file):
-    """{photo name: SHA-1} of a splits.json that a run wrote; {} where there is none. Raises BadInput."""
-    return content_of(file).get("sha1", {}) if file.is_file() else {}
-
-
 def same_photos(file, export):
     """Does this export hold, under the same names, every photo that the splits.json was written for?"""
-    known, photos = hashes(file), {photo.name: photo for photo in export.photos}
+    known, photos = content_of(file).get("sha1", {}), {photo.name: photo for photo in export.photos}
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
 
 
-def trained_on(file):
-    """SHA-1 of every train photo of the run that wrote this splits.json."""
-    known = hashes(file)
-    return {known[name] for name in content_of(file)["train"] if name in known} if known else set()
+def trained_on(file, photos):
+    """Names of those photos that trained the run which wrote this splits.json, copies of them among them; None where
+    it does not say. Raises BadInput."""
+    content = content_of(file) if file.is_file() else {}
+    if not (known := content.get("sha1")):
+        return None
+    train = {known[name] for name in content["train"] if name in known}
+    kept = [bytes.fromhex(content.get("fingerprint", {}).get(name, "")) for name in content["train"]]
+    bits = np.unpackbits(np.frombuffer(b"".join(kept), np.uint8)).reshape(-1, 256)
+    signs = np.where(bits, 1, -1)
+    prints = ((photo.name, *fingerprint(photo)) for photo in photos)
+    return [name for name, sha1, look in prints if sha1 in train or alike(signs, look).any()]

@@ -42,7 +42,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import PART_NAMES, Photo, annotation_files, load_coco, read_export
+from coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export
 from data.convert import MANIFEST, export_folder, write_annotations
 from formats.archive import unpacked
 from formats.categories import says_crack
@@ -203,7 +203,7 @@ def summary(exports, entries):
         cracked = sum(entry.photo.cracked for entry in own)
         classes = ", ".join(f"{name!r}: {how}" for name, how in export.categories.items() if how != "unused")
         lines.append(f"{student}: {cracked} cracked, {len(own) - cracked} undamaged photos ({classes or 'no class'})")
-        lines += [f"  note: {problem}" for problem in export.problems]
+        lines += [f"  note: {note}" for note in each_once(export.problems)]
     lines += [f"left out: {entry.student}'s {entry.before.name}, {entry.note}" for entry in entries if entry.note]
     kept = [entry for entry in entries if not entry.note]
     for part in PARTS if kept[0].part else ():

@@ -54,20 +54,24 @@ SEVERITY = (
 )
 
 
-def save_record(start, about, results):
+def record_file(start):
+    return start.with_name(f"{start.name}_cracks.json")
+
+
+def save_record(start, path, about, results):
     """START_cracks.json of one photo or video, whole or not at all: written last, so that it says "done"."""
-    record = {"about": about, "results": results}
-    write_json(start.with_name(f"{start.name}_cracks.json"), record)
+    record = {"file": str(path.resolve()), "about": about, "results": results}
+    write_json(record_file(start), record)
     return record
 
 
-def read_record(start, about):
-    """What save_record wrote, if it is there and about the same file and flags; else None."""
+def read_record(start):
+    """What save_record wrote, {} where nothing of that kind is there."""
     try:
-        record = json.loads(start.with_name(f"{start.name}_cracks.json").read_text(encoding="utf-8"))
-        return record if record["about"] == about else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        record = json.loads(record_file(start).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and record.keys() >= {"file", "about", "results"} else {}
 
 
 def photos_only(results):

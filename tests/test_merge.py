@@ -210,3 +210,14 @@ def test_further_class_names_count_beside_every_spelling_of_crack(students, tmp_
     edit_json(students[0], lambda content: content["annotations"][0].update(category_id=9))
     merged = run([students[0], students[2]], tmp_path / "all", "--classes", "Riss")
     assert sum(photo.cracked for photo in merged.photos) == 5 + 7
+
+
+def test_what_is_wrong_with_many_annotations_of_a_photo_is_one_line(students, tmp_path, capsys):
+    def boxes(content):
+        first = content["annotations"][0]
+        content["annotations"] += [{**first, "id": 100 + k, "segmentation": []} for k in range(3)]
+
+    edit_json(students[0], boxes)
+    run(students[:2], tmp_path / "all")
+    notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]
+    assert len(notes) == 1 and notes[0].endswith("(3 times)")

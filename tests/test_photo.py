@@ -213,3 +213,26 @@ def test_a_photo_with_the_crack_drawn_onto_it_is_no_mask(tmp_path, rng):
     cv2.imwrite(str(tmp_path / "overlay.png"), road)
     with pytest.raises(BadInput, match="overlay.png.*grey"):
         read_mask(tmp_path / "overlay.png")
+
+
+@pytest.mark.parametrize("name", ["black on white", "white", "red", "palette"])
+def test_where_a_mask_is_transparent_the_rest_is_the_crack_whatever_its_colour(tmp_path, name):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:13, 5:50] = 1
+    colour = {"red": (255, 0, 0), "white": (255, 255, 255)}.get(name, (0, 0, 0))
+    hidden = (255, 255, 255) if name == "black on white" else colour
+    drawn = np.dstack([np.where(truth[..., None] > 0, colour, hidden).astype(np.uint8), 255 * truth])
+    if name == "palette":
+        index = Image.fromarray(truth, "P")
+        index.putpalette([200, 200, 200, 9, 9, 9])
+        index.save(tmp_path / "mask.png", transparency=0)
+    else:
+        Image.fromarray(drawn).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+
+
+def test_a_mask_that_is_opaque_all_over_is_read_by_its_colours(tmp_path):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:13, 5:50] = 1
+    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([255 * truth] * 3 + [np.full_like(truth, 255)]))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)

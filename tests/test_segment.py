@@ -281,3 +281,15 @@ def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_th
     assert len(error_lines(errors)) == 5 and process.returncode == 1
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
     assert_same_table(cut, whole)
+
+
+def test_results_of_another_photo_of_the_same_name_are_never_replaced(tmp_path, run):
+    one, two = (write_folder(tmp_path / name, photos=1, bad=0, seed=seed) for seed, name in enumerate("ab"))
+    _, out = run(one)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    with pytest.raises(BadInput, match="a/road0000.jpg, not of .*b/road0000.jpg; give another --out"):
+        run(two)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    one.rename(tmp_path / "c")  # moved: still the same photo
+    assert run(tmp_path / "c")[0] == 0
+    assert (out / "road0000_mask.png").read_bytes() == before["road0000_mask.png"]

@@ -8,7 +8,7 @@ from conftest import edit_json, write_export
 
 from coco import read_export
 from command import BadInput
-from split import PARTS, copies, read_splits, split, stratified, write_splits
+from split import PARTS, copies, read_splits, split, stratified, trained_on, write_splits
 
 SHARES = dict(zip(PARTS, (70, 15, 15), strict=True))
 
@@ -113,3 +113,19 @@ def test_a_photo_of_another_size_than_its_export_says_is_refused_before_training
     cv2.imwrite(str(export / "road000.jpg"), np.zeros((128, 96, 3), np.uint8))
     with pytest.raises(BadInput, match="road000.jpg.*96×128"):
         split(read_export(export))
+
+
+def test_a_photo_that_trained_is_known_again_by_its_bytes_or_by_its_look(export, tmp_path):
+    photos = read_export(export).photos
+    write_splits(tmp_path / "splits.json", {"train": photos[:3], "valid": [], "test": photos[3:]})
+    again = write_export(tmp_path / "again")  # the same photos; as another program saves them
+    picture = cv2.convertScaleAbs(cv2.imread(str(again / "road001.jpg")), alpha=1.03, beta=4)
+    cv2.imwrite(str(again / "road001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    expected = [photo.name for photo in photos[:3]]
+    assert trained_on(tmp_path / "splits.json", read_export(again).photos) == expected
+    content = json.loads((tmp_path / "splits.json").read_text())
+    del content["fingerprint"]  # as runs of before it wrote it
+    (tmp_path / "splits.json").write_text(json.dumps(content))
+    assert trained_on(tmp_path / "splits.json", read_export(again).photos) == [expected[0], expected[2]]
+    (tmp_path / "by-hand.json").write_text(json.dumps({part: content[part] for part in PARTS}))
+    assert trained_on(tmp_path / "by-hand.json", photos) is None
