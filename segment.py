@@ -99,7 +99,7 @@ def list_photos(arguments, out):
         twice = Counter(names.values()).most_common(1)[0][0]
         raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")
     for path, name in names.items():
-        other = Path(read_record(out / name).get("file", path))
+        other = Path(read_record(out / name).get("file", path)).resolve()
         if other != path.resolve() and other.exists():  # a phone calls the first photo of every album the same
             lies = record_file(out / name)
             raise BadInput(f"{lies}: holds the results of {other}, not of {path}; give another --out")

@@ -165,7 +165,8 @@ def write_splits(path, parts):
 
 def same_photos(file, export):
     """Does this export hold, under the same names, every photo that the splits.json was written for?"""
-    known, photos = content_of(file).get("sha1", {}), {photo.name: photo for photo in export.photos}
+    known = content_of(file).get("sha1", {}) if file.is_file() else {}
+    photos = {photo.name: photo for photo in export.photos}
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
 
 

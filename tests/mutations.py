@@ -66,6 +66,9 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "hidden files of others deleted": ("run.py", 'folder.glob(f"{HALF_WRITTEN}*")', 'folder.glob(".*")', "train"),
     "corrected labels written over": ("formats/labels.py", "not uncorrected(read_json(path))", "False", "collection"),
     "typed flags of a resumed run ignored": ("run.py", 'args.typed - MACHINE - {"data"}', "set()", "train"),
+    "results of another photo replaced": ("segment.py", "other.exists()", "False", "segment"),
+    "only the same bytes are a leak": ("split.py", " or alike(signs, look).any()", "", "split"),
+    "transparent masks read by their colours": ("photo.py", "grey = np.array(opaque)", "pass", "photo"),
     "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
 }  # fmt: skip
 
@@ -79,7 +82,7 @@ def survives(file, old, new, test):
         if text.count(old) < 1:
             sys.exit(f"{file} no longer has {old!r}: bring tests/mutations.py up to date")
         (copy / file).write_text(text.replace(old, new), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/test_{test}.py"]
+        command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/test_{test}.py"]
         return subprocess.run(command, cwd=copy, capture_output=True).returncode == 0
 
 
