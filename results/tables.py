@@ -193,6 +193,14 @@ def remedies_table(records):
     return table(["run", "CrackForest (its own roads)", "SUT-Crack", "DeepCrack"], rows)
 
 
+def cost(records):
+    """How many runs the records are of, and what they took, as a sentence."""
+    facts = [json.loads(file.read_text(encoding="utf-8"))["facts"] for file in sorted(records.glob("*.json"))]
+    hours = sum(fact["seconds"] for fact in facts) / 3600
+    how = " and ".join(sorted({f"{fact['precision']}, torch {fact['torch'].split('+')[0]}" for fact in facts}))
+    return f"{len(facts)} runs; training and validation of all, added up, took {hours:.1f} hours in {how}."
+
+
 def figure(records, name, content):
     """Figure: a row for each run, its seeds as dots, their mean as a bar; test and train."""
     content = {words: run for words, run in content.items() if scored(records, run, "cfd-test")}
@@ -236,6 +244,7 @@ def write_tables(records=RECORDS, page=PAGE):
         save_figure(page.parent / f"{name}.png", figure(records, name, content))
     text = replaced(text, "unseen", unseen_table(records))
     text = replaced(text, "remedies", remedies_table(records))
+    text = replaced(text, "cost", cost(records))
     with written_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{page} and its figures rewritten")

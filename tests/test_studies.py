@@ -31,7 +31,9 @@ def run_folder(folder, ious, test="cfd-test", history=(0.1, 0.4, 0.5)):
     with open(folder / "history.csv", "w", newline="") as file:
         rows = [(epoch, iou, 2.5) for epoch, iou in enumerate(history, 1)]
         csv.writer(file).writerows([["epoch", "iou_cracked", "seconds"], *rows])
-    (folder / "arguments.json").write_text(json.dumps({"epochs": 3, "precision": "float32", "data": "/somewhere"}))
+    (folder / "arguments.json").write_text(
+        json.dumps({"epochs": 3, "precision": "float32", "torch": "2.14.1+cpu", "data": "/somewhere"})
+    )
     return folder
 
 
@@ -95,13 +97,14 @@ def test_a_record_holds_what_the_tables_need_and_no_path_of_the_machine(tmp_path
 
 
 def test_the_page_and_the_figures_are_written_from_the_records(tmp_path):
-    names = [*tables.TABLES, "unseen", "remedies"]
+    names = [*tables.TABLES, "unseen", "remedies", "cost"]
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in names))
     for run, ious in (("base", [0.5, 0.7]), ("plain", [0.4, 0.5]), ("sut", [0.1, 0.2])):
         scored_run(tmp_path / "kept" / f"{run}-0", ious, ("cfd-test", "cfd-train", "sut-test", "cfd-test-flips"))
     tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
     assert "| no augmentation | 1 | 0.450 | -0.150" in text and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
+    assert "3 runs; training and validation of all, added up, took 0.0 hours in float32, torch 2.14.1." in text
     assert (tmp_path / "dropout.png").stat().st_size > 10_000
 
 
