@@ -22,6 +22,7 @@ from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
 NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
 MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
 
@@ -105,23 +106,26 @@ def read_export(data, classes=None):
 
 def annotation_files(root):
     """[(part or None, COCO file)]: the folder's own, else those of its train, valid (or val) and test folders."""
-    folders = {PART_NAMES.get(f.name.lower()): f for f in sorted(root.iterdir()) if f.is_dir()}
-    parts = [(part, f) for part, f in folders.items() if part and any(f.glob("*.json"))]
-    if (root / "_annotations.coco.json").is_file() or not parts:
+    folders = [(PART_NAMES.get(f.name.lower()), f) for f in sorted(root.iterdir()) if f.is_dir()]
+    parts = [(part, f) for part, f in folders if part and any(f.glob("*.json"))]
+    if (root / JSON_NAME).is_file() or not parts:
         return [(None, annotation_file(root))]
+    for part, times in Counter(part for part, _ in parts).items():
+        if times > 1:
+            raise BadInput(f"{root}: {', '.join(f.name for p, f in parts if p == part)} all mean {part}; keep one")
     return [(part, annotation_file(folder)) for part, folder in parts]
 
 
 def annotation_file(folder):
-    """Roboflow's `_annotations.coco.json`, or the only COCO file of the folder."""
-    roboflow = folder / "_annotations.coco.json"
+    """Roboflow's JSON_NAME, or the only COCO file of the folder."""
+    roboflow = folder / JSON_NAME
     if roboflow.is_file():
         return roboflow
     found = [file for file in sorted(folder.glob("*.json")) if isinstance(read_json(file), dict)]
     if len(found) > 1:
         raise BadInput(f"{folder}: several COCO files, {', '.join(f.name for f in found)}; keep that of the photos")
     if not found:
-        if deeper := next((file.parent for file in folder.rglob("_annotations.coco.json")), None):
+        if deeper := next((file.parent for file in folder.rglob(JSON_NAME)), None):
             deeper = deeper.parent if deeper.name.lower() in PART_NAMES else deeper
             raise BadInput(f"{folder}: the export lies deeper in it; give {deeper}")
         photos = any(file.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for file in folder.glob(depth))

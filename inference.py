@@ -9,6 +9,7 @@ photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0
 """
 
 import hashlib
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def check(parser, args):
         parser.error(f"--threshold {args.threshold}: a probability lies between 0 and 1")
     if args.scale is not None and not 0 < args.scale <= 4:
         parser.error(f"--scale {args.scale}: a factor above 0, up to 4; 1 looks at the photo's own pixels")
-    if not args.every > 0:
+    if not 0 < args.every < math.inf:
         parser.error(f"--every {args.every}: seconds between two frames, above 0")
     if bool(args.photos) == bool(args.export):
         parser.error("give photos, a folder or a video; or --export alone")

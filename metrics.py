@@ -48,6 +48,7 @@ def counts(prediction, truth):
 
 def counts_by_threshold(probability, truth, thresholds=THRESHOLDS):
     """(H, W) probability and mask -> (thresholds, 4) counts, as `counts(probability >= threshold, truth)` gives."""
+    thresholds = thresholds.astype(probability.dtype)  # as >= compares
     level = np.searchsorted(thresholds, probability.ravel(), side="right")  # thresholds that the pixel reaches
     bins = np.bincount(level + (len(thresholds) + 1) * truth.ravel().astype(bool), minlength=2 * len(thresholds) + 2)
     reached = bins.reshape(2, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]

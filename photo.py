@@ -72,7 +72,9 @@ def read_mask(path):
     all over: a photo, or the crack drawn onto it. Where some of the picture is transparent, the rest is the crack,
     whatever its colour.
     """
-    grey = read_photo(path, cv2.IMREAD_GRAYSCALE)
+    grey = read_photo(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if grey.max() > 255:  # 16 bit; where it holds 0 and 1, or 0 and 255, that is what it means
+        grey = grey / 257
     with Image.open(path) as image:  # OpenCV, which has just read it, says nothing of a palette's transparency
         opaque = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if opaque is not None and np.ptp(opaque):

@@ -1,6 +1,7 @@
 """Every photo and video of one command: examined, measured, its results written; what was done before is kept."""
 
 import errno
+import hashlib
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from measure import measure
 from photo import SUFFIXES, read_photo, write_image
+from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
@@ -22,8 +24,17 @@ from report.figure import figure, overlay, save_figure
 from report.survey import read_record, record_file, save_record
 
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
-RECORD = 4  # raised when the columns or their meaning change: older records are then made again
-FAULTS = (BadInput, OSError, MemoryError, RuntimeError, cv2.error)  # of one photo; the others go on
+RECORD = 4  # raised when a number is computed in another way: older records are then made again
+COLUMNS = hashlib.sha1(str(PIXELS | MILLIMETRES).encode()).hexdigest()  # and when a column or what it says changes
+FAULTS = (
+    BadInput,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+    cv2.error,
+)  # of one photo; the others go on
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the folder of results: the others fail too
 
 
@@ -50,7 +61,12 @@ class Job:
 
     def about(self, path):
         """What a record of this file must say to be still true."""
-        return self.made_with | {"record": RECORD, "bytes": path.stat().st_size, "changed": path.stat().st_mtime}
+        return self.made_with | {
+            "record": RECORD,
+            "columns": COLUMNS,
+            "bytes": path.stat().st_size,
+            "changed": path.stat().st_mtime,
+        }
 
 
 def first_columns(path, photo, second=None):

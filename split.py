@@ -152,15 +152,31 @@ def read_splits(file, export):
     return {part: [photos[name] for name in names[part]] for part in PARTS}
 
 
-def write_splits(path, parts):
+def write_splits(path, parts, start=None):
     """The inverse of `read_splits`; beside the names, what tells the same photos apart later: the SHA-1 of each file,
-    and its fingerprint, which the same photo has in another export, too."""
+    and its fingerprint, which the same photo has in another export, too. `start` is the splits.json of the run that
+    this one begins with: its train photos are known to this one, too; without one those named before stay."""
     prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
     content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
     content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
+    content["before"] = learnt(start) if start else content_of(path).get("before", {}) if path.is_file() else {}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def learnt(file):
+    """{"sha1": [...], "fingerprint": [...]} of all photos that taught the run which wrote this splits.json, and the run
+    that it began with; {} where it does not say. Raises BadInput."""
+    content = content_of(file) if file.is_file() else {}
+    if not content.get("sha1"):
+        return {}
+    found = {}
+    for key in ("sha1", "fingerprint"):
+        known = content.get(key, {})
+        found[key] = [known[name] for name in content["train"] if name in known]
+        found[key] += content.get("before", {}).get(key, [])
+    return found
 
 
 def same_photos(file, export):
@@ -171,14 +187,11 @@ def same_photos(file, export):
 
 
 def trained_on(file, photos):
-    """Names of those photos that trained the run which wrote this splits.json, copies of them among them; None where
+    """Names of those photos that taught the run which wrote this splits.json, copies of them among them; None where
     it does not say. Raises BadInput."""
-    content = content_of(file) if file.is_file() else {}
-    if not (known := content.get("sha1")):
+    if not (known := learnt(file)):
         return None
-    train = {known[name] for name in content["train"] if name in known}
-    kept = [bytes.fromhex(content.get("fingerprint", {}).get(name, "")) for name in content["train"]]
-    bits = np.unpackbits(np.frombuffer(b"".join(kept), np.uint8)).reshape(-1, 256)
-    signs = np.where(bits, 1, -1)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(known["fingerprint"])), np.uint8)).reshape(-1, 256)
+    sha1s, signs = set(known["sha1"]), np.where(bits, 1, -1)
     prints = ((photo.name, *fingerprint(photo)) for photo in photos)
-    return [name for name, sha1, look in prints if sha1 in train or alike(signs, look).any()]
+    return [name for name, sha1, look in prints if sha1 in sha1s or alike(signs, look).any()]

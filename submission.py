@@ -36,9 +36,12 @@ def masks_from(folder):
         stem = Path(item.name).stem
         for end in (f"{end}{suffix}" for end in ("_mask", "") for suffix in (".png", *sorted(SUFFIXES))):
             if path := files.get((stem + end).lower()):
+                if used.setdefault(path, item.name) != item.name:
+                    raise BadInput(f"{path}: would be the mask of {used[path]} and of {item.name}; score one --split")
                 return checked(read_mask(path), photo, path), None
         raise MissingMask(f"{folder}: no {stem}.png or {stem}_mask.png{deeper}; every photo of the split needs one")
 
+    used = {}
     deeper = f" among its {len(files)} pictures" if files else f", nor any other picture{inside(folder)}"
     return answer
 
@@ -94,7 +97,9 @@ def submission_names(paths):
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder or checkpoint; check the name")
     # a zip that was unpacked beside itself is one submission, not two
-    strays = [p for p in paths if p.is_file() and (p.suffix not in (".pt", ".zip") or p.with_suffix("") in paths)]
+    strays = [
+        p for p in paths if p.is_file() and (p.suffix.lower() not in (".pt", ".zip") or p.with_suffix("") in paths)
+    ]
     for path in strays:
         print(f"note: {path}: neither a folder nor a checkpoint, or unpacked beside itself; left out")
     paths = [path for path in paths if path not in strays]

@@ -294,7 +294,7 @@ def train(args, device):
     parts = open_parts(args, folder, saved)
 
     model, preprocess = network(args, folder, saved)
-    args.size, args.dropout = preprocess.size, model.arguments["dropout"]
+    args.size, args.dropout = preprocess.size, model.arguments.get("dropout")
     model = model.to(device, memory_format=torch.channels_last)
     parallel = distributed.parallel(model, device)
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
@@ -36,9 +37,9 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 
+from coco import JSON_NAME, digest
 from photo import SUFFIXES, read_mask, read_photo
 
-JSON_NAME = "_annotations.coco.json"
 MANIFEST = "manifest.csv"  # beside it in an export that data/merge.py wrote
 CATEGORIES = [
     {"id": 0, "name": "cracks", "supercategory": "none"},  # Roboflow's parent, never used
@@ -99,14 +100,15 @@ def mask_to_annotations(mask):
 
 # ------------------------------------------------------------------------------------------ writing an export
 def is_ours(folder):
-    """Is this an export that this project wrote, in one folder or split, with nothing else in it?"""
+    """Is this an export as this project wrote it, in one folder or split, with nothing else in it?"""
     parts = [folder / part for part in PARTS if (folder / part).is_dir()]
     if parts:
         return len(parts) == len(set(os.listdir(folder)) - {MANIFEST}) and all(map(is_ours, parts))
     try:
         coco = json.loads((folder / JSON_NAME).read_text())
         names = {image["file_name"] for image in coco["images"]} | {JSON_NAME, MANIFEST}
-        return coco["info"]["contributor"].startswith(MADE_BY) and names >= set(os.listdir(folder))
+        untouched = coco["info"].get("digest") in (None, digest(coco["annotations"]))  # None: written before 2026-11-26
+        return coco["info"]["contributor"].startswith(MADE_BY) and names >= set(os.listdir(folder)) and untouched
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -126,7 +128,12 @@ def export_folder(out):
         yield draft
         if out.exists():
             out.rename(old)
-        draft.rename(out)
+        try:
+            draft.rename(out)
+        except OSError:  # on Windows, where a file is open
+            if old.exists():
+                old.rename(out)
+            raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -143,7 +150,7 @@ def write_annotations(folder, photos, script, licence="not stated"):
             {"id": number, "image_id": image_id, **crack} for number, crack in enumerate(cracks, start=len(annotations))
         ]
     coco = {
-        "info": {"description": f"written by {script}", "contributor": MADE_BY + script},
+        "info": {"description": f"written by {script}", "contributor": MADE_BY + script, "digest": digest(annotations)},
         "licenses": [{"id": 1, "url": "", "name": licence}],
         "categories": CATEGORIES,
         "images": images,
@@ -167,6 +174,10 @@ def pair_by_stem(photos, masks):
     for photo in photos:
         found = [by_stem[photo.stem + suffix] for suffix in MASK_SUFFIXES if photo.stem + suffix in by_stem]
         pairs.append((photo, found[0] if found else None))
+    for mask, times in Counter(mask for _, mask in pairs if mask).items():
+        if times > 1:
+            both = " and ".join(photo.name for photo, own in pairs if own == mask)
+            raise BadInput(f"{mask}: would be the mask of {both}; rename one of the photos, and draw its own")
     lonely = [photo.name for photo, mask in pairs if mask is None]
     if lonely:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")

@@ -60,6 +60,8 @@ def named(file, archive, keep):
         raise BadInput(f"{file}: {problem}; unpack it yourself if you trust it, and give the folder")
     if keep and not any(parts[-1].lower().endswith(".json") for parts in entries):
         raise BadInput(f"{file}: holds no COCO file; export as COCO Segmentation")
+    if not entries:
+        raise BadInput(f"{file}: holds no file; make it again")
     while len({parts[0] for parts in entries}) == 1 and all(len(parts) > 1 for parts in entries):
         if next(iter(entries))[0].lower() in keep:
             break

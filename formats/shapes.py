@@ -77,7 +77,7 @@ def rle_problem(shape, photo):
 
 def decode_runs(text):
     """COCO's compressed run lengths -> list of runs, None where they are cut: 5 bits a character from 48 on, bit 5
-    says that more follow; from the third run on the difference to the run before last (pycocotools, maskApi.c)."""
+    says that more follow; from the fourth run on the difference to the run before last (pycocotools, maskApi.c)."""
     runs, value, shift = [], 0, 0
     for code in (ord(character) - 48 for character in text):
         if not 0 <= code < 64 or shift > 40:

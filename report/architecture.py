@@ -117,7 +117,9 @@ def layers(model, height, width):
     for name, (inputs, outputs) in graph.items():
         child = parts[name]
         parameters = sum(parameter.numel() for parameter in child.parameters())
-        macs = sum(costs[f"{type(model).__name__}.{name}"].values()) / 2  # an operation each to multiply and to add
+        macs = (
+            sum(costs.get(f"{type(model).__name__}.{name}", {}).values()) / 2
+        )  # an operation each to multiply and to add
         seen = sees(photo, outputs[-1]), sources(inputs, made_by, photo)
         found.append(Layer(name, kind(child), tuple(shapes[name][1][-1].shape[1:]), parameters, macs, *seen))
     return found

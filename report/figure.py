@@ -2,12 +2,14 @@
 
 import cv2
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from command import written_whole
 from measure import full_width_px
 from quantify.damage import scale_words, sentence, widest
 
+rcParams["text.parse_math"] = False  # a $ in the name of a photo is a $
 COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]  # no dark end
 LABELLED_PX = 300  # smaller pictures have no room for a legend
 TICKS_MM = (1, 3, 10, 30, 75)  # widths at even steps of the colours; 10 and 75 are the limits of ASTM D6433

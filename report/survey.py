@@ -108,6 +108,13 @@ def budget_line(results, prices):
     )
 
 
+def cell(column, value):
+    """A float with six digits, a place on earth to a decimetre; anything else as it is."""
+    if not isinstance(value, float):
+        return value
+    return f"{value:.6f}" if column in ("latitude", "longitude") else f"{value:.6g}"
+
+
 def write_csv(path, rows):
     """A row a photo (or frame of a video); empty where undefined."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -115,7 +122,7 @@ def write_csv(path, rows):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+            writer.writerow({key: cell(key, value) for key, value in row.items()})
 
 
 def colour_scale(rows):

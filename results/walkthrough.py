@@ -141,8 +141,9 @@ def features(model, inputs):
     with torch.inference_mode():
         seen = architecture.watch(model, inputs)
     found = {}
-    for name, (_, (output,)) in seen.items():
+    for name, (_, outputs) in seen.items():
         if name.startswith(("stage", "merge")):
+            output = outputs[-1]
             strength = output[0].abs().mean(0).numpy()
             low, high = np.percentile(strength, [1, 99])
             grey = (255 * ((strength - low) / (high - low)).clip(0, 1)).astype(np.uint8)

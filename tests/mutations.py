@@ -38,7 +38,7 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
                                                    "metrics"),
     "augmentation without seed": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng()", "dataset"),
     "epoch ignored": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng([self.seed, k])", "dataset"),
-    "copies dealt to any part": ("split.py", "signs[i] >= 256 - 2 * 40", "signs[i] >= 999", "split"),
+    "copies dealt to any part": ("split.py", "signs @ others >= 256 - 2 * ALIKE", "signs @ others >= 999", "split"),
     "Dice per photo": ("train.py", "(probability * mask).sum(), probability.sum() + mask.sum()",
                        "(probability * mask)[0].sum(), probability[0].sum() + mask[0].sum()", "train"),
     "dropout not addressed by the step": (

@@ -181,3 +181,11 @@ def test_of_two_that_unpack_at_once_both_get_the_export(tmp_path, parts, monkeyp
 
     monkeypatch.setattr(archive.os, "rename", late)
     assert len(read_export(file).photos) == 9
+
+
+def test_a_zip_without_a_file_is_refused_and_leaves_nothing(tmp_path):
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as empty:
+        empty.writestr("__MACOSX/._a.png", b"junk")
+    with pytest.raises(BadInput, match="empty.zip: holds no file"):
+        archive.unpacked(tmp_path / "empty.zip", keep=())
+    assert around(tmp_path / "empty.zip") == {"empty.zip"}

@@ -252,3 +252,10 @@ def test_a_title_is_the_name_without_what_roboflow_adds(export):
     photo = read_export(export).photos[0]
     assert replace(photo, name="train/IMG_7_jpg.rf.0a1bC2.jpg").title == "train/IMG_7.jpg"
     assert photo.title == photo.name
+
+
+def test_two_folders_that_mean_the_same_part_are_refused(tmp_path):
+    for part in ("train", "val", "valid"):
+        write_export(tmp_path / part, cracked=2, undamaged=0)
+    with pytest.raises(BadInput, match="val, valid all mean valid"):
+        read_export(tmp_path)

@@ -153,3 +153,37 @@ def test_a_manifest_belongs_to_an_export_and_any_other_file_does_not(tmp_path):
     assert convert.is_ours(tmp_path / "out")
     (tmp_path / "out" / "marks.csv").write_text("mine")
     assert not convert.is_ours(tmp_path / "out")
+
+
+def test_where_an_export_cannot_be_replaced_the_old_one_stays(tmp_path, monkeypatch):
+    photos, masks = folders(tmp_path, {"a": speckle(0)})
+    convert.convert(photos, masks, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    rename = Path.rename
+
+    def locked(path, target):
+        if ".new" in path.name:
+            raise PermissionError(13, "open in another program", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", locked)
+    with pytest.raises(PermissionError):
+        convert.convert(photos, masks, tmp_path / "out")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_an_export_whose_labels_were_changed_since_is_not_replaced(tmp_path):
+    photos, masks = folders(tmp_path, {"a": speckle(0)})
+    convert.convert(photos, masks, tmp_path / "out")
+    file = tmp_path / "out" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["annotations"].pop()
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="holds other files"):
+        convert.convert(photos, masks, tmp_path / "out")
+
+
+def test_one_mask_is_never_that_of_two_photos():
+    with pytest.raises(BadInput, match="a.png: would be the mask of a.jpg and a.png"):
+        convert.pair_by_stem([Path("a.jpg"), Path("a.png")], [Path("masks/a.png")])

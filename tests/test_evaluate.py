@@ -414,3 +414,12 @@ def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(
 def test_equal_scores_share_their_place_whatever_their_names_and_faults():
     a, b = Fixed("a", 0.0, 0.0), Fixed("b", 0.0, 0.0)
     assert [place for place, _ in places([a, b], {"a": [("x.jpg", "missing", "why")], "b": []}, 0)] == [1, 1]
+
+
+def test_one_mask_is_never_scored_for_two_photos(export, photos, tmp_path):
+    answer, (first, second) = masks_from(hand_in(tmp_path / "masks", photos)), photos[:2]
+    twin = replace(second, name=f"other/{first.name}")
+    answer(first, first.read()[0])
+    answer(first, first.read()[0])
+    with pytest.raises(BadInput, match="would be the mask of"):
+        answer(twin, first.read()[0])

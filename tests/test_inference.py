@@ -420,7 +420,7 @@ def test_gps_positions_become_a_plain_scatter(folder, run, monkeypatch):
     shutil.rmtree(out)
     monkeypatch.setattr(segment, "exif", lambda path: {"gps": (48.1, 11.5), "focal_35mm": None})
     run(folder)
-    assert "Places" in (out / "report.html").read_text() and table(out)["a.png"]["latitude"] == "48.1"
+    assert "Places" in (out / "report.html").read_text() and table(out)["a.png"]["latitude"] == "48.100000"
 
 
 def test_totals_add_up_quantities_and_uncertainties():
@@ -567,3 +567,8 @@ def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_a
     with pytest.raises(BadInput, match="--out .*out: cannot be made a folder"):
         run(folder)
     assert not run.seen
+
+
+def test_a_place_on_earth_is_written_to_a_decimetre(tmp_path):
+    survey.write_csv(tmp_path / "a.csv", [{"latitude": 35.689487, "longitude": -139.691706, "length_px": 1234.56789}])
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "35.689487,-139.691706,1234.57"

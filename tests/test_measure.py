@@ -388,3 +388,10 @@ def test_a_prediction_that_is_two_pixels_fatter_has_two_pixels_more_bias(tmp_pat
 def test_without_the_data_the_comparison_is_skipped_and_says_so(capsys):
     assert accuracy.main(["real", "--checkpoint", "x", "--data", "nowhere"]) == 0
     assert capsys.readouterr().out == "skipped: nowhere is not there\n"
+
+
+def test_an_area_is_twice_as_unsure_as_its_scale():
+    measured = measure.measure(grid())
+    rim = measure.quantities(measured, 1.0, 0, 0)["patch_plus_minus_m2"]
+    unsure = measure.quantities(measured, 1.0, 0.1, 0)
+    assert np.sqrt(unsure["patch_plus_minus_m2"] ** 2 - rim**2) == pytest.approx(0.2 * unsure["patch_m2"])

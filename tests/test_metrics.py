@@ -52,7 +52,7 @@ def test_counts_of_all_thresholds_at_once_are_those_of_each(rng):
     probability = np.round(rng.random((20, 30)), 2).astype(np.float32)
     truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
     at_once = counts_by_threshold(probability, truth)
-    for row, threshold in zip(at_once, THRESHOLDS, strict=True):
+    for row, threshold in zip(at_once, THRESHOLDS.tolist(), strict=True):  # plain floats, as a checkpoint has them
         assert row.tolist() == counts((probability >= threshold).astype(np.uint8), truth).tolist()
 
 
@@ -199,3 +199,9 @@ def test_reliability_is_the_share_of_crack_among_pixels_of_a_like_probability():
     assert pixels.sum() == 10 and pixels[[0, 6, 14, 19]].tolist() == [4, 1, 3, 2]
     assert share[[0, 6, 14, 19]] == pytest.approx([1 / 4, 0, 2 / 3, 1])
     assert np.isnan(share[1])
+
+
+def test_the_interval_is_that_of_95_percent():
+    values = np.random.default_rng(1).normal(0, 1, 4000)
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(4000), rel=0.05)

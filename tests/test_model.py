@@ -242,3 +242,18 @@ def test_what_a_layer_sees_is_the_same_for_weights_that_switch_it_off():
         nn.init.constant_(weight, -1.0)
     sees = [[layer.sees for layer in architecture.layers(model, 64, 64)] for model in (fresh, dead)]
     assert sees[0] == sees[1]
+
+
+class Plain(nn.Module):
+    """What the walkthrough allows: a network of one's own, without dropout, with a layer that multiplies nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.out = nn.MaxPool2d(3, 1, 1), nn.Conv2d(3, 1, 1)
+
+    def forward(self, photo):
+        return self.out(self.pool(photo))
+
+
+def test_a_layer_that_multiplies_nothing_has_its_row():
+    assert [(row.name, row.macs) for row in architecture.layers(Plain(), 8, 8)] == [("pool", 0), ("out", 3 * 64)]

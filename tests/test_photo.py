@@ -236,3 +236,17 @@ def test_a_mask_that_is_opaque_all_over_is_read_by_its_colours(tmp_path):
     truth[10:13, 5:50] = 1
     cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([255 * truth] * 3 + [np.full_like(truth, 255)]))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+
+
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_a_mask_of_16_bit_is_read_whatever_its_white(tmp_path, white):
+    truth = np.zeros((40, 60), np.uint16)
+    truth[10:13, 5:50] = 1
+    cv2.imwrite(str(tmp_path / "mask.png"), white * truth)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+
+
+def test_a_photo_that_shrinks_is_averaged_over_what_becomes_one_pixel():
+    stripes = np.zeros((300, 400, 3), np.uint8)
+    stripes[:, ::4] = 255  # one column of four
+    assert np.abs(Preprocess(size=100).resize(stripes).astype(int) - 64).max() <= 1

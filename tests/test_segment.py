@@ -293,3 +293,35 @@ def test_results_of_another_photo_of_the_same_name_are_never_replaced(tmp_path, 
     one.rename(tmp_path / "c")  # moved: still the same photo
     assert run(tmp_path / "c")[0] == 0
     assert (out / "road0000_mask.png").read_bytes() == before["road0000_mask.png"]
+
+
+def test_a_name_with_dollars_is_no_formula_and_one_that_breaks_a_computation_stops_no_other(tmp_path, run, monkeypatch):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
+    assert run(folder, "--figures")[0] == 0
+
+    def measured(mask, first=segment.measure):
+        if len(list((tmp_path / "again").glob("*.json"))) == 0 and (calls.append(1) or len(calls) == 1):
+            raise ValueError("of one photo")
+        return first(mask)
+
+    calls = []
+    monkeypatch.setattr(segment, "measure", measured)
+    code, out = run(folder, out="again")
+    assert code == 1 and len(rows(out)) == 1
+
+
+def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run, capsys):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    run(folder)
+    os.utime(folder / "road0000.jpg", (1e9, 1e9))
+    run(folder)
+    assert "1 of 2 were done before" in capsys.readouterr().out
+
+
+def test_a_new_column_is_made_for_photos_that_were_done_before(tmp_path, run, monkeypatch, capsys):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    run(folder)
+    monkeypatch.setattr(segment, "COLUMNS", "as of another day")
+    run(folder)
+    assert "done before" not in capsys.readouterr().out

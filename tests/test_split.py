@@ -129,3 +129,13 @@ def test_a_photo_that_trained_is_known_again_by_its_bytes_or_by_its_look(export,
     assert trained_on(tmp_path / "splits.json", read_export(again).photos) == [expected[0], expected[2]]
     (tmp_path / "by-hand.json").write_text(json.dumps({part: content[part] for part in PARTS}))
     assert trained_on(tmp_path / "by-hand.json", photos) is None
+
+
+def test_what_taught_the_run_that_another_begins_with_taught_that_too(export, tmp_path):
+    photos = read_export(export).photos
+    first, second, third = (tmp_path / f"{name}.json" for name in "abc")
+    write_splits(first, {"train": photos[:3], "valid": [], "test": []})
+    write_splits(second, {"train": photos[3:5], "valid": [], "test": []}, first)
+    write_splits(third, {"train": photos[5:6], "valid": [], "test": []}, second)
+    write_splits(third, {"train": photos[5:6], "valid": [], "test": []})  # resumed, the others may be gone
+    assert trained_on(third, photos) == [photo.name for photo in photos[:6]]

@@ -265,3 +265,12 @@ def test_a_run_never_lands_in_an_export_and_one_without_an_epoch_says_how_to_go_
     (tmp_path / "last.pt").touch()
     with pytest.raises(ValueError, match="--resume"):
         read_checkpoint(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("flag", ["--dice", "--bce"])
+def test_the_weights_of_the_loss_reach_the_training(export, tmp_path, flag):
+    flags = ["--data", str(export), "--epochs", "1", *TINY]
+    main([*flags, "--out", str(tmp_path / "a")])
+    main([*flags, flag, "0", "--out", str(tmp_path / "b")])
+    both, one = (history(tmp_path / name)[0]["train_loss"] for name in "ab")
+    assert one < 0.95 * both

@@ -90,3 +90,14 @@ def test_odd_sides_lose_a_pixel_and_no_more(tmp_path):
     with video.written_video(tmp_path / "odd.mp4", 1) as add:
         add(np.zeros((33, 47, 3), np.uint8))
     assert cv2.VideoCapture(str(tmp_path / "odd.mp4")).read()[1].shape == (32, 46, 3)
+
+
+def test_a_video_keeps_the_order_of_its_colours(tmp_path):
+    frame = np.zeros((96, 128, 3), np.uint8)
+    frame[..., 0] = 200  # red
+    with video.written_video(tmp_path / "red.mp4", 2) as add:
+        add(frame)
+    seen = cv2.VideoCapture(str(tmp_path / "red.mp4")).read()[1]  # blue, green, red
+    assert seen[..., 2].mean() > 150 and seen[..., :2].mean() < 60
+    ((_, again),) = video.read_frames(tmp_path / "red.mp4", 1)
+    assert again[..., 0].mean() > 150 and again[..., 1:].mean() < 60
