@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from command import BadInput
 from formats.archive import unpacked
-from formats.categories import read_categories
+from formats.categories import read_categories, says_crack
 from formats.shapes import drawn, usable
 from photo import SUFFIXES, read_photo
 
@@ -102,6 +102,12 @@ def read_export(data, classes=None):
         why = export.problems[0] if export.problems else "it lists none"
         raise BadInput(f"{root}: no photo of it can be used, {why}; mend that and export again")
     return export
+
+
+def refuse_masks(export):
+    """Raises BadInput where the labels are what the network answered and nobody has corrected."""
+    if masks := [line for line in export.problems if line.endswith(NOT_LABELS)]:
+        raise BadInput(masks[0])
 
 
 def annotation_files(root):
@@ -236,6 +242,10 @@ def add_photos(export, part, file, coco):
         if not cracks and "crack" in map(export.categories.get, outlined):  # it would pass for undamaged
             export.problems.append(f"{photo.name}: no crack of it has a usable outline; left out, draw it again")
             continue
+        if not cracks and (meant := [repr(name) for name in sorted(set(outlined)) if says_crack(name)]):
+            export.problems.append(
+                f"{photo.name}: labelled only as {', '.join(meant)}, which --classes leaves out; counts as undamaged"
+            )
         export.photos.append(replace(photo, annotations=tuple(cracks)))
     unlisted = sorted(f.name for f in file.parent.iterdir() if f.suffix.lower() in SUFFIXES and f.name not in listed)
     export.problems += [f"{prefix}{name}: not listed in {file.name}; left out" for name in unlisted]

@@ -27,6 +27,9 @@ def exit_codes():
         message = str(error).rpartition("command.BadInput: ")[2].strip()
         print("error:", " ".join(message.splitlines()), file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever reads what is printed, like `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        sys.exit(1)
     except OSError as error:  # disk full, folder read-only
         named = error.filename and error.strerror
         print("error:", f"{error.filename}: {error.strerror}" if named else error, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import signal
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +18,12 @@ def arguments(argv):
         "python dataset.py my-export --classes Riss",
     )
     parser.add_argument("data", nargs="?", help="a COCO export, folder or .zip, or photos (default: data/sample)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="the category names that mean crack, all of them (default: every spelling of crack)",
+    )
     parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
     return parser.parse_args(argv)
 
@@ -31,7 +37,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
-from coco import NOT_LABELS, each_once, read_export
+from coco import each_once, read_export, refuse_masks
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
@@ -144,8 +150,7 @@ def find_export(data=None, classes=None):
 def open_data(data=None, classes=None):
     """`find_export` for training and scoring: says in a few lines what was left out. Raises BadInput."""
     export = find_export(data, classes)
-    if masks := [line for line in export.problems if line.endswith(NOT_LABELS)]:
-        raise BadInput(masks[0])
+    refuse_masks(export)
     notes = each_once(export.problems)
     for note in notes[:5]:
         print("note:", note)
@@ -185,28 +190,36 @@ def contact_sheet(tiles, columns=4):
 
 
 def odd_polygons(photo):
-    """Lines about polygons that are kept although they look like a slip of the mouse."""
-    lines = []
+    """What is odd about each polygon that is kept although it looks like a slip of the mouse."""
+    kinds = []
     for annotation in photo.annotations:
         polygons = annotation["segmentation"] if isinstance(annotation["segmentation"], list) else []
         for polygon in polygons:
             x, y = np.asarray(polygon[0::2]), np.asarray(polygon[1::2])
             if np.ptp(x) < 2 or np.ptp(y) < 2:
-                lines.append(f"{photo.name}: polygon under 2 pixels wide or high")
+                kinds.append("under 2 pixels wide or high")
             if min(x.min(), y.min(), photo.width - x.max(), photo.height - y.max()) < -1:
-                lines.append(f"{photo.name}: polygon reaches outside the photo, cut at the border")
-    return lines
+                kinds.append("reaching outside the photo, cut at its border")
+    return kinds
 
 
-def suspicions(export, copied, broken):
+def some(names, most=12):
+    """The first of many names, as words."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
+def suspicions(export, copied):
     """Lines about everything in an export that may be a mistake."""
-    lines = each_once(export.problems + [line for photo in export.photos for line in odd_polygons(photo)]) + broken
+    lines = each_once(export.problems)
+    odd = [(kind, photo.name) for photo in export.photos for kind in odd_polygons(photo)]
+    for kind, count in Counter(kind for kind, _ in odd).items():
+        names = list(dict.fromkeys(name for other, name in odd if other == kind))
+        lines.append(f"{count} polygon(s) {kind}, kept: {some(names)}")
     empty = [photo.name for photo in export.photos if not photo.cracked]
     if empty:
-        names = ", ".join(empty[:12]) + (" ..." if len(empty) > 12 else "")
         lines.append(
             f"{len(empty)} photos ({len(empty) / len(export.photos):.0%}) without a crack annotation count as "
-            f"undamaged; a forgotten label teaches the opposite: {names}"
+            f"undamaged; a forgotten label teaches the opposite: {some(empty)}"
         )
     parts = {photo.name: photo.part for photo in export.photos}
     for names in copied:
@@ -227,8 +240,11 @@ def audit(export, seed=0, shown=12):
             broken.append(str(error))
     groups = copies(readable)
     copied = [[p.name for p, h in zip(readable, groups, strict=True) if h == g] for g in sorted(set(groups))]
-    doubts = suspicions(export, copied, broken)
-    lines = describe(export, [mask for mask in masks if mask.any()])
+    usable = replace(export, photos=readable)
+    doubts, lines = suspicions(usable, copied), describe(usable, [mask for mask in masks if mask.any()])
+    if broken:
+        lines.append(f"{len(broken)} photos cannot be used, training refuses them; mend them or take them out:")
+        lines += [f"  - {line}" for line in broken]
     lines += [f"{len(doubts)} suspicions:" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
@@ -266,7 +282,7 @@ def main(argv=None):
     out = picture_name(args.out or f"audit-{name}.png")  # before the work, not after
     if args.data and collection.unlabelled(args.data):
         found = collection.check(args.data)
-        print(collection.table(found))
+        print(collection.table(found), *collection.not_labels(args.data), sep="\n")
         if not (tiles := collection.tiles(found)):
             raise BadInput(f"{args.data}: no photo that can be read; the last column says what to do")
         write_image(out, contact_sheet(tiles, columns=6))

@@ -1,6 +1,8 @@
 """Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, results_folder, write_json
@@ -21,7 +23,12 @@ def arguments(argv):
     parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on)")
     parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="category names that mean crack, where unclear")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="the category names that mean crack, all of them (default: every spelling of crack)",
+    )
     parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders of mask "
         "images NAME.png or NAME_mask.png; several, runs and checkpoints too, are ranked")  # fmt: skip
     parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
@@ -57,7 +64,7 @@ from report.comparison import compare, rank
 from report.figure import save_figure
 from report.robustness import CHANGES, unchanged
 from split import same_photos, split, trained_on
-from submission import forgiving, masks_of, open_submission, submission_names
+from submission import forgiving, located, masks_of, open_submission, submission_names
 
 FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
 
@@ -187,24 +194,32 @@ def choose_photos(args, folder):
         print(f"{export.root}: not split: all its photos are scored")
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
-    if folder:
-        warn_of_leaks(photos, folder)
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
 
 
-def warn_of_leaks(photos, path):
-    """How many of the photos the run or checkpoint at this path was trained on, None where nobody can know; says so."""
+def known_photos(photos, path, called):
+    """(how many of the photos the run or checkpoint at this path learnt from, how many chose its epoch and threshold);
+    None where nobody can know; (0, 0) for masks. Says so."""
     folder = path if path.is_dir() else path.parent
-    leaked = trained_on(folder / "splits.json", photos)
-    if leaked is None:
-        if path.suffix == ".pt" or (folder / "best.pt").is_file():
-            print(f"note: {path}: no splits.json beside it, so nobody can tell whether these photos trained it")
-            return None
-        return 0
-    if leaked:
-        print(f"WARNING: {len(leaked)} of {len(photos)} photos trained {folder} ({leaked[0]} ...): not an honest score")
-    return len(leaked)
+    taught, chose = (trained_on(folder / "splits.json", photos, part) for part in ("train", "valid"))
+    if taught is None:
+        if path.suffix != ".pt" and not (folder / "best.pt").is_file():
+            return 0, 0
+        print(f"note: {called}: no splits.json beside it, so nobody can tell whether these photos trained it")
+        return None
+    if taught:
+        print(f"WARNING: {len(taught)} of {len(photos)} photos trained {called} ({taught[0]} ...): not an honest score")
+    if chose:
+        print(f"note: on {len(chose)} of {len(photos)} photos the epoch and threshold of {called} were chosen")
+    return len(taught), len(chose)
+
+
+def known_to(photos, submission):
+    """`known_photos` of what somebody handed in; what cannot be opened knows none."""
+    with contextlib.suppress(BadInput):
+        return known_photos(photos, located(submission), submission)
+    return 0, 0
 
 
 def same_test(jobs):
@@ -214,7 +229,7 @@ def same_test(jobs):
         if photos != first:
             raise BadInput(
                 f"{job['name']}: {job['title']} are not the labelled photos of {jobs[0]['name']}: "
-                f"{jobs[0]['title']}; give --data, --splits or --split that hold for all runs"
+                f"{jobs[0]['title']}; give --split all, or the same --data and --splits for all runs"
             )
 
 
@@ -232,7 +247,7 @@ def open_job(path, args):
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,
-            "answer": answer, "threshold": threshold}  # fmt: skip
+            "answer": answer, "threshold": threshold, "known": known_photos(photos, path, folder)}  # fmt: skip
 
 
 def score_predictions(args):
@@ -243,16 +258,16 @@ def score_predictions(args):
     if len(named) == 1:
         ((name, path),) = named.items()
         answer, threshold = open_submission(path, device)
-        scored = score(photos, answer, name, title, threshold, args.seed)
+        scored = replace(score(photos, answer, name, title, threshold, args.seed), known=known_to(photos, path))
         folder = path.with_suffix("") if path.suffix == ".zip" else path if path.is_dir() else path.parent
         return evaluate(scored, args.out or folder / "scores")
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
-    scored, problems, leaks, out = [], {name: [] for name in named}, {}, results_folder(args.out or Path("ranking"))
+    scored, problems, out = [], {name: [] for name in named}, results_folder(args.out or Path("ranking"))
     for name, path in named.items():
-        leaks[name] = warn_of_leaks(photos, path)
-        scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
-    rank(scored, problems, leaks, out, args.seed)
+        answer = forgiving(path, device, problems[name])
+        scored.append(replace(score(photos, answer, name, title, seed=args.seed), known=known_to(photos, path)))
+    rank(scored, problems, out, args.seed)
 
 
 def score_runs(args):
@@ -264,7 +279,7 @@ def score_runs(args):
     runs = []
     for job in jobs:
         what = job["photos"], job["answer"], job["name"], job["title"], job["threshold"], args.seed
-        runs.append(score(*what, flips=args.flips))
+        runs.append(replace(score(*what, flips=args.flips), known=job["known"]))
         harder = robustness(runs[-1], job["answer"], job["out"], args.seed) if args.robustness else None
         evaluate(runs[-1], job["out"], job["folder"] / "curves.png", harder)
     if len(runs) > 1:

@@ -93,7 +93,7 @@ from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
 from quantify.specks import without_specks
 from report.survey import budget_line, write_survey
-from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, segment_all
+from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeated, segment_all
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
@@ -254,6 +254,10 @@ def merge(args, job, names, prices, words, failed):
     """
     records = {path: done_before(job, path, args.out / name) for path, name in names.items()}
     records = {path: record for path, record in records.items() if record}
+    for copy, original in repeated(list(records)).items():
+        print(f"note: {copy} is {original} once more: in the sums it counts once")
+        for result in records[copy]["results"]:
+            result["row"]["copy_of"] = records[original]["results"][0]["row"]["photo"]
     print(f"{len(records)} of {len(names)} done, in {args.out}/")
     results = [result for record in records.values() for result in record["results"]]
     if results and (len(names) > 1 or len(results) > 1):

@@ -69,15 +69,15 @@ def read_mask(path):
     White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
     are both common and nothing else in the file tells them apart. JPEG blurs 0 to 1, so white is always 255 there.
     A file that is dark but not black is no mask: a crack in red, or drawn in another number. Nor is one that is grey
-    all over: a photo, or the crack drawn onto it. Where some of the picture is transparent, the rest is the crack,
-    whatever its colour.
+    all over: a photo, or the crack drawn onto it. Where the picture is transparent, the rest is the crack, whatever
+    its colour.
     """
     grey = read_photo(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if grey.max() > 255:  # 16 bit; where it holds 0 and 1, or 0 and 255, that is what it means
         grey = grey / 257
     with Image.open(path) as image:  # OpenCV, which has just read it, says nothing of a palette's transparency
         opaque = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    if opaque is not None and np.ptp(opaque):
+    if opaque is not None and np.min(opaque) < 255:
         grey = np.array(opaque)
     jpeg, white = Path(path).suffix.lower() in (".jpg", ".jpeg"), 255
     if grey.max() == 1 and not jpeg:

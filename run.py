@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import distributed
 from coco import PART_NAMES
@@ -73,6 +74,7 @@ def curves(history, title):
             axes.plot(epochs, [row[key] for row in history], marker=".", label=key.replace("_", " "))
         axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     losses.set_ylabel("loss")

@@ -69,11 +69,12 @@ class Job:
         }
 
 
-def first_columns(path, photo, second=None):
-    """The columns of a row that do not come from the crack."""
+def first_columns(path, start, photo, second=None):
+    """The columns of a row that do not come from the crack; where files share a stem, `photo` names the folder, too."""
+    name = path.name if start.name == path.stem else start.name
     latitude, longitude = exif(path)["gps"] or (None, None)
     place = {"latitude": latitude, "longitude": longitude}
-    return {"photo": path.name, "second": second, "photo_width": photo.shape[1], "photo_height": photo.shape[0]} | place
+    return {"photo": name, "second": second, "photo_width": photo.shape[1], "photo_height": photo.shape[0]} | place
 
 
 def photos_in(folder):
@@ -122,10 +123,21 @@ def list_photos(arguments, out):
     return names
 
 
+def repeated(paths):
+    """{path: the first of the paths whose file holds the very same bytes}, without those first ones."""
+    first, found = {}, {}
+    sizes = Counter(path.stat().st_size for path in paths)
+    for path in paths:
+        if sizes[path.stat().st_size] > 1:
+            original = first.setdefault(hashlib.sha1(path.read_bytes()).hexdigest(), path)
+            found |= {path: original} if original != path else {}
+    return found
+
+
 def segment_photo(job, photo, path, start, with_figure):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last _cracks.json; returns that."""
     mask, result, (flat, probability, seen, measured) = job.examine(photo, path)
-    result["row"] = row = first_columns(path, photo) | result["row"]
+    result["row"] = row = first_columns(path, start, photo) | result["row"]
     write_image(start.with_name(f"{start.name}_mask.png"), 255 * mask)
     write_image(start.with_name(f"{start.name}_overlay.jpg"), overlay(flat, seen, measured, row))
     if with_figure:
@@ -143,7 +155,7 @@ def segment_video(job, path, start, every):
             if flat is not frame:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
             add(overlay(frame, mask, measured, result["row"]))
-            results.append(result | {"row": first_columns(path, frame, number / step / fps) | result["row"]})
+            results.append(result | {"row": first_columns(path, start, frame, number / step / fps) | result["row"]})
     return save_record(start, path, job.about(path), results)
 
 
@@ -196,7 +208,7 @@ def missing(job, paths, names, out, figures):
 def segment_all(job, todo, names, out, every, figures):
     """Do these paths -> lines that say which failed."""
     failed, no_bar = [], len(todo) < 2 or distributed.rank() > 0
-    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=no_bar, unit="photo"):
+    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=no_bar or None, unit="photo"):
         record = segment_one(job, path, photo, out / names[path], every, figures)
         if isinstance(record, str):
             failed.append(record)

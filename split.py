@@ -38,13 +38,29 @@ def alike(signs, others):
     return signs @ others >= 256 - 2 * ALIKE
 
 
+def tried(photo):
+    """Its fingerprint, or why it has none."""
+    try:
+        return fingerprint(photo)
+    except BadInput as error:
+        return error
+
+
+def usable(found):
+    """What `tried` gave of each photo, if it is a fingerprint. Raises BadInput with all of the first that are none."""
+    found = list(found)
+    if wrong := [str(one) for one in found if isinstance(one, BadInput)]:
+        raise BadInput(" | ".join(wrong[:5]) + f" | and {len(wrong) - 5} more" * (len(wrong) > 5))
+    return found
+
+
 def copies(photos):
     """Group number of every photo, equal for copies: Roboflow versions, identical bytes, near-identical pictures."""
     if not photos:
         return []
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        scan = tqdm(pool.map(fingerprint, photos), "comparing photos", len(photos), leave=False)
-        prints, signs = zip(*scan, strict=True)
+        scan = tqdm(pool.map(tried, photos), "comparing photos", len(photos), leave=False)
+        prints, signs = zip(*usable(scan), strict=True)
     group = np.arange(len(photos))
     signs = np.stack(signs).astype(np.float32)
     first = {}
@@ -165,17 +181,17 @@ def write_splits(path, parts, start=None):
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def learnt(file):
+def learnt(file, part="train"):
     """{"sha1": [...], "fingerprint": [...]} of all photos that taught the run which wrote this splits.json, and the run
-    that it began with; {} where it does not say. Raises BadInput."""
+    that it began with; or of another part of its own; {} where it does not say. Raises BadInput."""
     content = content_of(file) if file.is_file() else {}
     if not content.get("sha1"):
         return {}
     found = {}
     for key in ("sha1", "fingerprint"):
         known = content.get(key, {})
-        found[key] = [known[name] for name in content["train"] if name in known]
-        found[key] += content.get("before", {}).get(key, [])
+        found[key] = [known[name] for name in content[part] if name in known]
+        found[key] += content.get("before", {}).get(key, []) if part == "train" else []
     return found
 
 
@@ -186,10 +202,10 @@ def same_photos(file, export):
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
 
 
-def trained_on(file, photos):
-    """Names of those photos that taught the run which wrote this splits.json, copies of them among them; None where
-    it does not say. Raises BadInput."""
-    if not (known := learnt(file)):
+def trained_on(file, photos, part="train"):
+    """Names of those photos that taught the run which wrote this splits.json, or were in another part of its own,
+    copies of them among them; None where it does not say. Raises BadInput."""
+    if not (known := learnt(file, part)):
         return None
     bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(known["fingerprint"])), np.uint8)).reshape(-1, 256)
     sha1s, signs = set(known["sha1"]), np.where(bits, 1, -1)

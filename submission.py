@@ -3,13 +3,15 @@
 The mask is (H, W) uint8 0/1 at the photo's size; the probability (H, W) float32, None where only masks are handed in.
 """
 
+import atexit
+import tempfile
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from command import BadInput
-from formats.archive import unpacked
+from formats.archive import JUNK, unpacked
 from inference import crack_mask, open_model, predict
 from model import fused
 from photo import SUFFIXES, read_mask
@@ -27,29 +29,52 @@ def checked(mask, photo, path):
     return mask
 
 
-def masks_from(folder):
-    """Folder of masks named NAME_mask or NAME with the suffix of any picture, taken as they are -> `answer`; a missing
-    file is BadInput."""
-    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+@cache
+def located(path):
+    """Where a submission lies: of a zip in a folder that goes when this command ends, so that no older one is scored;
+    of a folder with nothing but a folder in that one, as in a zip. Raises BadInput."""
+    if path.suffix.lower() == ".zip" and path.is_file():
+        folder = tempfile.TemporaryDirectory()
+        atexit.register(folder.cleanup)
+        path = unpacked(path, keep=(), into=Path(folder.name) / path.stem)
+    while path.is_dir() and len(held := [one for one in path.iterdir() if one.name not in JUNK]) == 1:
+        if not held[0].is_dir():
+            break
+        path = held[0]
+    return path
 
-    def answer(item, photo):
+
+def masks_from(folder, called=None):
+    """Folder of masks named NAME_mask or NAME with the suffix of any picture, taken as they are -> `answer`; a missing
+    file is BadInput, with the name under which the folder was handed in."""
+    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    called, used = called or folder, {}
+
+    def mask_of(item, photo):
         stem = Path(item.name).stem
         for end in (f"{end}{suffix}" for end in ("_mask", "") for suffix in (".png", *sorted(SUFFIXES))):
             if path := files.get((stem + end).lower()):
                 if used.setdefault(path, item.name) != item.name:
                     raise BadInput(f"{path}: would be the mask of {used[path]} and of {item.name}; score one --split")
-                return checked(read_mask(path), photo, path), None
-        raise MissingMask(f"{folder}: no {stem}.png or {stem}_mask.png{deeper}; every photo of the split needs one")
+                return checked(read_mask(path), photo, path)
+        raise MissingMask(f"{called}: no {stem}.png or {stem}_mask.png{instead}; every photo of the split needs one")
 
-    used = {}
-    deeper = f" among its {len(files)} pictures" if files else f", nor any other picture{inside(folder)}"
+    def answer(item, photo):
+        try:
+            return mask_of(item, photo), None
+        except BadInput as error:
+            raise type(error)(str(error).replace(str(folder), str(called))) from None
+
+    instead = f" among its {len(files)} pictures" if files else f", nor any other picture{inside(folder)}"
     return answer
 
 
 def inside(folder):
-    """In words, the folder in this one that holds pictures."""
-    found = (path.parent for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    return next((f", but {path.name}/ in it holds some: give that one" for path in found), "")
+    """In words, what lies deeper in this folder and could be meant."""
+    runs = [path.parent for path in sorted(folder.rglob("best.pt"))]
+    found = runs + [path.parent for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    what = "a run" if runs else "some"
+    return next((f" in it, but {path.relative_to(folder)}/ holds {what}: give that one" for path in found), "")
 
 
 def masks_of(path, device, flips=False):
@@ -69,9 +94,10 @@ def masks_of(path, device, flips=False):
 
 def open_submission(path, device):
     """Folder or .zip of masks, run folder or checkpoint -> (`answer`, threshold or None). Raises BadInput."""
-    if path.suffix.lower() == ".zip":
-        return masks_from(unpacked(path, keep=())), None
-    return masks_of(path, device) if path.is_file() or (path / "best.pt").is_file() else (masks_from(path), None)
+    place = located(path)
+    if place.is_file() or (place / "best.pt").is_file():
+        return masks_of(place, device)
+    return masks_from(place, path), None
 
 
 def forgiving(path, device, problems):
@@ -96,15 +122,6 @@ def submission_names(paths):
     """{name: path}: the folder's name, with those above it where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder or checkpoint; check the name")
-    # a zip that was unpacked beside itself is one submission, not two
-    strays = [
-        p for p in paths if p.is_file() and (p.suffix.lower() not in (".pt", ".zip") or p.with_suffix("") in paths)
-    ]
-    for path in strays:
-        print(f"note: {path}: neither a folder nor a checkpoint, or unpacked beside itself; left out")
-    paths = [path for path in paths if path not in strays]
-    if not paths:
-        raise BadInput(f"{strays[0]}: neither a folder of masks nor a checkpoint (.pt); give one of these")
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.stem if folder.is_file() else folder.name for folder in folders]
     longer = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import Photo, read_json, uncorrected
+from coco import NOT_LABELS, Photo, read_json, uncorrected
 from command import BadInput
 from data import overlap
 from formats.categories import says_crack
@@ -82,6 +82,12 @@ def unlabelled(folder):
     if not folder.is_dir() or not shots(folder):
         return False
     return all(file.name.endswith("cracks.json") or uncorrected(read_json(file)) for file in folder.rglob("*.json"))
+
+
+def not_labels(folder):
+    """Lines on the annotations in this folder that nobody has corrected."""
+    masks = (file for file in sorted(Path(folder).rglob("*.json")) if uncorrected(read_json(file)))
+    return [f"note: {file}: {NOT_LABELS}; until then the photos alone are looked at" for file in masks]
 
 
 def measure(shot):
@@ -177,6 +183,11 @@ def table(found):
     return "\n".join(lines + counts(found))
 
 
+def in_short(what):
+    """A doubt for the narrow caption: of the other photo's name the end, which tells photos of one phone apart."""
+    return re.sub(r"^(copy of|same road as) (.*)\.\w+(?: \(\d+%\))?$", lambda m: f"{m[1]} {Path(m[2]).name[-10:]}", what)
+
+
 def tiles(found):
     """[Shot] -> [(caption, picture)] for a contact sheet: the doubtful ones first, in an orange frame."""
     chosen = sorted((shot for shot in found if shot.tile is not None), key=lambda shot: not shot.doubts)[:SHOWN]
@@ -185,6 +196,6 @@ def tiles(found):
         picture = shot.tile.copy()
         if shot.doubts:
             cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), ORANGE, 12)
-        words = [shot.path.stem[-16:], *(re.sub(r"\S*/", "", what) for what, _ in shot.doubts)]
-        pictures.append((", ".join(words)[:40], picture))
+        words = [in_short(what) for what, _ in sorted(shot.doubts, key=lambda doubt: " " not in doubt[0])]
+        pictures.append((", ".join([shot.path.stem[-12:], *words])[:40], picture))
     return pictures

@@ -24,7 +24,12 @@ from command import PARTS, BadInput, Parser, answer_flags, execute, seed
 def arguments(argv):
     parser = Parser(prog="data/merge.py", description=__doc__)
     parser.add_argument("exports", nargs="+", help="a folder or .zip for each student, named like the student")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write the export to")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        help="folder to write the export to; one of this command is replaced, unless labels in it were changed",
+    )
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="further names that mean crack")
     parser.add_argument(
         "--split-by-student",
@@ -42,7 +47,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export
+from coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export, refuse_masks
 from data.convert import MANIFEST, export_folder, write_annotations
 from formats.archive import unpacked
 from formats.categories import says_crack
@@ -64,7 +69,16 @@ def read_students(paths, classes):
     known = {name.strip().lower() for names in wanted.values() for name in names}
     if missing := [name for name in classes if name.strip().lower() not in known]:
         raise BadInput(f"--classes {missing[0]}: no export has annotations of that class; check the spelling")
-    return {student: read_export(root, wanted[student]) for student, root in roots.items()}
+    exports, wrong = {}, []
+    for student, root in roots.items():
+        try:
+            exports[student] = read_export(root, wanted[student])
+            refuse_masks(exports[student])
+        except BadInput as error:
+            wrong.append(str(error))
+    if wrong:  # of all students at once: a class is not mended one by one
+        raise BadInput(" | ".join(wrong))
+    return exports
 
 
 def crack_names(root, classes):
@@ -138,7 +152,10 @@ def deal_students(entries, seed):
     counts = Counter((entry.student, entry.photo.cracked) for entry in entries)
     students = sorted({entry.student for entry in entries})
     if len(students) < len(PARTS):
-        raise BadInput(f"--split-by-student: {len(students)} students cannot fill {len(PARTS)} parts; leave it out")
+        raise BadInput(
+            f"--split-by-student: {len(students)} students cannot fill {len(PARTS)} parts"
+            " (who has only copies of others' photos does not count); leave it out"
+        )
     photos = np.array([[counts[student, cracked] for cracked in (True, False)] for student in students])
     rng, shares = np.random.default_rng(seed), np.array([SHARES[part] for part in PARTS]) / 100
     deals = rng.choice(len(PARTS), (DEALS, len(students)), p=shares)

@@ -23,25 +23,28 @@ PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 JUNK = ("__MACOSX", ".DS_Store")
 
 
-def unpacked(file, keep):
-    """export.zip -> the folder `export` beside it, with the zip's content. Raises BadInput.
+def unpacked(file, keep, into=None):
+    """export.zip -> the folder `export` beside it, or `into`, with the zip's content. Raises BadInput.
 
     Where all of it lies in one inner folder, that one is left out, unless its name in small letters is in `keep`: the
     parts of an export, which must hold a COCO file; a zip of masks has none, and keeps no folder. The unpacked
     folder is used again while it holds what the zip holds, and never overwritten.
     """
-    folder = file.with_suffix("")
+    folder = into or file.with_suffix("")
     try:
         with zipfile.ZipFile(file) as archive:
             entries = named(file, archive, keep)
             if not folder.exists():
                 unpack(archive, entries, folder)
-                print(f"{file}: unpacked to {folder}")
+                if not into:
+                    print(f"{file}: unpacked to {folder}")
     except (*DAMAGED, *CLASHES) as error:
         raise BadInput(f"{file}: damaged, or no zip ({error!s:.80}); download it again") from None
     for name, entry in entries.items():
         if not holds(folder / name, entry):
-            raise BadInput(f"{folder}: its {name!r:.80} is not that of {file.name}; give the folder, or delete it")
+            raise BadInput(
+                f"{folder}: its {name!r:.80} is missing or not that of {file.name}; give the folder, or delete it"
+            )
     return folder
 
 

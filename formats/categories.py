@@ -31,7 +31,7 @@ def read_categories(cocos, classes, file):
     if unclear := [name for name in names if reads[name] is None and name in used]:
         raise BadInput(
             f"{file}: cannot tell whether {', '.join(map(repr, unclear))} means crack; classes found: {shown}; "
-            "name the crack classes with --classes NAME ..."
+            "name all classes that mean crack with --classes NAME ..."
         )
     if not any(reads.values()):
         raise BadInput(f"{file}: no crack class; classes found: {shown}; name it with --classes NAME ...")

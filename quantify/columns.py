@@ -6,6 +6,7 @@ from quantify.specks import SPECK_SHARE
 PIXELS = {
     "photo": "file name",
     "second": "of a video: when the frame is shown; empty for a photo",
+    "copy_of": "the photo of which this file is a copy, byte for byte: it counts once in all sums; mostly absent",
     "photo_width": "of the file, pixels",
     "photo_height": "of the file, pixels",
     "latitude": "degrees north, from the photo's EXIF; empty without",

@@ -90,6 +90,12 @@ def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
     return plain({"row": row, "quantities": amounts, "length_by_width": by_width.tolist()})
 
 
+def give_or_take(value, unsure, decimals=2):
+    """ "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none."""
+    unsure = math.ceil(round(unsure * 10**decimals, 3)) / 10**decimals
+    return f"{value:.{decimals}f} ± {unsure:.{decimals}f}"
+
+
 def sentence(row):
     """A row -> its finding in words, with uncertainties where there is a scale."""
     specks = f" ({row['specks']} speck{'s' * (row['specks'] > 1)} left out)" if row["specks"] else ""
@@ -98,7 +104,7 @@ def sentence(row):
     if "length_m" not in row:
         length = f"crack {row['length_px']:.0f} px long"
         return f"{length}{width_words(row)}, {row['crack_percent']:.2f} % of the photo{specks}"
-    length = f"crack {row['length_m']:.2f} ± {row['length_plus_minus_m']:.2f} m long"
+    length = f"crack {give_or_take(row['length_m'], row['length_plus_minus_m'])} m long"
     return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}"
 
 
@@ -116,7 +122,7 @@ def widest(row):
     """Width of a row's widest place with its unit, and its uncertainty where there is a scale."""
     if "width_max_mm" not in row:
         return f"{row['width_max_px']:.0f} px"
-    return f"{row['width_max_mm']:.1f} ± {row['width_max_plus_minus_mm']:.1f} mm"
+    return f"{give_or_take(row['width_max_mm'], row['width_max_plus_minus_mm'], 1)} mm"
 
 
 def scale_words(row):

@@ -64,7 +64,17 @@ def write_comparison(path, first, content, items):
         found = found if name != first.name else [""] * 3
         scores = (run[key] for key in SHARED_KEYS)
         rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *found, *scores])
-    columns = ["run", "iou_cracked", "95 % interval", "difference", "its 95 % interval", "verdict", *SHARED_KEYS]
+    rows = [[*row, run["warning"]] for row, run in zip(rows, content.values(), strict=True)]
+    columns = [
+        "run",
+        "iou_cracked",
+        "95 % interval",
+        "difference",
+        "its 95 % interval",
+        "verdict",
+        *SHARED_KEYS,
+        "photos it knows",
+    ]
     said = page.paragraph(f"Compared with {first.name}: {MEANING}")
     named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
     scores = page.section("Scores", said, page.table(columns, rows))
@@ -87,25 +97,25 @@ def places(ordered, problems, seed):
     return found
 
 
-def remarks(run, first, above, problems, leaked, seed):
+def remarks(run, first, above, problems, seed):
     """What a teacher should know of a submission besides its place, in words."""
     found = []
-    if run is not first:
+    if run is not first and run.iou().mean() == first.iou().mean():
+        found.append(f"equal to {first.name}")
+    elif run is not first:
         found.append(f"within noise of {first.name}")
     elif run is not above and not problems and gain(run, above, seed)[2] == "within noise":
         found.append(f"within noise of {above.name}")
-    if leaked or leaked is None:
-        known = f"WARNING: trained on {leaked} of these photos"
-        found.append(known if leaked else "unknown whether these photos trained it")
+    found += [run.warning] * bool(run.warning)
     if run.counts[:, :2].sum() > run.counts.sum() / 2:
         found.append("more than half of it is crack: inverted?")
     return "; ".join(found)
 
 
-def standings(ordered, problems, leaks, seed):
-    """(column names, a row for each submission, best first); `problems` and `leaks` as `rank` takes them."""
+def standings(ordered, problems, seed):
+    """(column names, a row for each submission, best first); `problems` as `rank` takes them."""
     shared = [key for key in SHARED_KEYS if key != "undamaged_correct"]
-    columns = ["place", "submission", "iou_cracked", "95 % interval", "undamaged_correct", "remarks", *KINDS]
+    columns = ["place", "submission", "iou_cracked", "95 % interval", "undamaged_correct", *KINDS, "remarks"]
     columns += ["to the first", "to the first, 95 %", "to the one above", "to the one above, 95 %", *shared]
     rows = []
     for i, (run, (place, first)) in enumerate(zip(ordered, places(ordered, problems, seed), strict=True)):
@@ -115,22 +125,21 @@ def standings(ordered, problems, leaks, seed):
             differences += [difference, span(interval)] if i else ["", ""]
         undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
         lacking = {photo for photo, *_ in wrong} & {photo.name for photo in run.photos if not photo.cracked}
-        words = remarks(run, first, above, wrong, leaks.get(run.name), seed)
-        scores = [run.sheet["iou_cracked"], span(run.interval), "" if lacking else undamaged, words, *counted(wrong)]
+        words = remarks(run, first, above, wrong, seed)
+        scores = [run.sheet["iou_cracked"], span(run.interval), "" if lacking else undamaged, *counted(wrong), words]
         rows.append([place, run.name, *scores, *differences, *(run.sheet[key] for key in shared)])
     return columns, rows
 
 
-def rank(submissions, problems, leaks, out, seed):
+def rank(submissions, problems, out, seed):
     """Submissions scored on the same photos -> places on the screen; ranking.csv, counted_as_empty.csv, ranking.html.
 
-    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `leaks`
-    {name: how many of the photos trained it, None where that is unknown}.
+    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty.
     """
     ordered = sorted(submissions, key=lambda run: (-run.sheet["iou_cracked"], run.name))
-    columns, rows = standings(ordered, problems, leaks, seed)
+    columns, rows = standings(ordered, problems, seed)
     print("place, submission, iou_cracked and its 95 % interval")
-    for place, name, iou, interval, _, verdict, *_ in rows:
+    for place, name, iou, interval, _, _, _, verdict, *_ in rows:
         words = [verdict] * bool(verdict) + [
             f"{kind} masks counted as empty: {number}"
             for kind, number in zip(KINDS, counted(problems[name]), strict=True)
@@ -171,7 +180,8 @@ def write_ranking(path, ordered, problems, columns, rows):
     how = page.paragraph(
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
         "one. Who is within noise of the first of a place shares it, where no mask of either is missing or unusable: "
-        f"such a mask counts as one without any crack. Negative is behind: {MEANING} Click a column's name to sort."
+        "such a mask counts as one without any crack. Equal scores share a place always. Negative is behind: "
+        f"{MEANING} Click a column's name to sort."
     )
     sections = [page.section("Places", how, page.table(columns, rows)), *counted_section(ordered, problems)]
     pictures = evaluation.gallery(extremes(ordered), "prediction", 30)

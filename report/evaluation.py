@@ -33,6 +33,7 @@ class Scored:
     interval: tuple  # of iou_cracked
     threshold: float | None = None
     flips: bool = False  # each answer is the mean of those to the photo and its three mirror images
+    known: tuple | None = (0, 0)  # of the photos: taught the network, chose its epoch and threshold; None: nobody knows
 
     @property
     def counts(self):
@@ -52,6 +53,14 @@ class Scored:
         return cv2.imdecode(self.rows[i]["mask"], cv2.IMREAD_UNCHANGED)
 
     @property
+    def warning(self):
+        """What must be known of the photos before the score is believed, in words."""
+        if self.known is None:
+            return "unknown whether these photos trained it"
+        words = ["WARNING: trained on {} of these photos", "its epoch and threshold were chosen on {} of these photos"]
+        return "; ".join(word.format(number) for word, number in zip(words, self.known, strict=True) if number)
+
+    @property
     def sizes(self):
         """Of the masks scored, "smallest to largest"."""
         shapes = sorted({row["size"] for row in self.rows})
@@ -60,7 +69,10 @@ class Scored:
 
 def table(scored):
     """The score sheet as printed."""
-    lines = [f"{key:22} {value:8.4f}  {metrics.MEANING[key]}" for key, value in scored.sheet.items()]
+    lines = []
+    for key, value in scored.sheet.items():
+        shown = "       -" if math.isnan(value) else f"{value:8.4f}"
+        lines.append(f"{key:22} {shown}  {metrics.MEANING[key]}" + "; no photo here tells" * math.isnan(value))
     lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
     lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
     return "\n".join(lines)
@@ -69,7 +81,7 @@ def table(scored):
 def facts(scored):
     """What scores.json holds."""
     about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
-    about["flips"] = scored.flips
+    about |= {"flips": scored.flips, "warning": scored.warning}
     return about | scored.sheet | {"iou_cracked_interval": scored.interval}
 
 
@@ -138,15 +150,17 @@ def rows_figure(items, title):
 
 
 def selection(scored):
-    """{"worst", "median", "best": three photos each, "false_alarms": the largest}: indices of photos."""
+    """{"worst", "median", "best": up to three photos each, "false_alarms": the largest}: indices of photos."""
     ranked = scored.cracked[np.argsort(scored.iou(), kind="stable")].tolist()
-    middle = max(0, len(ranked) // 2 - 1)
+    most = min(3, max(1, len(ranked) // 3))  # no photo stands in two of them
+    rest = ranked[most : max(most, len(ranked) - most)]
+    middle = max(0, len(rest) - most + 1) // 2
     area = metrics.divide(scored.counts[:, 1], scored.counts.sum(axis=1))
     area[scored.cracked] = 0
     return {
-        "worst": ranked[:3],
-        "median": ranked[middle : middle + 3],
-        "best": ranked[::-1][:3],
+        "worst": ranked[:most],
+        "median": rest[middle : middle + most],
+        "best": ranked[most:][::-1][:most],
         "false_alarms": [i for i in np.argsort(-area, kind="stable").tolist() if area[i]][:MOST_ALARMS],
     }
 
@@ -170,7 +184,8 @@ def save_overlays(out, scored):
 def changed_rows(harder, changes, seed):
     """[(label, panels)] of the median photo under every change: {name: Scored}, {name: change}."""
     plain = next(iter(harder.values()))
-    middle = (selection(plain)["median"] or [0])[0]
+    chosen = selection(plain)
+    middle = (chosen["median"] + chosen["worst"] + [0])[0]
     items = []
     for name, scored in harder.items():
         photo, truth = changes[name](*plain.photos[middle].read(), np.random.default_rng([seed, middle]))
@@ -184,15 +199,16 @@ def headline(scored):
     cracked, sheet = len(scored.cracked), scored.sheet
     sound = len(scored.photos) - cracked
     left = f" Undamaged photos left empty: {sheet['undamaged_correct'] * sound:.0f} of {sound}." if sound else ""
+    warned = f" {scored.warning[:1].upper()}{scored.warning[1:]}." if scored.warning else ""
     if not cracked:
-        return page.paragraph(f"No photo has a crack.{left}")
+        return page.paragraph(f"No photo has a crack.{left}{warned}")
     at = "" if scored.threshold is None else f" Crack is what has a probability of {scored.threshold:.2f} or more."
     at += " The probability is the mean of those for the photo and its three mirror images." if scored.flips else ""
     return page.paragraph(
         f"IoU of the crack is {sheet['iou_cracked']:.3f}, 95 % interval {span(scored.interval)}: the mean over the "
         f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
         f"An answer without any crack would get 0, the ground truth itself drawn one pixel fatter or thinner "
-        f"{sheet['label_noise_1px']:.3f}.{left}{at}"
+        f"{sheet['label_noise_1px']:.3f}.{left}{at}{warned}"
     )
 
 

@@ -96,7 +96,10 @@ def label(drawn, measured, row, unit, ticks):
         radius = round(max(8, 14 * unit, 0.8 * measured["width_max_px"]))
         for colour, thick in (((0, 0, 0), max(3, round(5 * unit))), ((255, 255, 255), max(1, round(2 * unit)))):
             cv2.circle(drawn, (x, y), radius, colour, thick, cv2.LINE_AA)
-        write_text(drawn, widest(row), x + radius + 3, y - radius, unit)
+        strip = (
+            height - gap - 6 * max(4, round(8 * unit)) - round(30 * max(0.5, 0.9 * unit))
+        )  # bar and colours below it
+        write_text(drawn, widest(row), x + radius + 3, min(y - radius, strip), unit)
         draw_colours(drawn, width - 3 * gap - width * 3 // 10, height - gap, width * 3 // 10, ticks, row, unit)
     draw_bar(drawn, gap, row, unit)
     return drawn

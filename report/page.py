@@ -24,6 +24,7 @@ body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; background: var(--p
 h1 { font-size: 1.6rem; line-height: 1.25 } h2 { margin-top: 2.5rem; font-size: 1.25rem }
 p { max-width: 46rem } figcaption { color: var(--faint); font-size: .875rem; overflow-wrap: anywhere }
 .scroll { overflow: auto } .tall { max-height: 80vh } .tall :is(th, td) { white-space: nowrap }
+.tall td.words { white-space: normal; min-width: 16rem }
 .scroll:focus-visible { outline: 2px solid var(--link) }
 table { border-collapse: collapse; font-size: .875rem }
 th, td { padding: .3rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
@@ -113,7 +114,7 @@ def cell(value):
     if isinstance(value, Real):
         shown = value if isinstance(value, Integral) else f"{value:.3f}"
         return f'<td class="number" data-value="{value}">{shown}</td>'
-    return f"<td>{escaped(value)}</td>"
+    return f"<td{' class=words' * (len(str(value)) > 30)}>{escaped(value)}</td>"
 
 
 def picture(array, caption, width=None):

@@ -14,7 +14,7 @@ from measure import WIDTH_EDGES_MM
 from photo import read_photo
 from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
-from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, sentence, worst_first
+from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, worst_first
 from report import page
 from report.figure import colours_of, width_ticks
 
@@ -75,8 +75,9 @@ def read_record(start):
 
 
 def photos_only(results):
-    """Without the frames of videos, which show the same piece of road several times."""
-    return [result for result in results if result["row"]["second"] is None]
+    """Without the frames of videos and copies of a photo, which show the same piece of road several times."""
+    rows = (result["row"] for result in results)
+    return [result for result, row in zip(results, rows, strict=True) if row["second"] is None and "copy_of" not in row]
 
 
 def total_quantities(results):
@@ -95,12 +96,12 @@ def budget_line(results, prices):
     if not (results := photos_only(results)):
         return "frames of a video overlap: no quantities are added up"
     total = total_quantities(results)
-    line = f"to seal: {total['seal_m']:.2f} ± {total['seal_plus_minus_m']:.2f} m"
-    line += f", to patch: {total['patch_m2']:.2f} ± {total['patch_plus_minus_m2']:.2f} m²"
+    line = f"to seal: {give_or_take(total['seal_m'], total['seal_plus_minus_m'])} m"
+    line += f", to patch: {give_or_take(total['patch_m2'], total['patch_plus_minus_m2'])} m²"
     if not prices:
         return f"{line}; --prices data/prices.csv gives a budget"
     money = estimate(total, prices)
-    left = f"; {len(money['not_priced'])} item(s) without a price" if money["not_priced"] else ""
+    left = f"; without a price and not in it: {not_priced(money)}" if money["not_priced"] else ""
     least = "; minimum charge applies" if money["minimum_applied"] else ""
     return (
         f"{line}; budget {money['scope']}: {money['central']:.0f} {money['currency']}, "
@@ -180,10 +181,11 @@ def scatter(rows):
 def quantities_section(results, prices):
     """Totals with their uncertainty, and the budget if there are prices."""
     total = total_quantities(results)
-    rows = [(work_name(p), f"{p['length_m']:.2f} ± {p['plus_minus_m']:.2f} m") for p in total["seal"]]
-    rows.append(("patch a network of cracks", f"{total['patch_m2']:.2f} ± {total['patch_plus_minus_m2']:.2f} m²"))
+    rows = [(work_name(p), f"{give_or_take(p['length_m'], p['plus_minus_m'])} m") for p in total["seal"]]
+    patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
+    rows.append(("patch a network of cracks", f"{patch} m²"))
     area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
-    rows.append(("road in the photos", f"{area:.2f} ± {unsure:.2f} m²"))
+    rows.append(("road in the photos", f"{give_or_take(area, unsure)} m²"))
     parts = [page.table(["for the photographed area", "amount"], rows, sortable=False), page.paragraph(NOT_IN_IT)]
     if prices:
         parts += money_parts(estimate(total, prices))
@@ -213,13 +215,18 @@ def work_name(part):
     return f"seal cracks {wide} wide"
 
 
+def not_priced(money):
+    """What the table of prices does not cover, in words."""
+    return ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {UNITS_SAY[n['unit']]}" for n in money["not_priced"])
+
+
 def money_parts(money):
     """The estimate's lines and totals."""
     lines = []
     for line in money["lines"]:
         costs = [f"{line[f'cost_{level}']:.0f}" for level in LEVELS]
         least = " (minimum charge)" if line["minimum_applied"] else ""
-        amount = f"{line['quantity']:.2f} ± {line['plus_minus']:.2f} {UNITS_SAY[line['unit']]}"
+        amount = f"{give_or_take(line['quantity'], line['plus_minus'])} {UNITS_SAY[line['unit']]}"
         lines.append((work_name(line) + least, amount, *costs))
     lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
     heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
@@ -231,8 +238,7 @@ def money_parts(money):
     if money["minimum_applied"]:
         parts.append(page.paragraph(MINIMUM))
     if money["not_priced"]:
-        left = ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {UNITS_SAY[n['unit']]}" for n in money["not_priced"])
-        parts.append(page.paragraph(f"Without a price in the table, not in the total: {left}."))
+        parts.append(page.paragraph(f"Without a price in the table, not in the total: {not_priced(money)}."))
     return parts
 
 
@@ -284,7 +290,7 @@ def shown(row, column):
     key, decimals = column
     stem, unit = key.rsplit("_", 1)
     unsure = row[f"{stem}_plus_minus_{unit}"]
-    return None if row[key] is None else f"{row[key]:.{decimals}f} ± {unsure:.{decimals}f}"
+    return None if row[key] is None else give_or_take(row[key], unsure, decimals)
 
 
 def columns_section(scaled):
@@ -309,7 +315,7 @@ def report(results, starts, prices, words, failed):
     if not scaled:
         sections.append(page.paragraph(NO_SCALE))
     if len(still) < len(results):
-        sections.append(page.paragraph("Frames of a video overlap: they are not added up."))
+        sections.append(page.paragraph("Frames of a video overlap and a copy shows nothing new: neither is added up."))
     if scaled:
         sections.append(scale_section(rows))  # first: all that follows rests on it
     if still and scaled:

@@ -41,7 +41,7 @@ from tqdm import tqdm
 
 import metrics
 from dataset import find_export, open_data
-from evaluate import score, warn_of_leaks
+from evaluate import known_photos, score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
@@ -297,8 +297,8 @@ def picture(photos, named, canny, title):
 def open_runs(paths, test, device):
     """[(name, `answer` of submission.py)] of runs and checkpoints; says where one was trained on a test photo."""
     folders = [path if path.is_dir() else path.parent for path in paths]
-    for folder in folders:
-        warn_of_leaks(test, folder)
+    for path, folder in zip(paths, folders, strict=True):
+        known_photos(test, path, folder)
     names = [folder.resolve().name for folder in folders]
     return [(name, masks_of(path, device)[0]) for name, path in zip(names, paths, strict=True)]
 

@@ -110,7 +110,7 @@ def test_the_sheet_begins_with_the_doubtful_photos_in_an_orange_frame(found):
     tiles = collection.tiles(list(found.values()))
     framed = [tuple(tile[0, 0]) == collection.ORANGE for _, tile in tiles]
     assert len(tiles) == 9 and framed == [True] * 6 + [False] * 3
-    assert tiles[2][0] == "d_near, same road as b.jpg (50%)"
+    assert tiles[2][0] == "d_near, same road as b"
 
 
 def test_the_command_checks_photos_without_labels_and_audits_an_export_as_before(photos, export, tmp_path, capsys):

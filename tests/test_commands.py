@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +22,7 @@ from command import answer_flags, execute, signals_noted
 from inference import predict
 from photo import read_photo
 
+ROOT = Path(__file__).parent.parent
 FLAGS = ["--size", "96", "--versions", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
 
 
@@ -226,3 +230,11 @@ def test_ctrl_c_during_the_imports_ends_the_command_without_a_word_and_afterward
     with pytest.raises(SystemExit) as end:
         execute(interrupted)
     assert end.value.code == 130 and "interrupted: saved" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_gets_no_complaint(export):
+    command = [sys.executable, "dataset.py", str(export), "--out", str(export.parent / "a.png")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert "Broken pipe" not in said and "Traceback" not in said

@@ -18,6 +18,7 @@ from evaluate import best_threshold, score, score_photo, score_sheet
 from metrics import MEANING, THRESHOLDS, WIDTHS
 from model import CrackNet, save_checkpoint
 from photo import Preprocess
+from report import evaluation
 from report.comparison import SHARED_KEYS, compare, places
 from report.robustness import CHANGES
 from split import write_splits
@@ -284,7 +285,7 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert [(row["place"], name) for name, row in rows.items()] == [
         ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst")
     ]  # fmt: skip
-    assert rows["half too"]["remarks"] == "within noise of half" and not rows["worst"]["remarks"]
+    assert rows["half too"]["remarks"] == "equal to half" and not rows["worst"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["to the first"]) == pytest.approx(iou["worst"] - 1)
     assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
@@ -355,11 +356,11 @@ def test_a_submission_with_many_missing_masks_takes_one_row_of_the_page_and_all_
     assert table.count("<tr>") == 2 and "road005.jpg and 4 more" in table and "road006" not in table
 
 
-def test_what_is_neither_a_folder_nor_a_checkpoint_is_left_out_and_alone_is_refused(export, photos, tmp_path, capsys):
+def test_what_is_neither_a_folder_nor_a_checkpoint_is_unusable_and_alone_is_refused(export, photos, tmp_path):
     (tmp_path / "marks.txt").write_text("1.0")
     hidden = [hand_in(tmp_path / name, photos) for name in ("anna", "ben")]
-    assert set(ranking(tmp_path / "out", [*hidden, tmp_path / "marks.txt"], export)) == {"anna", "ben"}
-    assert "marks.txt: neither" in capsys.readouterr().out
+    rows = ranking(tmp_path / "out", [*hidden, tmp_path / "marks.txt"], export)
+    assert rows["marks"]["unusable"] == str(len(photos)) and rows["anna"]["unusable"] == "0"
     with pytest.raises(BadInput, match="marks.txt"):
         ranking(tmp_path / "out2", [tmp_path / "marks.txt"], export)
     with pytest.raises(BadInput, match="--predictions"):
@@ -391,10 +392,56 @@ def test_a_zip_and_masks_of_other_picture_types_are_submissions_like_any(export,
     assert rows["no"]["unusable"] == str(len(photos))
 
 
-def test_a_folder_whose_masks_lie_deeper_is_told_so(export, photos, tmp_path):
-    hand_in(tmp_path / "deep" / "masks", photos)
-    with pytest.raises(BadInput, match="but masks/ in it holds some"):
+def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_others_they_are_named(
+    export, photos, tmp_path
+):
+    deep = hand_in(tmp_path / "deep" / "a" / "masks", photos)
+    (tmp_path / "deep" / "__MACOSX").mkdir()
+    add_run(tmp_path / "run" / "runs" / "first", export)
+    for name in ("deep", "run"):
+        shutil.make_archive(str(tmp_path / f"zip of {name}"), "zip", tmp_path / name)
+    rows = ranking(tmp_path / "out", [*tmp_path.glob("*.zip"), tmp_path / "deep", tmp_path / "run"], export)
+    assert rows["deep"]["iou_cracked"] == rows["zip of deep"]["iou_cracked"] == "1.0"
+    assert {rows[name]["missing"] + rows[name]["unusable"] for name in ("run", "zip of run")} == {"00"}
+    assert "trained on 4 of these photos" in rows["zip of run"]["remarks"]
+    assert "chosen on 2 of these photos" in rows["zip of run"]["remarks"]
+    (tmp_path / "deep" / "b").mkdir()
+    with pytest.raises(BadInput, match="nor any other picture in it, but a/masks/ holds some"):
         masks_from(tmp_path / "deep")(photos[0], photos[0].read()[0])
+    assert deep.is_dir() and not (tmp_path / "zip of deep").exists()
+
+
+def test_a_zip_that_was_replaced_is_scored_anew(export, photos, tmp_path):
+    masks = hand_in(tmp_path / "masks", photos, cut=0.9)
+    shutil.make_archive(str(tmp_path / "mona"), "zip", masks)
+    assert float(ranking(tmp_path / "out", [tmp_path / "mona.zip", masks], export)["mona"]["iou_cracked"]) < 0.5
+    submission.located.cache_clear()  # as in a new process
+    shutil.make_archive(str(tmp_path / "mona"), "zip", hand_in(tmp_path / "better", photos))
+    assert float(ranking(tmp_path / "out", [tmp_path / "mona.zip", masks], export)["mona"]["iou_cracked"]) == 1
+
+
+def test_that_photos_trained_the_network_stands_wherever_the_score_does(export, photos, tmp_path, capsys):
+    run, twin = (add_run(tmp_path / name, export) for name in ("run", "twin"))
+    (twin / "splits.json").unlink()
+    evaluate.main([str(run), str(twin), "--data", str(export), "--split", "all", "--out", str(tmp_path / "out")])
+    words = "trained on 4 of these photos; its epoch and threshold were chosen on 2 of these photos"
+    assert words in json.loads((tmp_path / "out" / "run" / "scores.json").read_text())["warning"]
+    for page in ("run/report.html", "comparison.html"):
+        assert words in (tmp_path / "out" / page).read_text()
+    assert "unknown whether these photos trained it" in (tmp_path / "out" / "comparison.html").read_text()
+    capsys.readouterr()
+    evaluate.main(["--predictions", str(run), "--data", str(export), "--out", str(tmp_path / "one")])
+    assert "WARNING: 4 of 10 photos trained" in capsys.readouterr().out
+    assert words in (tmp_path / "one" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 30])
+def test_no_photo_is_among_the_worst_and_the_median_or_the_best_too(count):
+    rows = [{"counts": (i, 1, 1, 100)} for i in range(1, count + 1)]
+    chosen = evaluation.selection(evaluation.Scored("a", "b", [], rows, {}, (0, 1)))
+    shown = chosen["worst"] + chosen["median"] + chosen["best"]
+    assert len(shown) == len(set(shown)) and chosen["worst"][0] == 0 and (count == 1 or chosen["best"][0] == count - 1)
+    assert len(shown) == min(count, 9) if count in (1, 3, 30) else len(shown) <= count
 
 
 def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(export, photos, tmp_path, capsys):

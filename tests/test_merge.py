@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CATEGORIES, edit_json, write_export
 
-from coco import read_export
+from coco import digest, read_export
 from command import BadInput
 from data import merge
 from split import PARTS, split
@@ -221,3 +221,19 @@ def test_what_is_wrong_with_many_annotations_of_a_photo_is_one_line(students, tm
     run(students[:2], tmp_path / "all")
     notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]
     assert len(notes) == 1 and notes[0].endswith("(3 times)")
+
+
+def test_what_is_wrong_with_several_students_is_said_at_once(students, tmp_path):
+    for folder in students[:2]:
+        edit_json(folder, lambda content: content["categories"][0].update(name="Objekt"))
+    with pytest.raises(BadInput, match="anna.*Objekt.*ben.*Objekt"):
+        run(students[:2], tmp_path / "all")
+
+
+def test_masks_that_nobody_has_corrected_are_not_merged_as_labels(students, tmp_path):
+    def ours(content):
+        content["info"] = {"uncorrected": digest(content["annotations"])}
+
+    edit_json(students[0], ours)
+    with pytest.raises(BadInput, match="masks of inference.py, not labels"):
+        run(students[:2], tmp_path / "all")

@@ -250,3 +250,11 @@ def test_a_photo_that_shrinks_is_averaged_over_what_becomes_one_pixel():
     stripes = np.zeros((300, 400, 3), np.uint8)
     stripes[:, ::4] = 255  # one column of four
     assert np.abs(Preprocess(size=100).resize(stripes).astype(int) - 64).max() <= 1
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_a_mask_that_is_transparent_all_over_is_empty_whatever_its_hidden_colour(tmp_path, hidden):
+    Image.fromarray(np.dstack([np.full((40, 60, 3), hidden, np.uint8), np.zeros((40, 60), np.uint8)])).save(
+        tmp_path / "mask.png"
+    )
+    assert not read_mask(tmp_path / "mask.png").any()

@@ -23,6 +23,7 @@ import inference
 import segment
 from command import BadInput
 from model import CrackNet, save_checkpoint
+from quantify.damage import give_or_take
 
 ROOT = Path(__file__).parent.parent
 
@@ -325,3 +326,33 @@ def test_a_new_column_is_made_for_photos_that_were_done_before(tmp_path, run, mo
     monkeypatch.setattr(segment, "COLUMNS", "as of another day")
     run(folder)
     assert "done before" not in capsys.readouterr().out
+
+
+def test_a_copy_of_a_photo_counts_once_in_the_sums(tmp_path, run, capsys):
+    folder = write_folder(tmp_path / "photos", 1, 0)
+    run(folder, "--mm-per-pixel", "2")
+    alone = re.search(r"to seal: \S+ ± \S+ m", capsys.readouterr().out)[0]
+    (folder / "road0000 (1).jpg").write_bytes((folder / "road0000.jpg").read_bytes())
+    _, out = run(folder, "--mm-per-pixel", "2")
+    said = capsys.readouterr().out
+    assert alone in said and "in the sums it counts once" in said and not alone.startswith("to seal: 0.00")
+    assert sorted(row["copy_of"] for row in rows(out)) == ["", "road0000 (1).jpg"]
+
+
+def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path, run):
+    folders = [write_folder(tmp_path / name, 2, 0, seed) for seed, name in enumerate("ab")]
+    _, out = run(*folders)
+    assert {row["photo"] for row in rows(out)} == {f"{name}_road000{k}.jpg" for name in "ab" for k in range(2)}
+
+
+def test_an_uncertainty_never_reads_as_none():
+    assert give_or_take(0.07, 0.0043) == "0.07 ± 0.01" and give_or_take(0, 0) == "0.00 ± 0.00"
+    assert give_or_take(24, 2.4, 1) == "24.0 ± 2.4" and give_or_take(1, 0.1) == "1.00 ± 0.10"
+
+
+def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path, run, capsys):
+    folder = write_folder(tmp_path / "photos", 2, 0)
+    header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
+    (tmp_path / "prices.csv").write_text(f"{header}\npatch,m2,1,2,3,EUR,,,0,me\n")
+    run(folder, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
+    assert re.search(r"without a price and not in it: seal cracks .* wide: \d+\.\d\d m", capsys.readouterr().out)

@@ -139,3 +139,10 @@ def test_what_taught_the_run_that_another_begins_with_taught_that_too(export, tm
     write_splits(third, {"train": photos[5:6], "valid": [], "test": []}, second)
     write_splits(third, {"train": photos[5:6], "valid": [], "test": []})  # resumed, the others may be gone
     assert trained_on(third, photos) == [photo.name for photo in photos[:6]]
+
+
+def test_all_photos_that_cannot_be_used_are_named_at_once(export):
+    for name in ("road001.jpg", "road004.jpg"):
+        (export / name).write_bytes(b"no photo")
+    with pytest.raises(BadInput, match="road001.jpg.*road004.jpg"):
+        split(read_export(export))
