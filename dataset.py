@@ -19,10 +19,7 @@ def arguments(argv):
     )
     parser.add_argument("data", nargs="?", help="a COCO export, folder or .zip, or photos (default: data/sample)")
     parser.add_argument(
-        "--classes",
-        nargs="+",
-        metavar="NAME",
-        help="the category names that mean crack, all of them (default: every spelling of crack)",
+        "--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)"
     )
     parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
     return parser.parse_args(argv)

@@ -24,10 +24,7 @@ def arguments(argv):
     parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
     parser.add_argument(
-        "--classes",
-        nargs="+",
-        metavar="NAME",
-        help="the category names that mean crack, all of them (default: every spelling of crack)",
+        "--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)"
     )
     parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders of mask "
         "images NAME.png or NAME_mask.png; several, runs and checkpoints too, are ranked")  # fmt: skip

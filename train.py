@@ -25,12 +25,7 @@ def arguments(argv):
     )
     add = parser.add_argument_group("data").add_argument
     add("--data", help="folder or .zip of a COCO export (default: data/sample, drawn on first use)")
-    add(
-        "--classes",
-        nargs="+",
-        metavar="NAME",
-        help="the category names that mean crack, all of them (default: every spelling of crack)",
-    )
+    add("--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)")
     add("--splits", type=Path, metavar="FILE", help="splits.json that says which photo is in train, valid and test "
         "(default: the export's own parts, else 70/15/15)")  # fmt: skip
     add("--versions", type=int, default=VERSIONS, help="augmented versions of each train photo, drawn anew each epoch: "

@@ -185,7 +185,8 @@ def table(found):
 
 def in_short(what):
     """A doubt for the narrow caption: of the other photo's name the end, which tells photos of one phone apart."""
-    return re.sub(r"^(copy of|same road as) (.*)\.\w+(?: \(\d+%\))?$", lambda m: f"{m[1]} {Path(m[2]).name[-10:]}", what)
+    found = re.match(r"(copy of|same road as) (.*)\.\w+( \(\d+%\))?$", what)
+    return f"{found[1]} {Path(found[2]).name[-10:]}" if found else what
 
 
 def tiles(found):
