@@ -116,10 +116,9 @@ def arguments(argv):
         "python augment.py",
         "python augment.py my-export --out my-export-augmented",
     )
-    add = parser.add_argument
-    add("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
-    add("--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)")
-    add("--out", type=Path, metavar="DIR", help="write the augmented export here")
+    parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="all names that mean crack (default: any spelling)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the augmented export here")
     return parser.parse_args(argv)
 
 
