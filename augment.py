@@ -117,7 +117,7 @@ def arguments(argv):
         "python augment.py my-export --out my-export-augmented",
     )
     parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="all names that mean crack (default: any spelling)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="all names of crack (default: any spelling)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the augmented export here")
     return parser.parse_args(argv)
 
