@@ -119,10 +119,11 @@ def forgiving(path, device, problems):
 
 
 def submission_names(paths):
-    """{name: path}: the folder's name, with those above it where two share it. Raises BadInput."""
+    """{name: path}: the folder's name, the file's own or the whole path where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder or checkpoint; check the name")
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.stem if folder.is_file() else folder.name for folder in folders]
-    longer = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
-    return dict(zip(longer, paths, strict=True))
+    for longer in (lambda path: path.name, str):  # a folder and a .zip, then folders of one name
+        names = [name if names.count(name) == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
+    return dict(zip(names, paths, strict=True))

@@ -416,7 +416,8 @@ def test_a_zip_that_was_replaced_is_scored_anew(export, photos, tmp_path):
     shutil.make_archive(str(tmp_path / "mona"), "zip", masks)
     assert float(ranking(tmp_path / "out", [tmp_path / "mona.zip", masks], export)["mona"]["iou_cracked"]) < 0.5
     submission.located.cache_clear()  # as in a new process
-    shutil.make_archive(str(tmp_path / "mona"), "zip", hand_in(tmp_path / "better", photos))
+    shutil.make_archive(str(tmp_path / "mona"), "zip", hand_in(tmp_path / "mona", photos))
+    assert set(evaluate.submission_names([tmp_path / "mona.zip", tmp_path / "mona"])) == {"mona.zip", "mona"}
     assert float(ranking(tmp_path / "out", [tmp_path / "mona.zip", masks], export)["mona"]["iou_cracked"]) == 1
 
 
