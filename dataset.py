@@ -240,7 +240,7 @@ def audit(export, seed=0, shown=12):
     usable = replace(export, photos=readable)
     doubts, lines = suspicions(usable, copied), describe(usable, [mask for mask in masks if mask.any()])
     if broken:
-        lines.append(f"{len(broken)} photos cannot be used, training refuses them; mend them or take them out:")
+        lines.append(f"{len(broken)} photo(s) cannot be used, training refuses them; mend them or take them out:")
         lines += [f"  - {line}" for line in broken]
     lines += [f"{len(doubts)} suspicions:" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])

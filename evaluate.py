@@ -226,7 +226,7 @@ def same_test(jobs):
         if photos != first:
             raise BadInput(
                 f"{job['name']}: {job['title']} are not the labelled photos of {jobs[0]['name']}: "
-                f"{jobs[0]['title']}; give --split all, or the same --data and --splits for all runs"
+                f"{jobs[0]['title']}; give the same --data and --splits for all runs; --split all takes all its photos"
             )
 
 

@@ -50,7 +50,9 @@ def origin(start, parts, size):
     line = f"starts from the network and weights of {start}, photos at {size} pixels"
     known = trained_on(weights_file(Path(start)).with_name("splits.json"), parts["valid"] + parts["test"])
     if known:
-        line += f"\nWARNING: {len(known)} valid and test photos trained {start}, so scores will be too good: {known[0]}"
+        line += (
+            f"\nWARNING: {len(known)} valid and test photos trained {start}, scores will be too good ({known[0]} ...)"
+        )
     return line
 
 
@@ -74,7 +76,7 @@ def curves(history, title):
             axes.plot(epochs, [row[key] for row in history], marker=".", label=key.replace("_", " "))
         axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     losses.set_ylabel("loss")

@@ -25,6 +25,7 @@ BRIGHT, DARK = 250, 50  # grey values: at least this is clipped, at most this is
 CLIPPED_SHARE, DARK_SHARE = 0.05, 0.30  # of the photo; more is doubtful
 SAME_ROAD = 0.1  # share of a photo that another one may show too
 SHOWN, TILE = 60, 320  # photos on the sheet, pixels of the longer side of each
+CAPTION = 34  # letters under one
 UNREADABLE = {".heic", ".heif"}  # what phones write and OpenCV cannot read: listed, so that nobody misses it
 SECOND = [np.float32(k) for k in ([[0, 0, 0], [1, -2, 1], [0, 0, 0]], [[0, 1, 0], [0, -2, 0], [0, 1, 0]],
                                   [[1, 0, 0], [0, -2, 0], [0, 0, 1]], [[0, 0, 1], [0, -2, 0], [1, 0, 0]])]  # fmt: skip
@@ -198,5 +199,7 @@ def tiles(found):
         if shot.doubts:
             cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), ORANGE, 12)
         words = [in_short(what) for what, _ in sorted(shot.doubts, key=lambda doubt: " " not in doubt[0])]
-        pictures.append((", ".join([shot.path.stem[-12:], *words])[:40], picture))
+        room = max(14, CAPTION - len(", ".join(["", *words])))
+        name = shot.path.stem if len(shot.path.stem) <= room else f"..{shot.path.stem[2 - room :]}"
+        pictures.append((", ".join([name, *words])[: CAPTION + 6], picture))
     return pictures

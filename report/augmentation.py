@@ -1,6 +1,7 @@
 """Pictures of the augmentation: what it makes of a few photos, and how its parameters are distributed."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dataset import contact_sheet, outlined
 
@@ -25,5 +26,6 @@ def distribution(drawn):
     fig.suptitle(f"{len(drawn)} augmented versions")
     for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=name, ylabel="versions")
     return fig

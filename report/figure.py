@@ -96,13 +96,24 @@ def label(drawn, measured, row, unit, ticks):
         radius = round(max(8, 14 * unit, 0.8 * measured["width_max_px"]))
         for colour, thick in (((0, 0, 0), max(3, round(5 * unit))), ((255, 255, 255), max(1, round(2 * unit)))):
             cv2.circle(drawn, (x, y), radius, colour, thick, cv2.LINE_AA)
-        strip = (
-            height - gap - 6 * max(4, round(8 * unit)) - round(30 * max(0.5, 0.9 * unit))
-        )  # bar and colours below it
-        write_text(drawn, widest(row), x + radius + 3, min(y - radius, strip), unit)
-        draw_colours(drawn, width - 3 * gap - width * 3 // 10, height - gap, width * 3 // 10, ticks, row, unit)
+        tall, letters = 6 * max(4, round(8 * unit)), round(30 * max(0.5, 0.9 * unit))
+        wide = width * 3 // 10
+        left, low = emptier(measured["points"], drawn.shape, wide + 3 * gap, gap, tall + letters)
+        above = low if low < height // 2 else 0
+        y = np.clip(y - radius, above + letters, height - gap - tall - letters)  # on neither the colours nor the bar
+        write_text(drawn, widest(row), x + radius + 3, y, unit)
+        draw_colours(drawn, left, low, wide, ticks, row, unit)
     draw_bar(drawn, gap, row, unit)
     return drawn
+
+
+def emptier(points, shape, wide, gap, tall):
+    """x, y of the lower left corner of a box at the right border: below, or above where less of the crack lies."""
+    height, width = shape[:2]
+    beside = points["x_px"] >= width - wide
+    below = np.count_nonzero(beside & (points["y_px"] >= height - gap - tall))
+    above = np.count_nonzero(beside & (points["y_px"] <= gap + tall))
+    return width - wide, gap + tall if above < below else height - gap
 
 
 def draw_bar(drawn, gap, row, unit):

@@ -65,7 +65,7 @@ def test_the_audit_counts_what_training_can_use_and_lists_what_it_refuses(export
     (export / "road001.jpg").write_bytes(b"no photo")
     report, _ = audit(read_export(export))
     assert "9 photos, 7 cracked, 2 undamaged" in report
-    assert "1 photos cannot be used" in report and "road001.jpg: not an image" in report
+    assert "1 photo(s) cannot be used" in report and "road001.jpg: not an image" in report
 
 
 def test_a_photo_with_only_labels_that_classes_leaves_out_is_said_to_count_as_undamaged(tmp_path):

@@ -24,7 +24,7 @@ from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, sentence
 from quantify.scale import Scale
 from report import survey
-from report.figure import colours_of, figure, nice, overlay, width_map, width_ticks
+from report.figure import colours_of, emptier, figure, nice, overlay, width_map, width_ticks
 
 
 def tiny_network():
@@ -572,3 +572,11 @@ def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_a
 def test_a_place_on_earth_is_written_to_a_decimetre(tmp_path):
     survey.write_csv(tmp_path / "a.csv", [{"latitude": 35.689487, "longitude": -139.691706, "length_px": 1234.56789}])
     assert (tmp_path / "a.csv").read_text().splitlines()[1] == "35.689487,-139.691706,1234.57"
+
+
+def test_the_legend_stands_where_less_of_the_crack_lies():
+    for at, below in ((380, False), (20, True)):
+        points = {"x_px": np.full(9, 350.0), "y_px": np.full(9, float(at))}
+        x, y = emptier(points, (400, 400, 3), 140, 8, 40)
+        assert (x, y) == (260, 392 if below else 48)
+    assert emptier({"x_px": np.zeros(9), "y_px": np.full(9, 380.0)}, (400, 400, 3), 140, 8, 40) == (260, 392)
