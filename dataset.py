@@ -287,9 +287,10 @@ def main(argv=None):
         return 0
     report, tiles = audit(find_export(args.data, args.classes), args.seed)
     print(report)
-    if tiles:
-        write_image(out, contact_sheet(tiles))
-        print(f"picture: {out}")
+    if not tiles:
+        raise BadInput(f"{args.data}: no photo that can be used; what is listed says why")
+    write_image(out, contact_sheet(tiles))
+    print(f"picture: {out}")
     return 0
 
 

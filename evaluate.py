@@ -1,6 +1,5 @@
 """Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
 
-import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ def arguments(argv):
     parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
     parser.add_argument("--flips", action="store_true", help="average the answers to a photo and its three mirror "
         "images: takes 4 times as long")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for results (default: inside the run, DIR/scores, or ranking)")
+    parser.add_argument("--out", type=Path, help="folder for results (default: inside the run, or ranking)")
     return check(parser, parser.parse_args(argv))
 
 
@@ -203,7 +202,7 @@ def known_photos(photos, path, called):
     if taught is None:
         if path.suffix != ".pt" and not (folder / "best.pt").is_file():
             return 0, 0
-        print(f"note: {called}: no splits.json beside it, so nobody can tell whether these photos trained it")
+        print(f"note: {called}: no splits.json there says so; nobody can tell whether these photos trained it")
         return None
     if taught:
         print(f"WARNING: {len(taught)} of {len(photos)} photos trained {called} ({taught[0]} ...): not an honest score")
@@ -214,9 +213,15 @@ def known_photos(photos, path, called):
 
 def known_to(photos, submission):
     """`known_photos` of what somebody handed in; what cannot be opened knows none."""
-    with contextlib.suppress(BadInput):
-        return known_photos(photos, located(submission), submission)
-    return 0, 0
+    try:
+        place = located(submission)
+    except BadInput:
+        return 0, 0
+    try:
+        return known_photos(photos, place, submission)
+    except BadInput as error:
+        print(f"note: {error}; so nobody can tell whether these photos trained it")
+        return None
 
 
 def same_test(jobs):
@@ -256,8 +261,7 @@ def score_predictions(args):
         ((name, path),) = named.items()
         answer, threshold = open_submission(path, device)
         scored = replace(score(photos, answer, name, title, threshold, args.seed), known=known_to(photos, path))
-        folder = path.with_suffix("") if path.suffix == ".zip" else path if path.is_dir() else path.parent
-        return evaluate(scored, args.out or folder / "scores")
+        return evaluate(scored, args.out or Path("ranking") / Path(name).name)
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
     scored, problems, out = [], {name: [] for name in named}, results_folder(args.out or Path("ranking"))

@@ -69,24 +69,34 @@ def read_mask(path):
     White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
     are both common and nothing else in the file tells them apart. JPEG blurs 0 to 1, so white is always 255 there.
     A file that is dark but not black is no mask: a crack in red, or drawn in another number. Nor is one that is grey
-    all over: a photo, or the crack drawn onto it. Where the picture is transparent, the rest is the crack, whatever
-    its colour.
+    all over: a photo, or the crack drawn onto it. Where some of it is transparent, the rest is the crack, if it
+    has one colour.
     """
     grey = read_photo(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if grey.dtype not in (np.uint8, np.uint16):
+        raise BadInput(f"{path}: holds {grey.dtype} values; save the crack as 255 on 0 in 8 bit")
     if grey.max() > 255:  # 16 bit; where it holds 0 and 1, or 0 and 255, that is what it means
         grey = grey / 257
     with Image.open(path) as image:  # OpenCV, which has just read it, says nothing of a palette's transparency
         opaque = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if opaque is not None and np.min(opaque) < 255:
-        grey = np.array(opaque)
+        grey = by_transparency(grey, np.array(opaque))
     jpeg, white = Path(path).suffix.lower() in (".jpg", ".jpeg"), 255
     if grey.max() == 1 and not jpeg:
         white = 1
     elif (20 if jpeg else 0) < grey.max() < 128:
-        raise BadInput(f"{path}: not black and white, its brightest value is {grey.max()}; save the crack as 255")
+        raise BadInput(f"{path}: not black and white, its brightest value is {grey.max():.0f}; save the crack as 255")
     if white == 255 and (share := np.mean((grey > 40) & (grey < 215))) > GREY:
         raise BadInput(f"{path}: not black and white, {share:.0%} of it is grey; save the crack alone, as 255 on 0")
     return (grey > white / 2).astype(np.uint8)
+
+
+def by_transparency(grey, opaque):
+    """Colours (H, W) and how opaque they are, 0 to 255 -> (H, W) where the crack is white: what is opaque, unless that
+    holds black and white, or is dark and most of the picture, which no crack is."""
+    seen = grey[opaque > 127]
+    dark = seen.size > opaque.size / 2 and seen.max() <= 127
+    return np.where(opaque > 127, grey, 0) if dark or (seen.size and seen.min() <= 127 < seen.max()) else opaque
 
 
 def picture_name(path):

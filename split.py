@@ -47,7 +47,7 @@ def tried(photo):
 
 
 def usable(found):
-    """What `tried` gave of each photo, if it is a fingerprint. Raises BadInput with all of the first that are none."""
+    """What `tried` gave of each photo, if it is a fingerprint. Raises BadInput with the first five that are none."""
     found = list(found)
     if wrong := [str(one) for one in found if isinstance(one, BadInput)]:
         raise BadInput(" | ".join(wrong[:5]) + f" | and {len(wrong) - 5} more" * (len(wrong) > 5))
@@ -171,12 +171,13 @@ def read_splits(file, export):
 def write_splits(path, parts, start=None):
     """The inverse of `read_splits`; beside the names, what tells the same photos apart later: the SHA-1 of each file,
     and its fingerprint, which the same photo has in another export, too. `start` is the splits.json of the run that
-    this one begins with: its train photos are known to this one, too; without one those named before stay."""
+    this one begins with: its train photos are known to this one, too, None where it does not say; without one those
+    named before stay."""
     prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
     content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
     content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
-    content["before"] = learnt(start) if start else content_of(path).get("before", {}) if path.is_file() else {}
+    content["before"] = learnt(start) or None if start else content_of(path).get("before", {}) if path.is_file() else {}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -185,13 +186,19 @@ def learnt(file, part="train"):
     """{"sha1": [...], "fingerprint": [...]} of all photos that taught the run which wrote this splits.json, and the run
     that it began with; or of another part of its own; {} where it does not say. Raises BadInput."""
     content = content_of(file) if file.is_file() else {}
-    if not content.get("sha1"):
+    before = content.get("before", {})
+    if not content.get("sha1") or before is None:
         return {}
     found = {}
-    for key in ("sha1", "fingerprint"):
-        known = content.get(key, {})
-        found[key] = [known[name] for name in content[part] if name in known]
-        found[key] += content.get("before", {}).get(key, []) if part == "train" else []
+    try:
+        for key, length in {"sha1": 20, "fingerprint": 32}.items():
+            known = content.get(key, {})
+            found[key] = [known[name] for name in content[part] if name in known]
+            found[key] += before.get(key, []) if part == "train" else []
+            if any(len(bytes.fromhex(digits)) != length for digits in found[key]):
+                raise ValueError
+    except (AttributeError, TypeError, ValueError):
+        raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or take them out") from None
     return found
 
 

@@ -97,7 +97,7 @@ def open_submission(path, device):
     place = located(path)
     if place.is_file() or (place / "best.pt").is_file():
         return masks_of(place, device)
-    return masks_from(place, path), None
+    return masks_from(place, path if path.is_file() else None), None
 
 
 def forgiving(path, device, problems):

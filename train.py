@@ -253,9 +253,7 @@ def transfer(args):
             model.load_trunk(torch.load(args.encoder_weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises a dozen types, a download as many
         reason = str(error).splitlines()[0][:100]
-        raise BadInput(
-            f"--encoder-weights {args.encoder_weights}: {reason}; give a file of {args.encoder}'s weights"
-        ) from None
+        raise BadInput(f"--encoder-weights {args.encoder_weights}: {reason}; give {args.encoder}'s weights") from None
     return model
 
 
@@ -265,6 +263,8 @@ def network(args, folder, saved):
         model, preprocess = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0), Preprocess()
     else:
         start, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
+        if args.dropout is not None and "dropout" not in start.arguments:
+            raise BadInput(f"--dropout: {type(start).__name__} has none; leave it out")
         model = type(start)(**start.arguments | ({} if args.dropout is None else {"dropout": args.dropout}))
         model.load_state_dict(start.state_dict())
     if args.encoder_rate != 1 and not isinstance(model, TransferNet):

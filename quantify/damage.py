@@ -92,7 +92,7 @@ def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
 
 def give_or_take(value, unsure, decimals=2):
     """ "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none."""
-    unsure = math.ceil(round(unsure * 10**decimals, 3)) / 10**decimals
+    unsure = math.ceil(unsure * 10**decimals - 1e-9) / 10**decimals
     return f"{value:.{decimals}f} ± {unsure:.{decimals}f}"
 
 

@@ -71,8 +71,11 @@ def table(scored):
     """The score sheet as printed."""
     lines = []
     for key, value in scored.sheet.items():
+        why = (
+            "; masks have no probability" if key in ("ods", "ois") and len(scored.cracked) else "; no photo here tells"
+        )
         shown = "       -" if math.isnan(value) else f"{value:8.4f}"
-        lines.append(f"{key:22} {shown}  {metrics.MEANING[key]}" + "; no photo here tells" * math.isnan(value))
+        lines.append(f"{key:22} {shown}  {metrics.MEANING[key]}" + why * math.isnan(value))
     lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
     lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
     return "\n".join(lines)

@@ -1,8 +1,11 @@
+import pytest
 import torch
 from conftest import edit_json, write_export
 
+import dataset
 from augment import augment
 from coco import read_export
+from command import BadInput
 from dataset import CrackDataset, Shuffled, audit, collate, loader
 from photo import Preprocess
 
@@ -86,3 +89,10 @@ def test_odd_polygons_of_one_kind_are_one_line(export):
     edit_json(export, thin)
     report, _ = audit(read_export(export))
     assert "3 polygon(s) under 2 pixels wide or high, kept: road000.jpg, road001.jpg, road002.jpg" in report
+
+
+def test_an_export_of_which_no_photo_can_be_used_is_refused(export):
+    for file in export.glob("*.jpg"):
+        file.write_bytes(b"no photo")
+    with pytest.raises(BadInput, match="no photo that can be used"):
+        dataset.main([str(export), "--out", str(export.parent / "a.png")])

@@ -471,3 +471,29 @@ def test_one_mask_is_never_scored_for_two_photos(export, photos, tmp_path):
     answer(first, first.read()[0])
     with pytest.raises(BadInput, match="would be the mask of"):
         answer(twin, first.read()[0])
+
+
+def test_scoring_a_submission_leaves_it_as_it_was_handed_in(export, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deep = hand_in(tmp_path / "in" / "deep" / "masks", photos).parent
+    shutil.make_archive(str(tmp_path / "in" / "zipped"), "zip", deep)
+    before = sorted(tmp_path.glob("in/**/*"))
+    for path in (deep, tmp_path / "in" / "zipped.zip", deep):
+        submission.located.cache_clear()
+        evaluate.main(["--predictions", str(path), "--data", str(export)])
+    assert sorted(tmp_path.glob("in/**/*")) == before
+    assert json.loads((tmp_path / "ranking" / "deep" / "scores.json").read_text())["iou_cracked"] == 1
+
+
+@pytest.mark.parametrize("spoilt", ["{", '{"train": []}', "before", "fingerprint"])
+def test_a_spoilt_splits_json_of_a_student_stops_nobody_and_makes_the_run_one_of_unknown_origin(
+    export, photos, tmp_path, spoilt
+):
+    run = add_run(tmp_path / "run", export)
+    content = json.loads((run / "splits.json").read_text())
+    content |= {"before": {"before": None, "fingerprint": {}}.get(spoilt, {})}
+    content["fingerprint"] = dict.fromkeys(content["fingerprint"], "abc") if spoilt == "fingerprint" else {}
+    text = json.dumps(content) if spoilt in content else spoilt
+    (run / "splits.json").write_text(text)
+    rows = ranking(tmp_path / "out", [run, hand_in(tmp_path / "good", photos)], export)
+    assert "unknown whether these photos trained it" in rows["run"]["remarks"]

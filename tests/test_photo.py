@@ -258,3 +258,24 @@ def test_a_mask_that_is_transparent_all_over_is_empty_whatever_its_hidden_colour
         tmp_path / "mask.png"
     )
     assert not read_mask(tmp_path / "mask.png").any()
+
+
+@pytest.mark.parametrize("alpha", [254, 0])
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_a_little_transparency_does_not_turn_the_road_into_a_crack(tmp_path, alpha, drawn):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:13, 5:50] = drawn
+    opaque = np.full_like(truth, 255)
+    opaque[:2] = alpha
+    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([255 * truth] * 3 + [opaque]))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+
+
+def test_a_mask_of_16_bit_that_is_grey_and_one_of_floats_are_refused(tmp_path):
+    for value in (1000, 30000):
+        cv2.imwrite(str(tmp_path / "mask.png"), np.pad(np.full((4, 4), value, np.uint16), 20))
+        with pytest.raises(BadInput, match=f"its brightest value is {value / 257:.0f}"):
+            read_mask(tmp_path / "mask.png")
+    cv2.imwrite(str(tmp_path / "mask.tif"), np.full((40, 60), np.nan, np.float32))
+    with pytest.raises(BadInput, match="float32"):
+        read_mask(tmp_path / "mask.tif")

@@ -346,7 +346,11 @@ def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path
 
 
 def test_an_uncertainty_never_reads_as_none():
-    assert give_or_take(0.07, 0.0043) == "0.07 ± 0.01" and give_or_take(0, 0) == "0.00 ± 0.00"
+    assert (
+        give_or_take(0.07, 0.0043) == "0.07 ± 0.01"
+        and give_or_take(1, 4e-6) == "1.00 ± 0.01"
+        and give_or_take(0, 0) == "0.00 ± 0.00"
+    )
     assert give_or_take(24, 2.4, 1) == "24.0 ± 2.4" and give_or_take(1, 0.1) == "1.00 ± 0.10"
 
 

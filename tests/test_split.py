@@ -146,3 +146,9 @@ def test_all_photos_that_cannot_be_used_are_named_at_once(export):
         (export / name).write_bytes(b"no photo")
     with pytest.raises(BadInput, match="road001.jpg.*road004.jpg"):
         split(read_export(export))
+
+
+def test_a_run_that_begins_with_one_of_unknown_origin_is_of_unknown_origin(export, tmp_path):
+    photos = read_export(export).photos
+    write_splits(tmp_path / "splits.json", {"train": photos[:3], "valid": [], "test": []}, tmp_path / "none.json")
+    assert trained_on(tmp_path / "splits.json", photos) is None

@@ -180,3 +180,9 @@ def test_runs_of_a_study_make_the_same_number_of_steps_to_four_percent():
     items = {"base": 6 * 35, "plain": 35, "sut": 6 * 45, "both": 3 * 80, "deepcrack": 2 * 255}
     steps = [-(-count // 4) * epochs(name) for name, count in items.items()]
     assert max(abs(count / steps[0] - 1) for count in steps) < 0.04
+
+
+def test_the_page_has_a_place_for_every_table():
+    text = tables.PAGE.read_text(encoding="utf-8")
+    for name in [*tables.TABLES, "unseen", "remedies", "cost"]:
+        assert tables.replaced(text, name, "new")

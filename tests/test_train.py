@@ -1,11 +1,13 @@
 import math
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_export
 
+import model as networks
 from augment import augment
 from coco import read_export
 from command import HALF_WRITTEN, BadInput
@@ -274,3 +276,18 @@ def test_the_weights_of_the_loss_reach_the_training(export, tmp_path, flag):
     main([*flags, flag, "0", "--out", str(tmp_path / "b")])
     both, one = (history(tmp_path / name)[0]["train_loss"] for name in "ab")
     assert one < 0.95 * both
+
+
+def test_dropout_for_a_network_that_has_none_is_one_line(export, tmp_path, monkeypatch):
+    class Plain(CrackNet):
+        def __init__(self):
+            super().__init__(4, (1, 1, 1, 1))
+            self.arguments = {}
+
+    monkeypatch.setitem(networks.NETWORKS, "Plain", Plain)
+    save_checkpoint(tmp_path / "plain.pt", Plain(), asdict(Preprocess(size=64)), 0.5)
+    flags = ["--data", str(export), "--epochs", "1", *TINY[2:], "--from", str(tmp_path / "plain.pt")]
+    with pytest.raises(BadInput, match="Plain has none"):
+        main([*flags, "--dropout", "0.1", "--out", str(tmp_path / "a")])
+    main([*flags, "--out", str(tmp_path / "b")])
+    main(["--resume", str(tmp_path / "b")])
