@@ -6,7 +6,7 @@ A record holds all that the tables need: the run folder may be gone, and another
 import csv
 import json
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -234,17 +234,35 @@ def replaced(page, name, text):
     return pattern.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page)
 
 
+def every_run(records):
+    """{words: run} of all runs with a record, the first the one that others are compared with. Raises BadInput."""
+    names = {file.stem.rsplit("-", 1)[0] for file in records.glob("*-[0-9]*.json")}
+    if "base" not in names:
+        raise BadInput(f"{records}: no record of base, which the others are compared with; train it first")
+    return {"`base`": "base"} | {f"`{name}`": name for name in sorted(names - {"base"})}
+
+
+def without_record(records, runs):
+    """Those of the runs that a table needs and that have no record yet."""
+    return [name for name in runs if not list(records.glob(f"{name}-[0-9]*.json"))]
+
+
 def write_tables(records=RECORDS, page=PAGE):
-    """Rewrite the tables in the page and the figures beside it from the records. Raises BadInput."""
+    """Rewrite the tables in the page and the figures beside it from the records; a table of which a run has none yet
+    stays as it is, and that is said. Raises BadInput."""
     text = page.read_text(encoding="utf-8")
-    for name, content in TABLES.items():
-        if not scored(records, next(iter(content.values())), "cfd-test"):
-            raise BadInput(f"{records}: no run to compare the others of the table {name} with; train its first")
-        text = replaced(text, name, study_table(records, content))
-        save_figure(page.parent / f"{name}.png", figure(records, name, content))
-    text = replaced(text, "unseen", unseen_table(records))
-    text = replaced(text, "remedies", remedies_table(records))
+    text = replaced(text, "runs", study_table(records, every_run(records)))
     text = replaced(text, "cost", cost(records))
+    tables = {name: (content.values(), partial(study_table, records, content)) for name, content in TABLES.items()}
+    tables["unseen"] = TRAINED.values(), partial(unseen_table, records)
+    tables["remedies"] = [name for name, _ in REMEDIES.values()], partial(remedies_table, records)
+    for name, (runs, made) in tables.items():
+        if missing := without_record(records, runs):
+            print(f"table {name} stays as it is: no record of {', '.join(missing)}")
+            continue
+        text = replaced(text, name, made())
+        if name in TABLES:
+            save_figure(page.parent / f"{name}.png", figure(records, name, TABLES[name]))
     with written_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{page} and its figures rewritten")

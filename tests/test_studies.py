@@ -97,15 +97,38 @@ def test_a_record_holds_what_the_tables_need_and_no_path_of_the_machine(tmp_path
 
 
 def test_the_page_and_the_figures_are_written_from_the_records(tmp_path):
-    names = [*tables.TABLES, "unseen", "remedies", "cost"]
+    names = ["runs", *tables.TABLES, "unseen", "remedies", "cost"]
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in names))
-    for run, ious in (("base", [0.5, 0.7]), ("plain", [0.4, 0.5]), ("sut", [0.1, 0.2])):
-        scored_run(tmp_path / "kept" / f"{run}-0", ious, ("cfd-test", "cfd-train", "sut-test", "cfd-test-flips"))
+    ious = {"base": [0.5, 0.7], "plain": [0.4, 0.5], "sut": [0.1, 0.2]}
+    for run, study in run_studies.RUNS.items():
+        scored_run(tmp_path / "kept" / f"{run}-0", ious.get(run, [0.6, 0.6]), study.tests)
     tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
-    assert "| no augmentation | 1 | 0.450 | -0.150" in text and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
-    assert "3 runs; training and validation of all, added up, took 0.0 hours in float32, torch 2.14.1." in text
+    assert (
+        "| no augmentation | 1 | 0.450 | -0.150" in text
+        and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
+        and "| `plain` | 1 | 0.450" in text
+    )
+    assert f"{len(run_studies.RUNS)} runs; training and validation of all, added up, took 0.0 hours" in text
+    assert "in float32, torch 2.14.1." in text
     assert (tmp_path / "dropout.png").stat().st_size > 10_000
+
+
+def test_a_table_stays_as_it_is_until_each_of_its_runs_has_a_record(tmp_path, capsys):
+    names = ["runs", *tables.TABLES, "unseen", "remedies", "cost"]
+    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\nold\n<!-- end -->" for name in names))
+    for run in ("base", "plain", "dropout-0.2", "dropout-0.5", "plain-dropout-0.2"):
+        scored_run(tmp_path / "kept" / f"{run}-0", [0.5, 0.7], ("cfd-test", "cfd-train"))
+    tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text().count("old") == len(tables.TABLES) + 2
+    assert "table dropout stays as it is: no record of plain-dropout-0.5" in capsys.readouterr().out
+    scored_run(tmp_path / "kept" / "plain-dropout-0.5-0", [0.5, 0.7], ("cfd-test", "cfd-train"))
+    tables.scored.cache_clear()
+    tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text().count("old") == len(tables.TABLES) + 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="no record of base"):
+        tables.write_tables(tmp_path / "empty", tmp_path / "README.md")
 
 
 def test_every_run_of_a_table_is_trained_by_the_script_and_scored_on_what_the_table_shows():
@@ -184,5 +207,5 @@ def test_runs_of_a_study_make_the_same_number_of_steps_to_four_percent():
 
 def test_the_page_has_a_place_for_every_table():
     text = tables.PAGE.read_text(encoding="utf-8")
-    for name in [*tables.TABLES, "unseen", "remedies", "cost"]:
+    for name in ["runs", *tables.TABLES, "unseen", "remedies", "cost"]:
         assert tables.replaced(text, name, "new")
