@@ -169,7 +169,7 @@ def start(checkpoint, folder, out, *launcher):
 
 
 def done(out):
-    return len(list(out.glob("*_cracks.json")))
+    return len(list(out.glob("[!.]*_cracks.json")))  # none that is half written
 
 
 def wait_for(photos, out, process):
@@ -211,7 +211,7 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(
     wait_for(120, cut, process)
     process.kill()
     process.communicate()
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("*_cracks.json")}
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
     assert 120 <= len(kept) < 292
     process = start(checkpoint, folder, cut)
     said, errors = process.communicate(timeout=300)
@@ -274,7 +274,7 @@ def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_th
     ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
     process.communicate(timeout=300)
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("*_cracks.json")}
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
     assert process.returncode != 0 and 30 <= len(kept) < 115
     process = start(checkpoint, folder, cut, *launcher)
     said, errors = process.communicate(timeout=300)
