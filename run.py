@@ -119,8 +119,8 @@ def write_facts(folder, args, parts, device, history):
     could not do any more."""
     for half_written in folder.glob(f"{HALF_WRITTEN}*"):
         half_written.unlink()
-    begun = args.start and not history and weights_file(Path(args.start)).with_name("splits.json")
-    write_splits(folder / "splits.json", parts, begun or None)
+    start = weights_file(Path(args.start)).with_name("splits.json") if args.start else None
+    write_splits(folder / "splits.json", parts, start)
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     facts = to_keep(args) | {"commit": commit(), "torch": torch.__version__} | machine
     write_json(folder / "arguments.json", facts)

@@ -26,15 +26,8 @@ from report.survey import read_record, record_file, save_record
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
 RECORD = 4  # raised when a number is computed in another way: older records are then made again
 COLUMNS = hashlib.sha1(str(PIXELS | MILLIMETRES).encode()).hexdigest()  # and when a column or what it says changes
-FAULTS = (
-    BadInput,
-    OSError,
-    MemoryError,
-    RuntimeError,
-    ValueError,
-    ArithmeticError,
-    cv2.error,
-)  # of one photo; the others go on
+# of one photo; the others go on
+FAULTS = (BadInput, OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, cv2.error)
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the folder of results: the others fail too
 
 

@@ -171,13 +171,16 @@ def read_splits(file, export):
 def write_splits(path, parts, start=None):
     """The inverse of `read_splits`; beside the names, what tells the same photos apart later: the SHA-1 of each file,
     and its fingerprint, which the same photo has in another export, too. `start` is the splits.json of the run that
-    this one begins with: its train photos are known to this one, too, None where it does not say; without one those
-    named before stay."""
+    this one begins with: its train photos are known to this one, too, None where it does not say; where a split was
+    written before, what that says of them stays."""
     prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
     content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
     content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
-    content["before"] = learnt(start) or None if start else content_of(path).get("before", {}) if path.is_file() else {}
+    if path.is_file():  # resumed: what it began with may be gone
+        content["before"] = content_of(path).get("before", {})
+    else:
+        content["before"] = (learnt(start) or None) if start else {}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 

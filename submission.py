@@ -37,10 +37,10 @@ def located(path):
         folder = tempfile.TemporaryDirectory()
         atexit.register(folder.cleanup)
         path = unpacked(path, keep=(), into=Path(folder.name) / path.stem)
-    while path.is_dir() and len(held := [one for one in path.iterdir() if one.name not in JUNK]) == 1:
-        if not held[0].is_dir():
-            break
+    held = [path]
+    while len(held) == 1 and held[0].is_dir():
         path = held[0]
+        held = [one for one in path.iterdir() if one.name not in JUNK]
     return path
 
 

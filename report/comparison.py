@@ -63,8 +63,7 @@ def write_comparison(path, first, content, items):
         found = [run["difference"], span(run["difference_interval"]), run["verdict"]]
         found = found if name != first.name else [""] * 3
         scores = (run[key] for key in SHARED_KEYS)
-        rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *found, *scores])
-    rows = [[*row, run["warning"]] for row, run in zip(rows, content.values(), strict=True)]
+        rows.append([name, run["iou_cracked"], span(run["iou_cracked_interval"]), *found, *scores, run["warning"]])
     columns = [
         "run",
         "iou_cracked",

@@ -76,8 +76,11 @@ def read_record(start):
 
 def photos_only(results):
     """Without the frames of videos and copies of a photo, which show the same piece of road several times."""
-    rows = (result["row"] for result in results)
-    return [result for result, row in zip(results, rows, strict=True) if row["second"] is None and "copy_of" not in row]
+    return [result for result in without_copies(results) if result["row"]["second"] is None]
+
+
+def without_copies(results):
+    return [result for result in results if "copy_of" not in result["row"]]
 
 
 def total_quantities(results):
@@ -272,10 +275,8 @@ def gallery_section(shown, count):
     heading = f"The worst {len(shown)} of {count}" if len(shown) < count else "All, the worst first"
     order = "share of the photo that is crack"
     order = f"indicative severity, then {order}" if "length_m" in shown[0][1] else order
-    legend = (
-        f"In the order of: {order}. {colours_say([row for _, row in shown])} The ring, where there is one, is at its "
-    )
-    legend += "widest point."
+    legend = f"In the order of: {order}. {colours_say([row for _, row in shown])} "
+    legend += "The ring, where there is one, is at its widest point."
     return page.section(heading, page.paragraph(legend), page.gallery(pictures))
 
 
@@ -323,9 +324,8 @@ def report(results, starts, prices, words, failed):
         sections.append(scale_section(rows))  # first: all that follows rests on it
     if still and scaled:
         sections.append(quantities_section(still, prices))
-    once = [result for result in results if "copy_of" not in result["row"]]
     how_wide = "Length of crack by its width, all pictures but copies; a crack counts in each that shows it"
-    sections.append(page.section("Widths", page.figure(histogram(once), how_wide)))
+    sections.append(page.section("Widths", page.figure(histogram(without_copies(results)), how_wide)))
     if placed := [row for row in rows if row["latitude"] is not None]:
         sections.append(page.section("Places", page.figure(scatter(placed), "Where the photos were taken, north up")))
     sections.append(gallery_section([(starts[k], results[k]["row"]) for k in order[:GALLERY]], len(rows)))

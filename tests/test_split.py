@@ -137,7 +137,8 @@ def test_what_taught_the_run_that_another_begins_with_taught_that_too(export, tm
     write_splits(first, {"train": photos[:3], "valid": [], "test": []})
     write_splits(second, {"train": photos[3:5], "valid": [], "test": []}, first)
     write_splits(third, {"train": photos[5:6], "valid": [], "test": []}, second)
-    write_splits(third, {"train": photos[5:6], "valid": [], "test": []})  # resumed, the others may be gone
+    second.unlink()
+    write_splits(third, {"train": photos[5:6], "valid": [], "test": []}, second)  # resumed, the others are gone
     assert trained_on(third, photos) == [photo.name for photo in photos[:6]]
 
 
