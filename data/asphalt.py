@@ -13,6 +13,7 @@ import numpy as np
 ROCKS = np.float32([[1, 1, 1], [1.08, 1, 0.9], [0.9, 0.98, 1.08], [1.18, 0.98, 0.82], [0.96, 1.02, 0.97]])
 ROCK_SHARES = [0.5, 0.15, 0.2, 0.07, 0.08]
 GREY = np.ones(3, np.float32)
+MASTIC_SHARE = 0.25  # of roads that are mastic asphalt, slurry or concrete
 SUBPIXEL_BITS = 4
 
 
@@ -175,16 +176,21 @@ def stones(rng, shape, size, share):
 
 
 def road(rng, shape, unit):
-    """Bare asphalt -> Scene. Fresh: binder hides the stones, relief shows them. Worn: flat, bare."""
+    """Bare asphalt -> Scene. Fresh: binder hides the stones, relief shows them. Worn: flat, bare. Mastic: fine, pale
+    and tinted, with hardly a stone in sight."""
     size, wear, relief = log_uniform(rng, 3, 10) * unit, rng.beta(1.2, 1.2), rng.uniform(0.15, 1.0)
     binder = log_uniform(rng, 0.06, 0.4) * (1 + rng.normal(0, 0.025, 3))
+    contrast, coarse = rng.uniform(0.06, 0.26), 1
+    if rng.random() < MASTIC_SHARE:
+        wear, relief, contrast, coarse = 0.3 * wear, 0.5 * relief, 0.4 * contrast, 0.15
+        binder = log_uniform(rng, 0.12, 0.5) * np.exp(rng.normal(0, 0.1, 3))
     bare = smooth_step(wear + 0.15 * clouds(rng, shape, 160 * unit))
     grain = noise(rng, shape, max(1.2, 1.1 * unit)) + noise(rng, shape, 2.5 * unit)
-    colour = (1 + rng.uniform(0.06, 0.26) * grain)[..., None] * binder.astype(np.float32)
+    colour = (1 + contrast * grain)[..., None] * binder.astype(np.float32)
     scene = Scene(colour, 0.22 * relief * unit * grain, np.zeros(shape, np.float32), unit)
     bright = rng.uniform(0.8, 2.4)
     for stone_size, share in ((max(0.5 * size, 2.2), rng.uniform(0.2, 0.9)), (size, rng.uniform(0.05, 0.7))):
-        cover, dome, tone = stones(rng, shape, stone_size, share)
+        cover, dome, tone = stones(rng, shape, stone_size, coarse * share)
         scene.lay(cover * (0.15 + 0.85 * bare), tone * np.float32(bright * binder))
         scene.height += relief * (0.2 * stone_size) * dome * (1.2 - bare)
     weather(rng, scene, relief)

@@ -77,6 +77,7 @@ from data.asphalt import log_uniform, noise, smooth_step
 
 SMALLEST_CRACK = 0.002  # of the picture's middle; with less, the cracks missed it and are drawn again
 FINE = 2  # crack strokes are drawn this much finer than the photo
+LIGHT = (0.03, 0.6)  # that comes out of a crack, as a share of what its road sends back: on the screen 0.2 to 0.8
 THINNEST = 3  # of these finer pixels; thinner strokes would break up in the photo's pixels
 
 
@@ -232,7 +233,7 @@ def cut(rng, scene, distance, width):
     depth = np.minimum(np.maximum(distance, 0) + 0.7 * cover * unit, 5 * unit)
     scene.height -= depth * log_uniform(rng, 0.2, 1.2) * (1 - 0.75 * fill)
     core = smooth_step(distance / (0.3 * width)) + 0.25 * noise(rng, shape, 3 * unit)
-    darkness = rng.uniform(0.32, 0.95) * cover * smooth_step(0.65 + 0.4 * core) * (1 - fill)
+    darkness = (1 - log_uniform(rng, *LIGHT)) * cover * smooth_step(0.65 + 0.4 * core) * (1 - fill)
     scene.colour *= (1 - darkness)[..., None]
     sand = np.mean(scene.colour) * rng.uniform(0.35, 0.95) * np.float32([1.15, 1, 0.82])
     scene.lay(cover * fill, sand * (1 + 0.35 * noise(rng, shape, 2 * unit))[..., None])
