@@ -84,11 +84,16 @@ def photos_in(folder):
     return photos
 
 
+def belongs(start, file):
+    """Are the results there those of this file?"""
+    return Path(read_record(start).get("file", "")).resolve() == file.resolve()
+
+
 def list_photos(arguments, out):
     """Files and folders -> {file: the name its results begin with}; a folder gives all photos directly in it.
 
-    That name is the stem, with folder and suffix where two files share it. Raises BadInput, also where results of
-    another photo of that name lie in the folder `out`.
+    That name is the stem, with folder and suffix where two files share it; a file that has results in the folder `out`
+    keeps their name. Raises BadInput, also where results of another photo of that name lie there.
     """
     files = []
     for path in map(Path, arguments):
@@ -104,7 +109,11 @@ def list_photos(arguments, out):
         files += inside
     files = list(dict.fromkeys(files))
     stems = Counter(file.stem for file in files)
-    names = {f: f.stem if stems[f.stem] == 1 else f"{f.resolve().parent.name}_{f.name}" for f in files}
+    names = {}
+    for file in files:
+        own = [file.stem, f"{file.resolve().parent.name}_{file.name}"]
+        kept = [name for name in own if belongs(out / name, file)]
+        names[file] = (kept or own[stems[file.stem] > 1 :])[0]
     if len(set(names.values())) < len(files):
         twice = Counter(names.values()).most_common(1)[0][0]
         raise BadInput(f"{twice}: two photos get this name, of folders of one name; rename a folder")

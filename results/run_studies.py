@@ -83,6 +83,7 @@ RUNS = {
     "encoder-tuned": Study(("--encoder-rate", "0.1", "--lr", "0.003"), start="encoder-frozen"),
     "encoder-random": Study(ENCODER),
     "from-drawn": Study(("--from", "DRAWN"), tests=UNSEEN),
+    "from-drawn-short": Study(("--from", "DRAWN", "--epochs", "3")),  # does it get as far in a fifth of the steps?
     "sut": Study(("--epochs", "12"), "sut", tests=UNSEEN),
     "both": Study(("--versions", "2", "--epochs", "13"), "both", tests=UNSEEN),
     "deepcrack": Study(("--versions", "1", "--epochs", "6"), "deepcrack", tests=UNSEEN),

@@ -296,6 +296,13 @@ def test_results_of_another_photo_of_the_same_name_are_never_replaced(tmp_path, 
     assert (out / "road0000_mask.png").read_bytes() == before["road0000_mask.png"]
 
 
+def test_a_photo_keeps_the_name_of_its_results_whoever_joins_or_leaves(tmp_path, run):
+    first, second = (write_folder(tmp_path / name, 1, 0, seed) for seed, name in enumerate("ab"))
+    assert run(first)[0] == run(first, second)[0] == run(second)[0] == 0
+    results = {path.name for path in (tmp_path / "out").glob("*_mask.png")}
+    assert results == {"road0000_mask.png", "b_road0000.jpg_mask.png"}
+
+
 def test_a_name_with_dollars_is_no_formula_and_one_that_breaks_a_computation_stops_no_other(tmp_path, run, monkeypatch):
     folder = write_folder(tmp_path / "photos", 2, 0)
     (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
