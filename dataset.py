@@ -123,14 +123,15 @@ def loader(data, batch_size, workers, sampler=None, pin=False):
         collate_fn=collate,
         pin_memory=pin,
         persistent_workers=workers > 0,
-        worker_init_fn=ignore_interrupt,
+        worker_init_fn=outlive_signals,
         generator=torch.Generator(),  # else every pass draws from the one of dropout
     )
 
 
-def ignore_interrupt(worker):
-    """Ctrl-C reaches the workers too; the training says when they end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def outlive_signals(worker):
+    """Ctrl-C, and SIGTERM of a batch system, reach the workers too; the training says when they end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def find_export(data=None, classes=None):

@@ -1,3 +1,7 @@
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 from conftest import edit_json, write_export
@@ -23,6 +27,17 @@ def test_what_is_drawn_does_not_depend_on_the_workers(export):
     data = CrackDataset(read_export(export).photos, SMALL, augment, versions=2, seed=5)
     for one, two in zip(items(data), items(data, workers=2), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_go_on_when_ctrl_c_or_a_batch_system_signals_all_processes(export, number):
+    data = CrackDataset(read_export(export).photos, SMALL, augment, versions=2, seed=5)
+    batches = loader(data, 1, 2, Shuffled(len(data), seed=0))
+    for _ in batches:  # once through, so that both have started
+        pass
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    assert len(list(batches)) == len(data)
 
 
 def test_versions_are_drawn_anew_each_epoch_and_the_photo_itself_is_one_of_them(export):
