@@ -4,12 +4,13 @@
     python tests/benchmark.py photos                                # whole photos and folders, file to mask; loader
     python tests/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
-Every finished training is added to the JSON file at once and not repeated, so that a benchmark of hours can be
-stopped and started. Absolute times are this machine's; quote the ratios. Nothing else may run beside it. All compute
-in what `model.precision` says: bfloat16 where the processor has instructions for it, else float32.
+Absolute times are this machine's; quote the ratios. Nothing else may run beside cost and photos. All compute in what
+`model.precision` says: bfloat16 where the processor has instructions for it, else float32.
 
-quality: each contender is trained with seed 0 at both learning rates, or at the better one of a shorter budget that the
-JSON file already holds; then CrackNet and the two best others, by validation, with the remaining seeds.
+quality: the budget of minutes is one of steps, as many as the machine of cost and photos makes in them, so trainings
+may run on any device, beside other work. Each contender is trained with seed 0 at both learning rates, or at the better
+one of a shorter budget that the JSON file already holds; then CrackNet and the two best others, by validation, with the
+remaining seeds. Every finished training is added to the JSON file at once and not repeated.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from importlib.util import find_spec
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import inference
 from augment import augment
-from command import execute, written_whole
+from command import BadInput, choose_device, execute, written_whole
 from data.synthesize import draw_photo
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
@@ -53,6 +55,7 @@ from train import arguments as recipe
 from train import dice_bce, pace, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
+DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
 BATCH = recipe([]).batch_size
 MATRIX = 2048  # side of the matrices whose product is the limit
 RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
@@ -350,40 +353,37 @@ def photos(args, results):
 # ---------------------------------------------------------------------------------------------- quality
 
 
-class Until:
-    """A loader's batches, epoch after epoch, until the clock says stop."""
-
-    def __init__(self, batches, deadline):
-        self.batches, self.deadline, self.dataset = batches, deadline, batches.dataset
-
-    def __iter__(self):
-        for self.batches.batch_sampler.sampler.epoch in range(10**6):
-            for batch in self.batches:
-                if time.perf_counter() >= self.deadline:
-                    return
-                yield batch
+def endless(batches):
+    """A loader's batches, epoch after epoch."""
+    for batches.batch_sampler.sampler.epoch in count():
+        yield from batches
 
 
-def train_for(build, parts, seconds, rate, seed):
-    """A contender trained for a wall-clock budget with our data, augmentation, loss, precision and schedule."""
+def steps_within(minutes, name, results):
+    """Training steps that the machine of `cost` and `photos` makes in that time: the loader takes its share of it."""
+    photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
+    return round(60 * minutes / photo / BATCH)
+
+
+def train_for(build, parts, steps, rate, seed):
+    """A contender trained for so many steps with our data, augmentation, loss, precision and schedule."""
     torch.manual_seed(seed)
-    model, preprocess = build().to(memory_format=torch.channels_last), Preprocess()
+    model, preprocess = build().to(DEVICE, memory_format=torch.channels_last), Preprocess()
     data = CrackDataset(parts["train"], preprocess, augment, 5, seed)
-    batches = loader(data, BATCH, 1, Shuffled(len(data), seed))
+    batches = loader(data, BATCH, 2, Shuffled(len(data), seed), DEVICE.type == "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    began = time.perf_counter()
-    schedule = LambdaLR(optimizer, lambda _: pace(int(1e4 * (time.perf_counter() - began) / seconds), 10**4))
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
+    scaler = torch.amp.GradScaler(DEVICE.type, enabled=precision(DEVICE) == torch.float16)
     model.train()
-    for inputs, masks, _ in Until(batches, began + seconds):
-        inputs = inputs.to(memory_format=torch.channels_last)
-        train_step(model, inputs, masks, dice_bce, optimizer, schedule, scaler)
+    for inputs, masks, _ in islice(endless(batches), steps):
+        inputs = inputs.to(DEVICE, memory_format=torch.channels_last, non_blocking=True)
+        train_step(model, inputs, masks.to(DEVICE, non_blocking=True), dice_bce, optimizer, schedule, scaler)
     return model, preprocess
 
 
-def score_for(build, parts, seconds, rate, seed):
+def score_for(build, parts, steps, rate, seed):
     """{"valid": IoU at the best threshold, "test": score sheet at that threshold, "interval"} of one training."""
-    model, preprocess = train_for(build, parts, seconds, rate, seed)
+    model, preprocess = train_for(build, parts, steps, rate, seed)
     counts = threshold_counts(model, preprocess, parts["valid"])
     threshold = best_threshold(counts)
     rows = []
@@ -396,9 +396,10 @@ def score_for(build, parts, seconds, rate, seed):
 
 
 def quality(args, results):
+    if not {"cost", "photos"} <= results.keys():
+        raise BadInput(f"{args.json}: how many steps a machine makes is not known; first: cost, photos")
     parts = split(open_data(args.data), 0, args.splits)
-    machine = "{cores} cores of {processor}, {precision}".format(**results["machine"])
-    done, rates, valid = results.setdefault("quality", {}).setdefault(machine, {}), {}, {}  # minutes differ in worth
+    done, rates, valid = results.setdefault("quality", {}), {}, {}
     train = partial(once, done, args, results, parts)
     for name in available(args.contenders):
         tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args.minutes) or RATES}
@@ -407,10 +408,11 @@ def quality(args, results):
     best = sorted(valid.keys() - {"CrackNet"}, key=valid.get)[-2:]
     for name in valid:
         seeds = args.seeds if name in (*best, "CrackNet") else args.seeds[:1]
-        rows = [train(name, rates[name], seed)["test"] for seed in seeds]
+        found = [train(name, rates[name], seed) for seed in seeds]
+        rows = [each["test"] for each in found]
         means = {key: sum(row[key] for row in rows) / len(rows) for key in ("iou_cracked", "f1_2px", "cldice")}
         spread = max(row["iou_cracked"] for row in rows) - min(row["iou_cracked"] for row in rows)
-        words = f"{name:24} {args.minutes:g} min, rate {rates[name]:g}, {len(rows)} seed(s): "
+        words = f"{name:24} {args.minutes:g} min, {found[0]['steps']} steps, rate {rates[name]:g}, {len(rows)} seeds: "
         words += ", ".join(f"{key} {value:.3f}" for key, value in means.items())
         print(words + f"; spread of iou_cracked {spread:.3f}", flush=True)
 
@@ -428,8 +430,9 @@ def once(done, args, results, parts, name, rate, seed):
     """The stored result of this training, or the training."""
     key = f"{name}, {args.minutes:g} min, rate {rate:g}, seed {seed}"
     if key not in done:
-        scored = score_for(CONTENDERS[name], parts, 60 * args.minutes, rate, seed)
-        done[key] = {"minutes": args.minutes} | scored
+        steps = steps_within(args.minutes, name, results)
+        scored = score_for(CONTENDERS[name], parts, steps, rate, seed)
+        done[key] = {"minutes": args.minutes, "steps": steps, "device": str(DEVICE)} | scored
         save(args.json, results)
         print(f"{key}: valid {scored['valid']:.3f}, test {scored['test']['iou_cracked']:.3f}", flush=True)
     return done[key]
@@ -457,8 +460,9 @@ def main(argv=None):
     parser.add_argument("--json", type=Path, default=Path("results/benchmark.json"), help="where results are kept")
     args = parser.parse_args(argv)
     results = json.loads(args.json.read_text()) if args.json.is_file() else {}
-    results["machine"] = {"cores": torch.get_num_threads(), "processor": processor(), "torch": torch.__version__,
-                          "precision": number_type(precision(CPU)), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    if args.what != "quality":
+        results["machine"] = {"cores": torch.get_num_threads(), "processor": processor(), "torch": torch.__version__,
+                              "precision": number_type(precision(CPU)), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
     {"cost": cost, "photos": photos, "quality": quality}[args.what](args, results)
     save(args.json, results)
     return 0
