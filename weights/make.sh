@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing, in an hour or two on 2 cores; stopped, it goes on. SUT-Crack must lie in
+# Makes weights/crack.pt from nothing, in about half an hour on 2 cores; stopped, it goes on. SUT-Crack must lie in
 # data/sut as a COCO export: data/README.md says where it comes from and how data/convert.py makes the export.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,9 +15,9 @@ train() { # RUN FLAGS: begin the run, or go on where it stopped
 }
 
 [ -d data/drawn ] || python data/synthesize.py --photos 2000 --seed 1 --distances 0.45 2.5 --out data/drawn
-train runs/drawn --data data/drawn --epochs 8 --versions 1
+train runs/drawn --data data/drawn --epochs 4 --versions 1 --seed 1
 [ -d data/drawn-400 ] || python data/synthesize.py --photos 400 --seed 1 --distances 0.45 2.5 --out data/drawn-400 # its first
 [ -d data/drawn-and-sut ] || python data/merge.py data/drawn-400 data/sut --out data/drawn-and-sut
-train runs/weights --data data/drawn-and-sut --from runs/drawn --lr 0.001 --epochs 8 --versions 1
+train runs/weights --data data/drawn-and-sut --from runs/drawn --lr 0.001 --epochs 8 --versions 1 --seed 1
 cp runs/weights/best.pt weights/crack.pt
 cp runs/weights/splits.json weights/splits.json
