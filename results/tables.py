@@ -6,6 +6,7 @@ A record holds all that the tables need: the run folder may be gone, and another
 import csv
 import json
 import re
+from collections import defaultdict
 from functools import cache, partial
 from pathlib import Path
 
@@ -195,11 +196,14 @@ def remedies_table(records):
 
 
 def cost(records):
-    """How many runs the records are of, and what they took, as a sentence."""
-    facts = [json.loads(file.read_text(encoding="utf-8"))["facts"] for file in sorted(records.glob("*.json"))]
-    hours = sum(fact["seconds"] for fact in facts) / 3600
-    how = " and ".join(sorted({f"{fact['precision']}, torch {fact['torch'].split('+')[0]}" for fact in facts}))
-    return f"{len(facts)} runs; training and validation of all, added up, took {hours:.1f} hours in {how}."
+    """How many runs the records are of, and what they took on each kind of machine, as a sentence."""
+    seconds = defaultdict(list)
+    for file in sorted(records.glob("*.json")):
+        facts = json.loads(file.read_text(encoding="utf-8"))["facts"]
+        how = f"on {facts['device']} in {facts['precision']}, torch {facts['torch'].split('+')[0]}"
+        seconds[how].append(facts["seconds"])
+    parts = [f"{len(each)} runs {how}: {sum(each) / 3600:.1f} hours" for how, each in sorted(seconds.items())]
+    return f"Training and validation, added up: {'; '.join(parts)}."
 
 
 def figure(records, name, content):
