@@ -126,7 +126,7 @@ class CrackNet(WayUp):
         self.arguments = {"width": width, "depths": list(depths), "dropout": dropout}
         c2, c4, c8, c16 = self.widths
         self.stem = nn.Sequential(conv_norm(3, c2, 6, stride=2), nn.ReLU(inplace=True))
-        # none by default: it costs a tenth of the time and brought nothing; weights/crack.pt has one
+        # none by default: it costs a tenth of the time and brought nothing (results/experiments.md)
         self.stage2 = nn.Sequential(*[FineBlock(c2) for _ in range(depths[0])])
         self.stage4 = self._stage(c2, c4, FineBlock, depths[1])
         self.stage8 = self._stage(c4, c8, StripBlock, depths[2])

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing, in about half an hour on 2 cores; stopped, it goes on. SUT-Crack must lie in
-# data/sut as a COCO export: data/README.md says where it comes from and how data/convert.py makes the export.
+# Makes weights/crack.pt from nothing; stopped, it goes on. SUT-Crack must lie in data/sut as a COCO export:
+# data/README.md says where it comes from and how data/convert.py makes the export.
 set -eu
 cd "$(dirname "$0")/.."
 
