@@ -76,6 +76,7 @@ from data import asphalt, convert
 from data.asphalt import log_uniform, noise, smooth_step
 
 SMALLEST_CRACK = 0.002  # of the picture's middle; with less, the cracks missed it and are drawn again
+TRIES = 20  # on one road: a slab or a patch may hide its whole middle
 FINE = 2  # crack strokes are drawn this much finer than the photo
 LIGHT = (0.03, 0.6)  # that comes out of a crack, as a share of what its road sends back: on the screen 0.2 to 0.8
 THINNEST = 3  # of these finer pixels; thinner strokes would break up in the photo's pixels
@@ -244,20 +245,34 @@ def draw_photo(rng, size, cracked, distances=DISTANCES):
     """size (height, width) -> photo (H, W, 3) uint8 RGB, mask (H, W) uint8 of 0 and 1."""
     pixel = float(np.sqrt(size[0] * size[1] / (480 * 640)))
     unit = pixel * log_uniform(rng, *distances)
-    scene = asphalt.road(rng, size, unit)
-    asphalt.scatter(rng, scene, asphalt.BUILT, 1.1 if cracked else 1.8)
-    view = asphalt.camera_view(rng, size)
-    distance = np.full(size, -1e3, np.float32)
-    while cracked:
-        cracks, width = draw_cracks(rng, size, unit, pixel)
-        distance = field_of(rng, cracks, scene, width)
-        if np.mean(inner(seen(distance, view)) > 0) >= SMALLEST_CRACK:
-            cut(rng, scene, distance, width)
-            break
+    if cracked:
+        scene, view, distance = cracked_road(rng, size, unit, pixel)
+    else:
+        scene, view = built_road(rng, size, unit, 1.8)
+        distance = np.full(size, -1e3, np.float32)
     asphalt.scatter(rng, scene, asphalt.LOOSE, 0.5 if cracked else 0.9)
     distance = np.minimum(distance, under(scene))
     photo = seen(scene.colour * asphalt.light(rng, scene), view)
     return asphalt.photograph(rng, photo, pixel), (seen(distance, view) > 0).astype(np.uint8)
+
+
+def built_road(rng, size, unit, share):
+    """A road with what was built into it, and the camera's view of it."""
+    scene = asphalt.road(rng, size, unit)
+    asphalt.scatter(rng, scene, asphalt.BUILT, share)
+    return scene, asphalt.camera_view(rng, size)
+
+
+def cracked_road(rng, size, unit, pixel):
+    """-> road with a crack in it, view, signed distance (H, W); where no crack will show, another road."""
+    while True:
+        scene, view = built_road(rng, size, unit, 1.1)
+        for _ in range(TRIES):
+            cracks, width = draw_cracks(rng, size, unit, pixel)
+            distance = field_of(rng, cracks, scene, width)
+            if np.mean(inner(seen(distance, view)) > 0) >= SMALLEST_CRACK:
+                cut(rng, scene, distance, width)
+                return scene, view, distance
 
 
 def inner(image):

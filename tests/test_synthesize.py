@@ -102,6 +102,20 @@ def test_no_crack_is_labelled_where_something_hides_the_road():
 
 
 # ----------------------------------------------------------------------------------------------------- cracks
+def test_a_road_whose_middle_is_hidden_makes_way_for_another(monkeypatch):
+    scatter, roads = asphalt.scatter, []
+
+    def first_hidden(rng, scene, things, share):
+        scatter(rng, scene, things, share)
+        roads.append(scene)
+        if len(roads) == 1:
+            scene.hidden[:] = 1
+
+    monkeypatch.setattr(asphalt, "scatter", first_hidden)
+    _, mask = synthesize.draw_photo(np.random.default_rng(0), SMALL, True)
+    assert mask.any() and len(roads) >= 3
+
+
 @pytest.mark.parametrize("half", [1.0, 3.25, 8.0])
 def test_mask_is_as_wide_as_the_crack(half):
     cracks = [(np.array([[-20.0, 75.3], [220.0, 75.3]]), np.full(2, half))]
