@@ -16,8 +16,9 @@ train() { # RUN FLAGS: begin the run, or go on where it stopped
 
 [ -d data/drawn ] || python data/synthesize.py --photos 2000 --seed 1 --distances 0.45 2.5 --out data/drawn
 train runs/drawn --data data/drawn --epochs 4 --versions 1 --seed 1
-[ -d data/drawn-400 ] || python data/synthesize.py --photos 400 --seed 1 --distances 0.45 2.5 --out data/drawn-400 # its first
+# another seed: the first stage has seen none of those that validate the second
+[ -d data/drawn-400 ] || python data/synthesize.py --photos 400 --seed 2 --distances 0.45 2.5 --out data/drawn-400
 [ -d data/drawn-and-sut ] || python data/merge.py data/drawn-400 data/sut --out data/drawn-and-sut
-train runs/weights --data data/drawn-and-sut --from runs/drawn --lr 0.001 --epochs 8 --versions 1 --seed 1
+train runs/weights --data data/drawn-and-sut --from runs/drawn --epochs 8 --versions 1 --ema 0.99 --seed 1
 cp runs/weights/best.pt weights/crack.pt
 cp runs/weights/splits.json weights/splits.json
