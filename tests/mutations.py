@@ -68,6 +68,8 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "typed flags of a resumed run ignored": ("run.py", 'args.typed - MACHINE - {"data"}', "set()", "train"),
     "results of another photo replaced": ("segment.py", "other.exists()", "False", "segment"),
     "results begun again under another name": ("segment.py", "(kept or own", "(own", "segment"),
+    "a batch system's signal ends the workers": ("dataset.py", "(signal.SIGINT, signal.SIGTERM)", "(signal.SIGINT,)",
+                                                 "dataset"),
     "only the same bytes are a leak": ("split.py", " or alike(signs, look).any()", "", "split"),
     "transparent masks read by their colours": ("photo.py", "by_transparency(grey, np.array(opaque))", "grey", "photo"),
     "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
