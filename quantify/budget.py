@@ -107,7 +107,7 @@ def _check_together(prices):
         raise ValueError(f"currency {last.currency}, but {others[0].currency} before; one file holds one currency")
     if any(p.item == last.item and max(p.width_from_mm, last.width_from_mm) < min(p.width_to_mm, last.width_to_mm)
            for p in others):  # fmt: skip
-        raise ValueError(f"{last.item} of these widths has a price already; keep one of the two lines")
+        raise ValueError(f"{last.item} has a price already for some widths; let the ranges meet, or keep one line")
 
 
 def width_edges(prices):

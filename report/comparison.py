@@ -178,8 +178,9 @@ def write_ranking(path, ordered, problems, columns, rows):
     photos, cracked = ordered[0].photos, ordered[0].cracked
     how = page.paragraph(
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
-        "one. Who is within noise of the first of a place shares it, where no mask of either is missing or unusable: "
-        "such a mask counts as one without any crack. Equal scores share a place always. Negative is behind: "
+        "one. Who is within noise of the first of the place just above shares it (so one more submission can move "
+        "others), where no mask of either is missing or unusable: such a mask counts as one without any crack. Equal "
+        "scores share a place always. Negative is behind: "
         f"{MEANING} Click a column's name to sort."
     )
     sections = [page.section("Places", how, page.table(columns, rows)), *counted_section(ordered, problems)]
@@ -211,6 +212,6 @@ def every_photo(ordered):
     true = ordered[0].counts[:, [0, 2]].sum(axis=1)
     rows = []
     for i, photo in enumerate(ordered[0].photos):
-        known = each[~np.isnan(each[:, i]), i]
-        rows.append([photo.name, int(true[i]), metrics.mean(known), *each[:, i].tolist()])
+        mean = metrics.mean(each[:, i]) if true[i] else np.nan  # undamaged: no IoU where it was left empty
+        rows.append([photo.name, int(true[i]), mean, *each[:, i].tolist()])
     return ["photo", "true_pixels", "mean", *(run.name for run in ordered)], rows
