@@ -52,7 +52,8 @@ def arguments(argv):
         "the time")  # fmt: skip
     add("--figures", action="store_true", help="a NAME_figure.png also for many photos")
     add("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
-    add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale")
+    add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale; "
+        "added to a folder done before, all its photos are done again")  # fmt: skip
     add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand; give it in the "
         "photos' own folder: its file_name entries lead from there to the photos")  # fmt: skip
     add("--export", type=Path, metavar="OUT.onnx", help="the network for OpenCV alone; then stop")

@@ -66,8 +66,8 @@ def first_columns(path, start, photo, second=None):
     """The columns of a row that do not come from the crack; where files share a stem, `photo` names the folder, too."""
     name = path.name if start.name == path.stem else start.name
     latitude, longitude = exif(path)["gps"] or (None, None)
-    place = {"latitude": latitude, "longitude": longitude}
-    return {"photo": name, "second": second, "photo_width": photo.shape[1], "photo_height": photo.shape[0]} | place
+    size = {"photo_width": photo.shape[1], "photo_height": photo.shape[0]}
+    return {"photo": name, "second": second, "copy_of": None} | size | {"latitude": latitude, "longitude": longitude}
 
 
 def photos_in(folder):

@@ -70,11 +70,15 @@ def masks_from(folder, called=None):
 
 
 def inside(folder):
-    """In words, what lies deeper in this folder and could be meant."""
-    runs = [path.parent for path in sorted(folder.rglob("best.pt"))]
-    found = runs + [path.parent for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    what = "a run" if runs else "some"
-    return next((f" in it, but {path.relative_to(folder)}/ holds {what}: give that one" for path in found), "")
+    """In words, what lies in this folder or deeper and could be meant."""
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not {*path.parts} & {*JUNK}]
+    found = [f"{path.parent}/ holds a run: give that one" for path in files if path.name == "best.pt"]
+    found += [f"{path} is a checkpoint: give that one" for path in files if path.suffix == ".pt"]
+    masks = list(dict.fromkeys(f"{path.parent}/" for path in files if path.suffix.lower() in SUFFIXES))
+    if len(masks) > 1:
+        found.append(f"{', '.join(masks)} hold some: put all masks into one folder")
+    found += [f"{path} holds some: give that one" for path in masks]
+    return f" in it, but {found[0]}" if found else ""
 
 
 def masks_of(path, device, flips=False):

@@ -6,13 +6,14 @@ from quantify.specks import SPECK_SHARE
 PIXELS = {
     "photo": "file name",
     "second": "of a video: when the frame is shown; empty for a photo",
-    "copy_of": "the photo of which this file is a copy, byte for byte: it counts once in all sums; mostly absent",
+    "copy_of": "the photo of which this file is a copy, byte for byte: it counts once in all sums; mostly empty",
     "photo_width": "of the file, pixels",
     "photo_height": "of the file, pixels",
     "latitude": "degrees north, from the photo's EXIF; empty without",
     "longitude": "degrees east",
     "crack_percent": "share of the road in the photo that is crack",
-    "crack_area_px": "pixels that are crack, specks left out",
+    "crack_area_px": "pixels that are crack, specks left out (with a sheet or marker this and what follows is of the "
+    "picture of the road from above, while mask.png is of the photo)",
     "length_px": "of the crack's centre line with all branches, pixels",
     "width_median_px": "half of the centre line is narrower, pixels; empty if no place is clear of junctions and ends",
     "width_p95_px": "95 % of the centre line is narrower, pixels",

@@ -180,7 +180,8 @@ def write_ranking(path, ordered, problems, columns, rows):
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
         "one. Who is within noise of the first of the place just above shares it (so one more submission can move "
         "others), where no mask of either is missing or unusable: such a mask counts as one without any crack. Equal "
-        "scores share a place always. Negative is behind: "
+        "scores share a place always. undamaged_correct is empty where the mask of an undamaged photo is missing or "
+        "unusable: counted as empty it would be right, and in iou_all it is. Negative is behind: "
         f"{MEANING} Click a column's name to sort."
     )
     sections = [page.section("Places", how, page.table(columns, rows)), *counted_section(ordered, problems)]

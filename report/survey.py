@@ -80,7 +80,7 @@ def photos_only(results):
 
 
 def without_copies(results):
-    return [result for result in results if "copy_of" not in result["row"]]
+    return [result for result in results if result["row"]["copy_of"] is None]
 
 
 def total_quantities(results):
@@ -220,7 +220,10 @@ def work_name(part):
 
 def not_priced(money):
     """What the table of prices does not cover, in words."""
-    return ", ".join(f"{work_name(n)}: {n['quantity']:.2f} {UNITS_SAY[n['unit']]}" for n in money["not_priced"])
+    return ", ".join(
+        f"{work_name(n)}: {give_or_take(n['quantity'], n['plus_minus'])} {UNITS_SAY[n['unit']]}"
+        for n in money["not_priced"]
+    )
 
 
 def money_parts(money):

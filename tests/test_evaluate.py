@@ -411,6 +411,21 @@ def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_oth
     assert deep.is_dir() and not (tmp_path / "zip of deep").exists()
 
 
+def test_masks_in_two_folders_and_a_checkpoint_of_another_name_are_named_where_none_was_found(photos, tmp_path):
+    folder = tmp_path / "handed in"
+
+    def hint():
+        with pytest.raises(BadInput) as error:
+            masks_from(folder)(photos[0], photos[0].read()[0])
+        return str(error.value)
+
+    for name in "ab":
+        hand_in(folder / name, photos)
+    assert "but a/, b/ hold some: put all masks into one folder" in hint()
+    (folder / "my_model.pt").touch()
+    assert "but my_model.pt is a checkpoint: give that one" in hint()
+
+
 def test_a_zip_that_was_replaced_is_scored_anew(export, photos, tmp_path):
     masks = hand_in(tmp_path / "masks", photos, cut=0.9)
     shutil.make_archive(str(tmp_path / "mona"), "zip", masks)

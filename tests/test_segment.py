@@ -366,4 +366,6 @@ def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path,
     header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
     (tmp_path / "prices.csv").write_text(f"{header}\npatch,m2,1,2,3,EUR,,,0,me\n")
     run(folder, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
-    assert re.search(r"without a price and not in it: seal cracks .* wide: \d+\.\d\d m", capsys.readouterr().out)
+    assert re.search(
+        r"without a price and not in it: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", capsys.readouterr().out
+    )
