@@ -19,7 +19,10 @@ def arguments(argv):
         "python evaluate.py --predictions submissions/* --data hidden-export",
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint (default: newest)")
-    parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on)")
+    parser.add_argument(
+        "--data",
+        help="folder or .zip of a COCO export (default: the one that the run was trained on, for masks data/sample)",
+    )
     parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
     parser.add_argument(
@@ -244,8 +247,9 @@ def open_job(path, args):
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
     print(f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}", flush=True)
-    name = folder.resolve().name + other
-    out = args.out or (RUNS / "crack" if ships else folder) / (results + other)
+    name = "crack" if ships else folder.resolve().name
+    out = args.out or (RUNS / name if ships else folder) / (results + other)
+    name += other
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,

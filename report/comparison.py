@@ -99,8 +99,9 @@ def places(ordered, problems, seed):
 def remarks(run, first, above, problems, seed):
     """What a teacher should know of a submission besides its place, in words."""
     found = []
-    if run is not first and run.iou().mean() == first.iou().mean():
-        found.append(f"equal to {first.name}")
+    equal = [other.name for other in (first, above) if other is not run and run.iou().mean() == other.iou().mean()]
+    if equal:
+        found.append(f"equal to {equal[0]}")
     elif run is not first:
         found.append(f"within noise of {first.name}")
     elif run is not above and not problems and gain(run, above, seed)[2] == "within noise":

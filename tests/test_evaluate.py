@@ -19,7 +19,7 @@ from metrics import MEANING, THRESHOLDS, WIDTHS
 from model import CrackNet, save_checkpoint
 from photo import Preprocess
 from report import evaluation
-from report.comparison import SHARED_KEYS, compare, places
+from report.comparison import SHARED_KEYS, compare, places, remarks
 from report.robustness import CHANGES
 from split import write_splits
 from submission import masks_from
@@ -279,11 +279,11 @@ def ranking(out, submissions, data):
 
 
 def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_its_place(export, photos, tmp_path):
-    cuts = {"worst": 0.9, "exact": 0.0, "half": 0.5, "half too": 0.5}
+    cuts = {"worst": 0.9, "worst too": 0.9, "exact": 0.0, "half": 0.5, "half too": 0.5}
     hidden = [hand_in(tmp_path / name, photos, cut) for name, cut in cuts.items()]
     rows = ranking(tmp_path / "out", hidden, export)
     assert [(row["place"], name) for name, row in rows.items()] == [
-        ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst")
+        ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst"), ("4", "worst too")
     ]  # fmt: skip
     assert rows["half too"]["remarks"] == "equal to half" and not rows["worst"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
@@ -291,15 +291,21 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
     page = (tmp_path / "out" / "ranking.html").read_text()
     assert (
-        all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * 3 + 1
+        all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * 4 + 1
     )  # exact is exact everywhere
 
 
 class Fixed:
-    """A scored submission, as far as its place goes."""
+    """A scored submission, as far as its place and the remarks on it go."""
 
     def __init__(self, name, *each):
-        self.name, self.iou = name, lambda: np.array(each)
+        self.name, self.iou, self.warning, self.counts = name, lambda: np.array(each), "", np.ones((1, 4))
+
+
+def test_a_submission_that_equals_the_one_above_it_is_said_to_where_another_is_first():
+    first, above, copy = Fixed("a", 0.9, 0.9), Fixed("b", 0.8, 0.8), Fixed("c", 0.8, 0.8)
+    assert remarks(copy, first, above, [], 0) == "equal to b" and remarks(copy, copy, copy, [], 0) == ""
+    assert remarks(copy, above, above, [], 0) == "equal to b" and remarks(above, first, first, [], 0) != "equal to a"
 
 
 def test_a_place_is_shared_with_its_first_not_along_a_chain():
