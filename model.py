@@ -265,8 +265,8 @@ def load_checkpoint(path):
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:100]
         raise ValueError(
-            f"{path}: its weights do not fit a {content.get('network')} of model.py ({why}); use the model.py that it was "
-            "trained with"
+            f"{path}: its weights do not fit a {content.get('network')} of model.py ({why}); use the model.py "
+            "that it was trained with"
         ) from None
 
 
