@@ -4,6 +4,7 @@ import copy
 import io
 import os
 from pathlib import Path
+from textwrap import shorten
 
 from command import BadInput, answer_flags, execute, flags, written_whole
 
@@ -17,10 +18,10 @@ def arguments(argv):
         "python model.py runs/sample-20260101-120000",
     )
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint (default: CrackNet)")
-    parser.add_argument("--size", type=int, default=512, help="the photo's height and width (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="the photo's height and width (default: RUN's, else 512)")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it, too")
     args = parser.parse_args(argv)
-    if not 16 <= args.size <= 8192:
+    if args.size is not None and not 16 <= args.size <= 8192:
         parser.error(f"--size {args.size}: 16 to 8192 pixels")
     return args
 
@@ -263,7 +264,7 @@ def load_checkpoint(path):
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:100]
+        why = shorten(str(error), 100, placeholder=" ...")
         raise ValueError(
             f"{path}: its weights do not fit a {content.get('network')} of model.py ({why}); use the model.py "
             "that it was trained with"
@@ -296,17 +297,18 @@ def main(argv=None):
     from report.figure import save_figure
 
     out = args.picture and picture_name(args.picture)
-    model = CrackNet()
+    model, preprocess = CrackNet(), {"size": 512}
     if args.run:
         try:
-            model, _, _ = load_checkpoint(weights_file(args.run))
+            model, preprocess, _ = load_checkpoint(weights_file(args.run))
         except ValueError as error:
             raise BadInput(error) from None
-    title = f"{type(model).__name__} on a photo of {args.size}×{args.size}"
-    found = layers(model, args.size, args.size)
+    size = args.size or preprocess["size"]
+    title = f"{type(model).__name__} on a photo of {size}×{size}"
+    found = layers(model, size, size)
     print(title, table(found), sep="\n\n")
     if out:
-        save_figure(out, picture(found, title, args.size, args.size))
+        save_figure(out, picture(found, title, size, size))
         print(f"\npicture: {out}")
     return 0
 

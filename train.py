@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 from augment import UNCHANGED, VERSIONS, augment
 from command import BadInput, answer_flags, choose_device, execute, flags
@@ -245,28 +246,30 @@ def transfer(args):
     """TransferNet with the encoder and weights that the flags name. Raises BadInput."""
     if args.encoder not in TransferNet.MAPS:
         raise BadInput(f"--encoder {args.encoder}: not known; choose one of {', '.join(TransferNet.MAPS)}")
-    model = TransferNet(args.encoder, dropout=args.dropout or 0.0)
+    model = TransferNet(args.encoder)
     try:
         if args.encoder_weights == "imagenet":
             model.load_trunk(torchvision.models.get_model_weights(args.encoder).DEFAULT.get_state_dict(progress=True))
         elif args.encoder_weights:
             model.load_trunk(torch.load(args.encoder_weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises a dozen types, a download as many
-        reason = str(error).splitlines()[0][:100]
+        reason = shorten(str(error), 100, placeholder=" ...")
         raise BadInput(f"--encoder-weights {args.encoder_weights}: {reason}; give {args.encoder}'s weights") from None
     return model
 
 
 def network(args, folder, saved):
     """(network, its encoder frozen if asked, Preprocess): of the run to go on, of --from, or new. Raises BadInput."""
-    if not saved and not args.start:
-        model, preprocess = transfer(args) if args.encoder else CrackNet(dropout=args.dropout or 0.0), Preprocess()
+    if saved or args.start:
+        model, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
     else:
-        start, preprocess, _ = open_model(folder / "last.pt" if saved else Path(args.start), "cpu")
-        if args.dropout is not None and "dropout" not in start.arguments:
-            raise BadInput(f"--dropout: {type(start).__name__} has none; leave it out")
-        model = type(start)(**start.arguments | ({} if args.dropout is None else {"dropout": args.dropout}))
-        model.load_state_dict(start.state_dict())
+        model, preprocess = transfer(args) if args.encoder else CrackNet(), Preprocess()
+    if args.dropout is not None:
+        if "dropout" not in model.arguments:
+            raise BadInput(f"--dropout: {type(model).__name__} has none; leave it out")
+        weights = model.state_dict()
+        model = type(model)(**model.arguments | {"dropout": args.dropout})
+        model.load_state_dict(weights)
     if args.encoder_rate != 1 and not isinstance(model, TransferNet):
         raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
     if not args.encoder_rate:

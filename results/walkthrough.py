@@ -124,9 +124,25 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints, `weights/crack.pt` too, no longer fit; tests that name all depths want a fifth |
 | another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
-| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; `train.network` builds it first; then `python model.py RUN` |
+| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN` |
 | one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix` | `--without` knows it by itself; add it to the study in `results/tables.py` |
-| a second class | the masks: `formats/categories.py` (`read_categories`) and `coco.py` (`add_photos`, `Photo.mask`) gives 0, 1, 2. The network: as many channels as classes times four before the unfolding in `WayUp.head`, their number in `self.arguments` of `CrackNet` and `TransferNet`; road is a class, so three times four for masks of 0, 1, 2. Raise `CHECKPOINT_FORMAT`, or old checkpoints answer wrongly without a word. Training: `cross_entropy` on `masks[:, 0].long()` instead of `dice_bce`, `train.validate`, `evaluate.threshold_counts` and `best_threshold`. The answer: softmax in `inference.look` and `formats/onnx_model.py`, argmax in `inference.crack_mask`, `quantify/specks.py` for each class. Scores: all of `evaluate.score_photo` for each class (the skeletons take 0 and 1 only) | where masks are pictures, 1 is written as 255 (`segment.py`, `inference.saved_mask`): choose other values; `measure.measure` refuses anything but 0 and 1: call it once a class |
+| a second class | in seven places, below | |
+
+### A second class
+
+Say the masks shall hold 0 road, 1 crack, 2 pothole. Road is a class too, so the network answers with three numbers a pixel.
+
+1. **Masks.** `formats/categories.py` (`read_categories`) and `coco.py` (`add_photos`, `Photo.mask`) give 0, 1 and 2.
+2. **Network.** `WayUp.head`: three times four channels before the unfolding. The number of classes belongs into `self.arguments`
+   of `CrackNet` and `TransferNet`. Raise `CHECKPOINT_FORMAT`, or old checkpoints answer wrongly without a word.
+3. **Training.** `cross_entropy` on `masks[:, 0].long()` instead of `dice_bce`, summed over the processes like it
+   (`distributed.total`); `train.validate`, `evaluate.threshold_counts` and `evaluate.best_threshold`.
+4. **Answer.** Softmax instead of sigmoid in `inference.look` and `formats/onnx_model.py` (its `HOW_TO_RUN` takes `[0, 0]`, the only
+   channel); argmax in `inference.crack_mask` and in the line that `inference.py --export` prints; `quantify/specks.py` for each class.
+5. **Files.** Where masks are pictures, 1 is written as 255 (`segment.py`, `inference.saved_mask`): choose other values.
+6. **Scores and pictures.** All of `evaluate.score_photo` for each class (the skeletons take 0 and 1 only);
+   `report/evaluation.py` draws `255 * truth`, and anything above 0 as crack (`marked`).
+7. **Numbers.** `measure.measure` refuses anything but 0 and 1: call it once a class.
 """
 
 

@@ -125,6 +125,18 @@ def test_cut_foreign_and_missing_checkpoints_are_refused_by_name(tmp_path):
             load_checkpoint(tmp_path / name)
 
 
+def test_weights_of_another_network_are_refused_with_a_reason_in_whole_words(tmp_path):
+    changed = CrackNet()
+    changed.arguments = changed.arguments | {"width": 8}
+    save_checkpoint(tmp_path / "other.pt", changed, VALUES, 0.5)
+    with pytest.raises(ValueError, match="do not fit a CrackNet of model.py") as refused:
+        load_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(RuntimeError) as known:
+        CrackNet(width=8).load_state_dict(changed.state_dict())
+    said = str(refused.value).split("model.py (")[1].split(" ...)")[0].split()
+    assert said == str(known.value).split()[: len(said)] and len(said) > 5
+
+
 def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     save_checkpoint(path, CrackNet(), VALUES, 0.5)
@@ -228,6 +240,9 @@ def test_the_command_explains_the_network_of_a_run(tmp_path, capsys):
     assert "8×32×32" in said and "16×32×32" not in said and (tmp_path / "net.png").stat().st_size > 10000
     with pytest.raises(BadInput, match="no_run"):
         main([str(tmp_path / "no_run")])
+    save_checkpoint(tmp_path / "best.pt", CrackNet(width=8), VALUES | {"size": 96}, 0.5)
+    main([str(tmp_path)])
+    assert "96×96" in capsys.readouterr().out  # what the run was trained at
 
 
 def test_what_a_resnet_sees_is_what_is_known_of_it_and_its_trunk_feeds_every_level():
