@@ -39,7 +39,7 @@ def introduction(folder, parts, model, args, device):
     place = f"{device}" if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
     return (
         f"{args.data}: {photos}\n"
-        f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epochs of "
+        f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epoch(s) of "
         f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}, {number_type(precision(device))}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )

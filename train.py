@@ -310,7 +310,7 @@ def train(args, device):
         print(run.origin(args.start, parts, args.size), flush=True)
     run.write_facts(folder, args, parts, device, history)
     if len(history) == args.epochs:
-        print(f"all {args.epochs} epochs are done; python train.py --from {folder} trains it further", flush=True)
+        print(f"all {args.epochs} epoch(s) are done; python train.py --from {folder} trains it further", flush=True)
 
     for epoch in range(len(history), args.epochs):
         train_batches.batch_sampler.sampler.epoch = epoch
