@@ -38,7 +38,7 @@ from coco import each_once, read_export, refuse_masks
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
-from split import copies
+from split import copies, what_is_kept
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
 
@@ -243,7 +243,7 @@ def audit(export, seed=0, shown=12):
     if broken:
         lines.append(f"{len(broken)} photo(s) cannot be used, training refuses them; mend them or take them out:")
         lines += [f"  - {line}" for line in broken]
-    lines += [f"{len(doubts)} suspicions:" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
+    lines += [f"{len(doubts)} suspicion(s):" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
 
@@ -262,7 +262,8 @@ def describe(export, masks):
     cracked = sum(photo.cracked for photo in photos)
     lines = [f"{export.root}: {len(photos)} photos, {cracked} cracked, {len(photos) - cracked} undamaged"]
     if parts:
-        lines.append("comes split: " + ", ".join(f"{part} {count}" for part, count in parts.items()))
+        counted = ", ".join(f"{part} {count}" for part, count in parts.items())
+        lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
     lines.append("sizes: " + ", ".join(f"{size} ({n})" for size, n in sizes[:5]) + (" ..." if len(sizes) > 5 else ""))
     if masks:
         fractions = [mask.mean() for mask in masks]

@@ -15,7 +15,7 @@ from command import BadInput
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from measure import measure
-from photo import SUFFIXES, read_photo, write_image
+from photo import SUFFIXES, is_mask, read_photo, write_image
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, sentence
 from quantify.exif import exif
@@ -138,6 +138,8 @@ def repeated(paths):
 
 def segment_photo(job, photo, path, start, with_figure):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last _cracks.json; returns that."""
+    if is_mask(photo):
+        raise BadInput(f"{path}: a mask, all of it black or white; give the photo itself")
     mask, result, (flat, probability, seen, measured) = job.examine(photo, path)
     result["row"] = row = first_columns(path, start, photo) | result["row"]
     write_image(start.with_name(f"{start.name}_mask.png"), 255 * mask)

@@ -118,6 +118,15 @@ def quotas(count, shares):
     return quota
 
 
+def what_is_kept(names):
+    """What `split` does with an export whose photos stand in parts of these names, in words."""
+    if {"train", "valid"} <= names:
+        return "training keeps these parts"
+    if {"train", "test"} <= names:
+        return "training keeps test and takes valid from train"
+    return "training deals all photos anew"
+
+
 def split(export, seed=0, file=None):
     """{"train": [Photo], "valid": [...], "test": [...]}; copies never stand in two parts that are dealt here.
 

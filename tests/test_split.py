@@ -8,7 +8,7 @@ from conftest import edit_json, write_export
 
 from coco import read_export
 from command import BadInput
-from split import PARTS, copies, read_splits, split, stratified, trained_on, write_splits
+from split import PARTS, copies, read_splits, split, stratified, trained_on, what_is_kept, write_splits
 
 SHARES = dict(zip(PARTS, (70, 15, 15), strict=True))
 
@@ -75,6 +75,20 @@ def test_an_export_that_comes_split_is_used_as_it_is_and_a_missing_valid_is_take
     write_export(tmp_path / "valid", cracked=2, undamaged=0, seed=1)  # begins with the photos of test
     assert {p.part for p in split(read_export(tmp_path))["valid"]} == {"valid"}
     assert "WARNING: 2 photo(s) have a copy in another part" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"), [("train valid", "keeps these parts"), ("train test", "valid from train"), ("train", "anew")]
+)
+def test_what_the_audit_says_of_an_export_that_comes_split_is_what_the_split_does(tmp_path, parts, words):
+    for seed, part in enumerate(parts.split()):
+        write_export(tmp_path / part, cracked=7, undamaged=3, seed=seed)
+    assert words in what_is_kept(set(parts.split()))
+    dealt = split(read_export(tmp_path))
+    moved = {(photo.part, part) for part in PARTS for photo in dealt[part] if photo.part != part}
+    assert moved == {"train valid": set(), "train test": {("train", "valid")}}.get(
+        parts, {("train", "valid"), ("train", "test")}
+    )
 
 
 def test_a_lone_valid_folder_is_dealt_into_all_parts(tmp_path):
