@@ -168,9 +168,7 @@ def read_facts(file):
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise BadInput(
-            f"{file}: damaged; give --data and --splits, and the run's best.pt instead of its folder"
-        ) from None
+        raise BadInput(f"{file}: damaged; give --data, --splits and the run's best.pt instead of its folder") from None
 
 
 def choose_photos(args, folder):
@@ -247,9 +245,8 @@ def open_job(path, args):
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
     print(f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}", flush=True)
-    name = "crack" if ships else folder.resolve().name
-    out = args.out or (RUNS / name if ships else folder) / (results + other)
-    name += other
+    name = ("crack" if ships else folder.resolve().name) + other
+    out = args.out or (RUNS / "crack" if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,

@@ -38,12 +38,8 @@ def arguments(argv):
     )
     add = parser.add_argument
     add("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="best.pt or run folder (default: newest run, else weights/crack.pt)",
-    )
+    add("--checkpoint", type=Path, metavar="FILE", help="best.pt or run folder (default: newest run, else "
+        "weights/crack.pt)")  # fmt: skip
     add("--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)")
     add("--threshold", type=float, help="probability from which a pixel is crack (default: chosen on validation)")
     add("--scale", type=float, metavar="FACTOR", help="look at the photo at this factor of its size: 1 for its own "

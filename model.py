@@ -264,11 +264,8 @@ def load_checkpoint(path):
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        why = shorten(str(error), 100, placeholder=" ...")
-        raise ValueError(
-            f"{path}: its weights do not fit a {content.get('network')} of model.py ({why}); use the model.py "
-            "that it was trained with"
-        ) from None
+        why = f"its weights do not fit a {content.get('network')} of model.py ({shorten(str(error), 100)})"
+        raise ValueError(f"{path}: {why}; use the model.py that it was trained with") from None
 
 
 def parameter_count(model):

@@ -68,7 +68,7 @@ def add_optimisation_flags(add):
     add("--weight-decay", type=float, default=0.0, help="of AdamW, against large weights; the base model has no "
         "regularisation (default: %(default)s)")  # fmt: skip
     add("--ema", type=float, default=0.0, metavar="DECAY", help="keep a running average of the weights, which forgets "
-        "1 - DECAY of itself a step, and validate and save that (default: 0, the weights themselves)")  # fmt: skip
+        "1 - DECAY of itself a step (0.99: over some 100 steps), and save that (default: 0, none)")  # fmt: skip
 
 
 def add_encoder_flags(add):
@@ -83,8 +83,7 @@ def add_encoder_flags(add):
 
 def check(parser, args):
     """The arguments, if they make sense together; else the parser's one-line error."""
-    if args.lr is None:
-        args.lr = 0.001 if args.start else 0.003
+    args.lr = (0.001 if args.start else 0.003) if args.lr is None else args.lr
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0,
               "save_minutes": 0, "encoder_rate": 0, "weight_decay": 0}  # fmt: skip
     for name, bound in lowest.items():
@@ -92,10 +91,9 @@ def check(parser, args):
             parser.error(f"--{name.replace('_', '-')} {value}: must be a number of at least {bound}")
     if not args.dice + args.bce:
         parser.error("--dice and --bce cannot both be 0")
-    if args.dropout is not None and not 0 <= args.dropout < 1:
-        parser.error("--dropout must be at least 0 and below 1")
-    if not 0 <= args.ema < 1:
-        parser.error("--ema must be at least 0 and below 1; 0.99 averages over about 100 steps")
+    for name in ("dropout", "ema"):
+        if not 0 <= (getattr(args, name) or 0) < 1:
+            parser.error(f"--{name} must be at least 0 and below 1")
     if args.start and args.resume:
         parser.error("--from starts a new run and --resume goes on with an old one; leave one out")
     if args.start and args.encoder or args.encoder_weights and not args.encoder:
@@ -253,8 +251,8 @@ def transfer(args):
         elif args.encoder_weights:
             model.load_trunk(torch.load(args.encoder_weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises a dozen types, a download as many
-        reason = shorten(str(error), 100, placeholder=" ...")
-        raise BadInput(f"--encoder-weights {args.encoder_weights}: {reason}; give {args.encoder}'s weights") from None
+        why = f"{args.encoder_weights}: {shorten(str(error), 100)}"
+        raise BadInput(f"--encoder-weights {why}; give {args.encoder}'s weights") from None
     return model
 
 
@@ -267,9 +265,8 @@ def network(args, folder, saved):
     if args.dropout is not None:
         if "dropout" not in model.arguments:
             raise BadInput(f"--dropout: {type(model).__name__} has none; leave it out")
-        weights = model.state_dict()
-        model = type(model)(**model.arguments | {"dropout": args.dropout})
-        model.load_state_dict(weights)
+        start, model = model, type(model)(**model.arguments | {"dropout": args.dropout})
+        model.load_state_dict(start.state_dict())
     if args.encoder_rate != 1 and not isinstance(model, TransferNet):
         raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
     if not args.encoder_rate:
@@ -325,8 +322,8 @@ def train(args, device):
         done = dict(run.NOTHING_DONE)
         run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
         print(run.in_words(history[-1], args.epochs), flush=True)
-    chosen = f"best epoch {max(history, key=run.rank)['epoch']}, chosen like its threshold on"
-    print(f"{chosen} {len(parts['valid'])} validation photos; next: python evaluate.py {folder}")
+    best, n = max(history, key=run.rank)["epoch"], len(parts["valid"])
+    print(f"best epoch {best}, chosen like its threshold on {n} validation photos; next: python evaluate.py {folder}")
 
 
 def main(argv=None):

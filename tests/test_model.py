@@ -133,7 +133,7 @@ def test_weights_of_another_network_are_refused_with_a_reason_in_whole_words(tmp
         load_checkpoint(tmp_path / "other.pt")
     with pytest.raises(RuntimeError) as known:
         CrackNet(width=8).load_state_dict(changed.state_dict())
-    said = str(refused.value).split("model.py (")[1].split(" ...)")[0].split()
+    said = str(refused.value).split("model.py (")[1].split(" [...])")[0].split()
     assert said == str(known.value).split()[: len(said)] and len(said) > 5
 
 
