@@ -9,8 +9,8 @@ Absolute times are this machine's; quote the ratios. Nothing else may run beside
 
 quality: the budget of minutes is one of steps, as many as the machine of cost and photos makes in them, so trainings
 may run on any device, beside other work. Each contender is trained with seed 0 at both learning rates, or at the better
-one of a shorter budget that the JSON file already holds; then CrackNet and the two best others, by validation, with the
-remaining seeds. Every finished training is added to the JSON file at once and not repeated.
+one of a shorter budget, or of --size 512, that the JSON file already holds; then CrackNet and the two best others, by
+validation, with the remaining seeds. Every finished training is added to the JSON file at once and not repeated.
 """
 
 import argparse
@@ -359,16 +359,19 @@ def endless(batches):
         yield from batches
 
 
-def steps_within(minutes, name, results):
-    """Training steps that the machine of `cost` and `photos` makes in that time: the loader takes its share of it."""
+def steps_within(args, name, results):
+    """Training steps that the machine of `cost` and `photos` makes in that time: the loader takes its share of it.
+
+    Both were measured with photos of 512×512; the time of others is taken to grow with their pixels.
+    """
     photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
-    return round(60 * minutes / photo / BATCH)
+    return round(60 * args.minutes / photo / BATCH * (512 / args.size) ** 2)
 
 
-def train_for(build, parts, steps, rate, seed):
+def train_for(build, parts, steps, rate, seed, size):
     """A contender trained for so many steps with our data, augmentation, loss, precision and schedule."""
     torch.manual_seed(seed)
-    model, preprocess = build().to(DEVICE, memory_format=torch.channels_last), Preprocess()
+    model, preprocess = build().to(DEVICE, memory_format=torch.channels_last), Preprocess(size)
     data = CrackDataset(parts["train"], preprocess, augment, 5, seed)
     batches = loader(data, BATCH, 2, Shuffled(len(data), seed), DEVICE.type == "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
@@ -381,9 +384,9 @@ def train_for(build, parts, steps, rate, seed):
     return model, preprocess
 
 
-def score_for(build, parts, steps, rate, seed):
+def score_for(build, parts, steps, rate, seed, size):
     """{"valid": IoU at the best threshold, "test": score sheet at that threshold, "interval"} of one training."""
-    model, preprocess = train_for(build, parts, steps, rate, seed)
+    model, preprocess = train_for(build, parts, steps, rate, seed, size)
     counts = threshold_counts(model, preprocess, parts["valid"])
     threshold = best_threshold(counts)
     rows = []
@@ -402,7 +405,7 @@ def quality(args, results):
     done, rates, valid = results.setdefault("quality", {}), {}, {}
     train = partial(once, done, args, results, parts)
     for name in available(args.contenders):
-        tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args.minutes) or RATES}
+        tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args) or RATES}
         rates[name] = max(tried, key=lambda rate, tried=tried: tried[rate]["valid"])
         valid[name] = tried[rates[name]]["valid"]
     best = sorted(valid.keys() - {"CrackNet"}, key=valid.get)[-2:]
@@ -412,26 +415,34 @@ def quality(args, results):
         rows = [each["test"] for each in found]
         means = {key: sum(row[key] for row in rows) / len(rows) for key in ("iou_cracked", "f1_2px", "cldice")}
         spread = max(row["iou_cracked"] for row in rows) - min(row["iou_cracked"] for row in rows)
-        words = f"{name:24} {args.minutes:g} min, {found[0]['steps']} steps, rate {rates[name]:g}, {len(rows)} seeds: "
+        words = f"{name + at_size(args):24} {args.minutes:g} min, {found[0]['steps']} steps, "
+        words += f"rate {rates[name]:g}, {len(rows)} seeds: "
         words += ", ".join(f"{key} {value:.3f}" for key, value in means.items())
         print(words + f"; spread of iou_cracked {spread:.3f}", flush=True)
 
 
-def known_rate(done, name, minutes):
-    """[the better of RATES], where a shorter budget has tried both with this contender; else nothing."""
-    for shorter in sorted({row["minutes"] for row in done.values() if row["minutes"] < minutes}, reverse=True):
+def known_rate(done, name, args):
+    """[the better of RATES], where a shorter budget has tried both with this contender, or as long a one with smaller
+    photos; else nothing."""
+    tried = {row["minutes"] for row in done.values() if (row["minutes"], 512) < (args.minutes, args.size)}
+    for shorter in sorted(tried, reverse=True):
         keys = {rate: f"{name}, {shorter:g} min, rate {rate:g}, seed 0" for rate in RATES}
         if all(key in done for key in keys.values()):
             return [max(RATES, key=lambda rate, keys=keys: done[keys[rate]]["valid"])]
     return []
 
 
+def at_size(args):
+    """What a name says of photos of another size than all contenders are compared at."""
+    return "" if args.size == 512 else f" at {args.size}"
+
+
 def once(done, args, results, parts, name, rate, seed):
     """The stored result of this training, or the training."""
-    key = f"{name}, {args.minutes:g} min, rate {rate:g}, seed {seed}"
+    key = f"{name}{at_size(args)}, {args.minutes:g} min, rate {rate:g}, seed {seed}"
     if key not in done:
-        steps = steps_within(args.minutes, name, results)
-        scored = score_for(CONTENDERS[name], parts, steps, rate, seed)
+        steps = steps_within(args, name, results)
+        scored = score_for(CONTENDERS[name], parts, steps, rate, seed, args.size)
         done[key] = {"minutes": args.minutes, "steps": steps, "device": str(DEVICE)} | scored
         save(args.json, results)
         print(f"{key}: valid {scored['valid']:.3f}, test {scored['test']['iou_cracked']:.3f}", flush=True)
@@ -456,6 +467,7 @@ def main(argv=None):
     parser.add_argument("--data", help="folder of a COCO export (default: data/sample)")
     parser.add_argument("--splits", help="splits.json (default: the split that train.py would use)")
     parser.add_argument("--minutes", type=float, default=10, help="training time of each contender (%(default)s)")
+    parser.add_argument("--size", type=int, default=512, help="quality: longer side of the input (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     parser.add_argument("--json", type=Path, default=Path("results/benchmark.json"), help="where results are kept")
     args = parser.parse_args(argv)
