@@ -57,6 +57,7 @@ from train import dice_bce, pace, train_one_epoch, train_step
 CPU = torch.device("cpu")
 DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
 BATCH = recipe([]).batch_size
+SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # of the sheets that quality keeps
 MATRIX = 2048  # side of the matrices whose product is the limit
 RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
 
@@ -413,7 +414,7 @@ def quality(args, results):
         seeds = args.seeds if name in (*best, "CrackNet") else args.seeds[:1]
         found = [train(name, rates[name], seed) for seed in seeds]
         rows = [each["test"] for each in found]
-        means = {key: sum(row[key] for row in rows) / len(rows) for key in ("iou_cracked", "f1_2px", "cldice")}
+        means = {key: sum(row[key] for row in rows) / len(rows) for key in SHOWN}
         spread = max(row["iou_cracked"] for row in rows) - min(row["iou_cracked"] for row in rows)
         words = f"{name + at_size(args):24} {args.minutes:g} min, {found[0]['steps']} steps, "
         words += f"rate {rates[name]:g}, {len(rows)} seeds: "
