@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pycocotools.coco import COCO
 
-from command import BadInput
+from command import BadInput, in_short
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
@@ -146,7 +146,7 @@ def read_json(file):
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        return f"cannot be read as JSON ({str(error).splitlines()[0][:80]})"
+        return f"cannot be read as JSON ({in_short(error)})"
     keys = {"images", "annotations", "categories"}
     if not isinstance(content, dict) or not keys <= content.keys():
         return "not a COCO file; it needs images, annotations and categories"

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 PARTS = ("train", "valid", "test")
 HALF_WRITTEN = ".half-written-"  # begins the name of a file until it is whole; a killed process may leave one
@@ -15,6 +16,11 @@ HALF_WRITTEN = ".half-written-"  # begins the name of a file until it is whole; 
 
 class BadInput(Exception):
     """Something the user gave is wrong: the message says which file, what is wrong and what to do."""
+
+
+def in_short(error):
+    """What an error of a library says, in one line of at most 100 characters that ends with a whole word."""
+    return shorten(str(error), 100)
 
 
 @contextlib.contextmanager

@@ -245,8 +245,8 @@ def open_job(path, args):
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
     print(f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}", flush=True)
-    name = ("crack" if ships else folder.resolve().name) + other
-    out = args.out or (RUNS / "crack" if ships else folder) / (results + other)
+    name = (SHIPPED.stem if ships else folder.resolve().name) + other
+    out = args.out or (RUNS / SHIPPED.stem if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,

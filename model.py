@@ -4,9 +4,8 @@ import copy
 import io
 import os
 from pathlib import Path
-from textwrap import shorten
 
-from command import BadInput, answer_flags, execute, flags, written_whole
+from command import BadInput, answer_flags, execute, flags, in_short, written_whole
 
 
 def arguments(argv):
@@ -264,7 +263,7 @@ def load_checkpoint(path):
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        why = f"its weights do not fit a {content.get('network')} of model.py ({shorten(str(error), 100)})"
+        why = f"its weights do not fit a {content.get('network')} of model.py ({in_short(error)})"
         raise ValueError(f"{path}: {why}; use the model.py that it was trained with") from None
 
 
@@ -289,12 +288,12 @@ def autocast(device):
 
 def main(argv=None):
     args = arguments(argv)
-    from photo import picture_name  # here: the network itself needs nothing of ours
+    from photo import Preprocess, picture_name  # here: the network itself needs nothing of ours
     from report.architecture import layers, picture, table
     from report.figure import save_figure
 
     out = args.picture and picture_name(args.picture)
-    model, preprocess = CrackNet(), {"size": 512}
+    model, preprocess = CrackNet(), {"size": Preprocess.size}
     if args.run:
         try:
             model, preprocess, _ = load_checkpoint(weights_file(args.run))

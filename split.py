@@ -16,6 +16,9 @@ from command import PARTS, BadInput, written_whole
 from photo import read_photo
 
 SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for
+KEPT = "training keeps these parts"
+VALID_FROM_TRAIN = "training keeps test and takes valid from train"
+ANEW = "training deals all photos anew"
 ALIKE = 40  # of the 256 signs of a fingerprint, copies differ in at most so many
 
 
@@ -119,12 +122,10 @@ def quotas(count, shares):
 
 
 def what_is_kept(names):
-    """What `split` does with an export whose photos stand in parts of these names, in words."""
+    """KEPT, VALID_FROM_TRAIN or ANEW: what becomes of an export whose photos stand in parts of these names."""
     if {"train", "valid"} <= names:
-        return "training keeps these parts"
-    if {"train", "test"} <= names:
-        return "training keeps test and takes valid from train"
-    return "training deals all photos anew"
+        return KEPT
+    return VALID_FROM_TRAIN if {"train", "test"} <= names else ANEW
 
 
 def split(export, seed=0, file=None):
@@ -135,11 +136,12 @@ def split(export, seed=0, file=None):
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
     groups = dict(zip(export.photos, copies(export.photos), strict=True))
+    kept = what_is_kept({part for part in PARTS if own[part]})
     if file:
         parts = read_splits(file, export)
-    elif own["train"] and own["valid"]:
+    elif kept == KEPT:
         parts = own
-    elif own["train"] and own["test"]:
+    elif kept == VALID_FROM_TRAIN:
         parts = own | deal(own["train"], groups, {"train": 85, "valid": 15}, seed)
     else:
         parts = deal(export.photos, groups, SHARES, seed)

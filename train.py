@@ -6,10 +6,9 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 
 from augment import UNCHANGED, VERSIONS, augment
-from command import BadInput, answer_flags, choose_device, execute, flags
+from command import BadInput, answer_flags, choose_device, execute, flags, in_short
 
 EPOCHS = 20  # on 35 photos of CrackForest 15 end at 0.518, 30 at 0.523 (results/README.md)
 
@@ -83,7 +82,8 @@ def add_encoder_flags(add):
 
 def check(parser, args):
     """The arguments, if they make sense together; else the parser's one-line error."""
-    args.lr = (0.001 if args.start else 0.003) if args.lr is None else args.lr
+    if args.lr is None:
+        args.lr = 0.001 if args.start else 0.003
     lowest = {"epochs": 1, "batch_size": 1, "size": 32, "versions": 0, "workers": 0, "lr": 1e-9, "dice": 0, "bce": 0,
               "save_minutes": 0, "encoder_rate": 0, "weight_decay": 0}  # fmt: skip
     for name, bound in lowest.items():
@@ -251,7 +251,7 @@ def transfer(args):
         elif args.encoder_weights:
             model.load_trunk(torch.load(args.encoder_weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises a dozen types, a download as many
-        why = f"{args.encoder_weights}: {shorten(str(error), 100)}"
+        why = f"{args.encoder_weights}: {in_short(error)}"
         raise BadInput(f"--encoder-weights {why}; give {args.encoder}'s weights") from None
     return model
 

@@ -58,6 +58,7 @@ CPU = torch.device("cpu")
 DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
 BATCH = recipe([]).batch_size
 SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # of the sheets that quality keeps
+SIZE = Preprocess.size  # longer side of the photos at which all contenders are compared
 MATRIX = 2048  # side of the matrices whose product is the limit
 RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
 
@@ -366,7 +367,7 @@ def steps_within(args, name, results):
     Both were measured with photos of 512×512; the time of others is taken to grow with their pixels.
     """
     photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
-    return round(60 * args.minutes / photo / BATCH * (512 / args.size) ** 2)
+    return round(60 * args.minutes / photo / BATCH * (SIZE / args.size) ** 2)
 
 
 def train_for(build, parts, steps, rate, seed, size):
@@ -425,7 +426,7 @@ def quality(args, results):
 def known_rate(done, name, args):
     """[the better of RATES], where a shorter budget has tried both with this contender, or as long a one with smaller
     photos; else nothing."""
-    tried = {row["minutes"] for row in done.values() if (row["minutes"], 512) < (args.minutes, args.size)}
+    tried = {row["minutes"] for row in done.values() if (row["minutes"], SIZE) < (args.minutes, args.size)}
     for shorter in sorted(tried, reverse=True):
         keys = {rate: f"{name}, {shorter:g} min, rate {rate:g}, seed 0" for rate in RATES}
         if all(key in done for key in keys.values()):
@@ -435,7 +436,7 @@ def known_rate(done, name, args):
 
 def at_size(args):
     """What a name says of photos of another size than all contenders are compared at."""
-    return "" if args.size == 512 else f" at {args.size}"
+    return "" if args.size == SIZE else f" at {args.size}"
 
 
 def once(done, args, results, parts, name, rate, seed):
@@ -468,7 +469,7 @@ def main(argv=None):
     parser.add_argument("--data", help="folder of a COCO export (default: data/sample)")
     parser.add_argument("--splits", help="splits.json (default: the split that train.py would use)")
     parser.add_argument("--minutes", type=float, default=10, help="training time of each contender (%(default)s)")
-    parser.add_argument("--size", type=int, default=512, help="quality: longer side of the input (%(default)s)")
+    parser.add_argument("--size", type=int, default=SIZE, help="quality: longer side of the input (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     parser.add_argument("--json", type=Path, default=Path("results/benchmark.json"), help="where results are kept")
     args = parser.parse_args(argv)
