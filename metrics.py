@@ -27,8 +27,8 @@ MEANING = {
     "all_black": "iou_all of an answer without any crack: the number to beat",
     "ods": "dice_cracked had the best threshold for these very photos been known: optimistic, specks included",
     "ois": "dice_cracked had the best threshold for each single photo been known: more optimistic, specks included",
-    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel fatter or thinner: a practical ceiling",
-    "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels fatter or thinner",
+    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower (mean): a practical ceiling",
+    "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels wider or narrower (mean)",
 }
 
 

@@ -210,7 +210,7 @@ def headline(scored):
     return page.paragraph(
         f"IoU of the crack is {sheet['iou_cracked']:.3f}, 95 % interval {span(scored.interval)}: the mean over the "
         f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
-        f"An answer without any crack would get 0, the ground truth itself drawn one pixel fatter or thinner "
+        f"An answer without any crack would get 0, the ground truth itself drawn one pixel wider or narrower "
         f"{sheet['label_noise_1px']:.3f}.{left}{at}{warned}"
     )
 
