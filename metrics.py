@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
+FEWEST = 6  # values of which a mean has an interval: of fewer, all of one sign are not rare (sign test: 2 / 2^5 = 6 %)
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
 # the tolerance of 2 pixels, at the photo's own size
 DISK = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
@@ -14,9 +15,9 @@ MEANING = {
     "iou_all": "mean over all photos; an undamaged photo counts 1 left empty, else 0",
     "iou_pooled": "IoU of all pixels of the split together",
     "dice_cracked": "Dice of the crack, mean over photos that have one",
-    "precision": "share of predicted crack pixels that are right",
-    "recall": "share of true crack pixels that were found",
-    "f1_2px": "F1 with 2 pixels of tolerance at the photo's own size",
+    "precision": "share of predicted crack pixels that are right, all photos together",
+    "recall": "share of true crack pixels that were found, all photos together",
+    "f1_2px": "F1 with 2 pixels of tolerance at the photo's own size, all photos together",
     "cldice": "centre-line Dice, mean over photos with a crack",
     "recall_to_3px": "recall where the true crack is up to 3 pixels wide",
     "recall_3_to_10px": "recall where it is 3 to 10 pixels wide",
@@ -89,10 +90,10 @@ def f1(c):
 
 
 def interval(values, seed=0, draws=2000):
-    """95 % bootstrap interval of the mean over photos; values that are nan are left out."""
+    """95 % bootstrap interval of the mean over photos; values that are nan are left out; nan of less than FEWEST."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
-    if not len(values):
+    if len(values) < FEWEST:
         return np.nan, np.nan
     sample = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     return tuple(np.percentile(values[sample].mean(axis=1), [2.5, 97.5]).tolist())

@@ -40,7 +40,8 @@ def by_width(axes, scored):
 def histogram(axes, scored):
     """How many photos have which IoU; the mean and its interval."""
     axes.hist(scored.iou(), np.arange(0, 1.01, 0.05), color="#0072b2", alpha=0.8)
-    axes.axvspan(*scored.interval, color="#e69f00", alpha=0.4, label="95 % interval")
+    if not np.isnan(scored.interval[0]):
+        axes.axvspan(*scored.interval, color="#e69f00", alpha=0.4, label="95 % interval")
     axes.axvline(scored.sheet["iou_cracked"], color="#e69f00", label=f"mean {scored.sheet['iou_cracked']:.3f}")
     axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How even is it?")
     axes.yaxis.get_major_locator().set_params(integer=True)

@@ -76,7 +76,7 @@ def table(scored):
         )
         shown = "       -" if math.isnan(value) else f"{value:8.4f}"
         lines.append(f"{key:22} {shown}  {metrics.MEANING[key]}" + why * math.isnan(value))
-    lines[0] += "; 95 % interval {:.3f} to {:.3f}".format(*scored.interval)
+    lines[0] += f"; {interval_words(scored)}" * bool(len(scored.cracked))
     lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
     return "\n".join(lines)
 
@@ -208,7 +208,7 @@ def headline(scored):
     at = "" if scored.threshold is None else f" Crack is what has a probability of {scored.threshold:.2f} or more."
     at += " The probability is the mean of those for the photo and its three mirror images." if scored.flips else ""
     return page.paragraph(
-        f"IoU of the crack is {sheet['iou_cracked']:.3f}, 95 % interval {span(scored.interval)}: the mean over the "
+        f"IoU of the crack is {sheet['iou_cracked']:.3f}, {interval_words(scored)}: the mean over the "
         f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
         f"An answer without any crack would get 0, the ground truth itself drawn one pixel wider or narrower "
         f"{sheet['label_noise_1px']:.3f}.{left}{at}{warned}"
@@ -216,7 +216,18 @@ def headline(scored):
 
 
 def span(interval):
-    return "{:.3f} to {:.3f}".format(*interval)
+    """In words; empty where the photos are too few for one."""
+    return "" if math.isnan(interval[0]) else "{:.3f} to {:.3f}".format(*interval)
+
+
+def in_brackets(interval):
+    return f"({span(interval) or 'no interval'})"
+
+
+def interval_words(scored):
+    """The interval of the headline, or why there is none."""
+    few = f"too few photos with a crack ({len(scored.cracked)}) for an interval, it takes {metrics.FEWEST}"
+    return f"95 % interval {span(scored.interval)}" if span(scored.interval) else few
 
 
 def gallery(items, what, least=48):

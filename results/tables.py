@@ -130,6 +130,8 @@ def in_words(found):
     if found is None:
         return ""
     gain, (low, high), each = found
+    if np.isnan(low):
+        return f"{gain:+.3f}, too few photos"
     noise = low <= 0 <= high or min(each) <= 0 <= max(each)
     verdict = ", within noise" if noise else ", one seed" if len(each) == 1 else ""
     return f"{gain:+.3f} ({low:+.3f} to {high:+.3f}){verdict}"

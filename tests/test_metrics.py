@@ -134,7 +134,15 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos(rng):
     few, many = interval(values[:20]), interval(values)
     assert few[0] < values[:20].mean() < few[1] and many[0] < values.mean() < many[1]
     assert many[1] - many[0] < few[1] - few[0]
-    assert interval(values[:20]) == few and np.isnan(interval([np.nan])).all()
+    assert interval(values[:20]) == few
+
+
+def test_five_values_have_no_interval_six_have_one_and_nan_is_none_of_them():
+    values = [0.1, 0.2, 0.3, 0.4, 0.5]
+    for few in ([], values, [*values, np.nan]):
+        assert np.isnan(interval(few)).all()
+    low, high = interval([*values, 0.6])
+    assert 0.1 <= low < 0.35 < high <= 0.6
 
 
 def test_scores_are_those_of_scikit_learn(rng):
