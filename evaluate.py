@@ -11,7 +11,8 @@ def arguments(argv):
     parser = flags(
         "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
         "photos.csv, pictures of the worst, median and best photos and of false alarms into the run folder; with "
-        "several runs comparison.html too. With several --predictions, ranking.html and ranking.csv instead.",
+        "several runs comparison.html too. With several --predictions instead: ranking.html, ranking.csv, photos.csv, "
+        "counted_as_empty.csv.",
         "python evaluate.py",
         "python evaluate.py runs/first runs/second runs/third",
         "python evaluate.py runs/sample-20260101-120000 --split valid",
@@ -23,13 +24,15 @@ def arguments(argv):
         "--data",
         help="folder or .zip of a COCO export (default: the one that the run was trained on, for masks data/sample)",
     )
-    parser.add_argument("--split", choices=[*PARTS, "all"], default="test", help="which photos (default: %(default)s)")
+    parser.add_argument("--split", choices=[*PARTS, "all"], help="which photos (default: test, of an export without "
+        "parts all)")  # fmt: skip
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
     parser.add_argument(
         "--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)"
     )
-    parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders of mask "
-        "images NAME.png or NAME_mask.png; several, runs and checkpoints too, are ranked")  # fmt: skip
+    parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders or .zip "
+        "of masks NAME_mask.png or else NAME.png for photo NAME.jpg, as large as it, crack 255 on 0; several, runs and "
+        "checkpoints too, are ranked")  # fmt: skip
     parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
     parser.add_argument("--flips", action="store_true", help="average the answers to a photo and its three mirror "
         "images: takes 4 times as long")  # fmt: skip
@@ -59,11 +62,12 @@ from dataset import open_data
 from inference import RUNS, SHIPPED, newest_run, predict
 from quantify.skeleton import skeleton
 from report import evaluation
-from report.comparison import compare, rank
+from report.comparison import compare
 from report.figure import save_figure
+from report.ranking import rank
 from report.robustness import CHANGES, unchanged
-from split import same_photos, split, trained_on
-from submission import forgiving, located, masks_of, open_submission, submission_names
+from split import same_photos, split
+from submission import forgiving, known_photos, known_to, masks_of, open_submission, submission_names
 
 FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
 
@@ -155,8 +159,10 @@ def robustness(scored, answer, out, seed):
     for name, change in CHANGES.items():
         what = scored.photos, answer, name, scored.title, scored.threshold, seed, change, scored.flips
         harder[name] = again = scored if change is unchanged else score(*what)
-        low, high = again.interval
-        print(f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} ({low:.3f} to {high:.3f})", flush=True)
+        print(
+            f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} {evaluation.in_brackets(again.interval)}",
+            flush=True,
+        )
     write_json(out / "robustness.json", {name: evaluation.facts(again) for name, again in harder.items()})
     items = evaluation.changed_rows(harder, CHANGES, seed)
     save_figure(out / "robustness.png", evaluation.rows_figure(items, f"{scored.title}: one photo under every change"))
@@ -179,13 +185,15 @@ def choose_photos(args, folder):
     export = open_data(args.data or facts.get("data"), args.classes or facts.get("classes"))
     if not splits and folder and same_photos(folder / "splits.json", export):
         splits = folder / "splits.json"
-    part = args.split
+    part = args.split or "test"
     if part == "all":
         photos = export.photos
     elif not splits and (own := [photo for photo in export.photos if photo.part == part]):
         photos = own  # the export's own part, also where it brings no other
     elif splits or any(photo.part for photo in export.photos):
         photos = split(export, facts.get("seed", 0), splits)[part]
+    elif args.split:
+        raise BadInput(f"{export.root}: comes in no parts, so no photo is {part}; give --splits FILE or --split all")
     else:
         photos, part = export.photos, "all"
         print(f"{export.root}: not split: all its photos are scored")
@@ -193,36 +201,6 @@ def choose_photos(args, folder):
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
     return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
-
-
-def known_photos(photos, path, called):
-    """(how many of the photos the run or checkpoint at this path learnt from, how many chose its epoch and threshold);
-    None where nobody can know; (0, 0) for masks. Says so."""
-    folder = path if path.is_dir() else path.parent
-    taught, chose = (trained_on(folder / "splits.json", photos, part) for part in ("train", "valid"))
-    if taught is None:
-        if path.suffix != ".pt" and not (folder / "best.pt").is_file():
-            return 0, 0
-        print(f"note: {called}: no splits.json there says so; nobody can tell whether these photos trained it")
-        return None
-    if taught:
-        print(f"WARNING: {len(taught)} of {len(photos)} photos trained {called} ({taught[0]} ...): not an honest score")
-    if chose:
-        print(f"note: on {len(chose)} of {len(photos)} photos the epoch and threshold of {called} were chosen")
-    return len(taught), len(chose)
-
-
-def known_to(photos, submission):
-    """`known_photos` of what somebody handed in; what cannot be opened knows none."""
-    try:
-        place = located(submission)
-    except BadInput:
-        return 0, 0
-    try:
-        return known_photos(photos, place, submission)
-    except BadInput as error:
-        print(f"note: {error}; so nobody can tell whether these photos trained it")
-        return None
 
 
 def same_test(jobs):
@@ -265,18 +243,27 @@ def score_predictions(args):
         return evaluate(scored, args.out or Path("ranking") / Path(name).name)
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
+    if sum(photo.cracked for photo in photos) < metrics.FEWEST:
+        print(f"note: fewer than {metrics.FEWEST} photos have a crack: too few to tell noise from merit")
     scored, problems, out = [], {name: [] for name in named}, results_folder(args.out or Path("ranking"))
     for name, path in named.items():
-        answer = forgiving(path, device, problems[name])
-        scored.append(replace(score(photos, answer, name, title, seed=args.seed), known=known_to(photos, path)))
+        scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
+        if len(problems[name]) < len(photos):
+            scored[-1] = replace(scored[-1], known=known_to(photos, path))
+    if all(len(found) == len(photos) for found in problems.values()):
+        first = problems[scored[0].name][0][-1]
+        raise BadInput(f"{title}: nobody has a mask that fits one of these photos; check --data, then this: {first}")
     rank(scored, problems, out, args.seed)
 
 
 def score_runs(args):
     """Runs on the command line, or the newest: sheet and report of each; several are compared."""
     jobs = [open_job(path, args) for path in args.runs or [newest_run()]]
-    if len({job["name"] for job in jobs}) < len(jobs):
-        raise BadInput(f"{', '.join(job['name'] for job in jobs)}: two runs of one name; rename a run folder")
+    for i, job in enumerate(jobs):
+        if same := [other for other in jobs[:i] if other["name"] == job["name"]]:
+            twice = same[0]["folder"].resolve() == job["folder"].resolve()
+            what = "given twice; name each run once" if twice else "two runs of one name; rename a run folder"
+            raise BadInput(f"{job['name']}: {what}")
     same_test(jobs)
     runs = []
     for job in jobs:

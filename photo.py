@@ -91,7 +91,9 @@ def read_mask(path):
     if grey.max() == 1 and not jpeg:
         white = 1
     elif (20 if jpeg else 0) < grey.max() < 128:
-        raise BadInput(f"{path}: not black and white, its brightest value is {grey.max():.0f}; save the crack as 255")
+        coloured = np.ptp(read_photo(path), axis=2).max() > 60
+        why = "the crack is in a colour" if coloured else f"its brightest value is {grey.max():.0f}"
+        raise BadInput(f"{path}: not black and white, {why}; save the crack as 255 on 0")
     if white == 255 and (share := np.mean((grey > 40) & (grey < 215))) > GREY:
         raise BadInput(f"{path}: not black and white, {share:.0%} of it is grey; save the crack alone, as 255 on 0")
     return (grey > white / 2).astype(np.uint8)

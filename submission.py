@@ -15,6 +15,9 @@ from formats.archive import JUNK, unpacked
 from inference import crack_mask, open_model, predict
 from model import fused
 from photo import SUFFIXES, read_mask
+from split import trained_on
+
+CHECKPOINTS = (".pt", ".pth")
 
 
 class MissingMask(BadInput):
@@ -65,7 +68,11 @@ def masks_from(folder, called=None):
         except BadInput as error:
             raise type(error)(str(error).replace(str(folder), str(called))) from None
 
-    instead = f" among its {len(files)} pictures" if files else f", nor any other picture{inside(folder)}"
+    instead = (
+        f" among its {len(files)} pictures, {next(iter(files.values())).name} ..."
+        if files
+        else f", nor any other picture{inside(folder)}"
+    )
     return answer
 
 
@@ -99,6 +106,8 @@ def masks_of(path, device, flips=False):
 def open_submission(path, device):
     """Folder or .zip of masks, run folder or checkpoint -> (`answer`, threshold or None). Raises BadInput."""
     place = located(path)
+    if place.is_file() and place.suffix.lower() not in CHECKPOINTS:
+        raise BadInput(f"{path}: neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)")
     if place.is_file() or (place / "best.pt").is_file():
         return masks_of(place, device)
     return masks_from(place, path if path.is_file() else None), None
@@ -126,8 +135,43 @@ def submission_names(paths):
     """{name: path}: the folder's name, the file's own or the whole path where two share it. Raises BadInput."""
     if lost := [path for path in paths if not path.exists()]:
         raise BadInput(f"{lost[0]}: no such folder or checkpoint; check the name")
+    if twice := [path for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1]:
+        raise BadInput(f"{twice[-1]}: given twice; name each submission once")
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.stem if folder.is_file() else folder.name for folder in folders]
     for longer in (lambda path: path.name, str):  # a folder and a .zip, then folders of one name
         names = [name if names.count(name) == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
     return dict(zip(names, paths, strict=True))
+
+
+def known_photos(photos, path, called):
+    """(how many of the photos the run or checkpoint at this path learnt from, how many chose its epoch and threshold);
+    None where nobody can know; (0, 0) for masks. Says so."""
+    folder = path if path.is_dir() else path.parent
+    taught, chose = (trained_on(folder / "splits.json", photos, part) for part in ("train", "valid"))
+    if taught is None:
+        if path.suffix != ".pt" and not (folder / "best.pt").is_file():
+            return 0, 0
+        print(
+            f"note: {called}: nobody can tell whether these photos trained it: no splits.json beside it says so; "
+            "ask for the run folder"
+        )
+        return None
+    if taught:
+        print(f"WARNING: {len(taught)} of {len(photos)} photos trained {called} ({taught[0]} ...): not an honest score")
+    if chose:
+        print(f"note: on {len(chose)} of {len(photos)} photos the epoch and threshold of {called} were chosen")
+    return len(taught), len(chose)
+
+
+def known_to(photos, submission):
+    """`known_photos` of what somebody handed in; what cannot be opened knows none."""
+    try:
+        place = located(submission)
+    except BadInput:
+        return 0, 0
+    try:
+        return known_photos(photos, place, submission)
+    except BadInput as error:
+        print(f"note: {error}; so nobody can tell whether these photos trained it")
+        return None

@@ -11,6 +11,7 @@ import torch
 
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from coco import read_export  # noqa: E402
 
 CATEGORIES = [
     {"id": 0, "name": "cracks", "supercategory": "none"},
@@ -70,6 +71,11 @@ def edit_json(folder, change):
 @pytest.fixture
 def export(tmp_path):
     return write_export(tmp_path / "export")
+
+
+@pytest.fixture
+def photos(export):
+    return read_export(export).photos
 
 
 @pytest.fixture

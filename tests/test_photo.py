@@ -279,3 +279,11 @@ def test_a_mask_of_16_bit_that_is_grey_and_one_of_floats_are_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "mask.tif"), np.full((40, 60), np.nan, np.float32))
     with pytest.raises(BadInput, match="float32"):
         read_mask(tmp_path / "mask.tif")
+
+
+def test_a_crack_in_red_is_called_coloured_not_dark(tmp_path):
+    mask = np.zeros((20, 20, 3), np.uint8)
+    mask[5, :, 2] = 255
+    cv2.imwrite(str(tmp_path / "red.png"), mask)
+    with pytest.raises(BadInput, match="the crack is in a colour"):
+        read_mask(tmp_path / "red.png")
