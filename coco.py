@@ -25,6 +25,7 @@ from photo import SUFFIXES, read_photo
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
 NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
+SHAPELESS = "no crack of it has a usable outline; left out, draw it again"
 MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
 
 
@@ -99,6 +100,11 @@ def read_export(data, classes=None):
         add_photos(export, part, file, coco)
         if uncorrected(coco.dataset):
             export.problems.insert(0, f"{file}: {NOT_LABELS}")
+    shapeless = [line for line in export.problems if line.endswith(SHAPELESS)]
+    if shapeless and not any(photo.cracked for photo in export.photos):
+        raise BadInput(
+            f"{root}: {len(shapeless)} photos have cracks, but none an outline (boxes?); label with polygons"
+        )
     if not export.photos:
         why = export.problems[0] if export.problems else "it lists none"
         raise BadInput(f"{root}: no photo of it can be used, {why}; mend that and export again")
@@ -135,7 +141,7 @@ def annotation_file(folder):
         if deeper := next((file.parent for file in folder.rglob(JSON_NAME)), None):
             deeper = deeper.parent if deeper.name.lower() in PART_NAMES else deeper
             raise BadInput(f"{folder}: the export lies deeper in it; give {deeper}")
-        photos = any(file.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for file in folder.glob(depth))
+        photos = any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
         lacks = "no COCO file; label and export as COCO Segmentation" if photos else "no photo; check the name"
         raise BadInput(f"{folder}: {lacks}")
     return found[0]
@@ -212,7 +218,7 @@ def add_photos(export, part, file, coco):
                 export.problems += [f"{photo.name}: {problem}; dropped" for problem in problems]
         outlined = [coco.cats[a["category_id"]]["name"] for a in coco.imgToAnns[image["id"]]]
         if not cracks and "crack" in map(export.categories.get, outlined):  # it would pass for undamaged
-            export.problems.append(f"{photo.name}: no crack of it has a usable outline; left out, draw it again")
+            export.problems.append(f"{photo.name}: {SHAPELESS}")
             continue
         if not cracks and (meant := [repr(name) for name in sorted(set(outlined)) if says_crack(name)]):
             export.problems.append(

@@ -243,7 +243,7 @@ def audit(export, seed=0, shown=12):
     if broken:
         lines.append(f"{len(broken)} photo(s) cannot be used, training refuses them; mend them or take them out:")
         lines += [f"  - {line}" for line in broken]
-    lines += [f"{len(doubts)} suspicion(s):" if doubts else "no suspicion", *(f"  - {line}" for line in doubts)]
+    lines += ["to check by eye:" if doubts else "nothing to check", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
 
@@ -270,7 +270,8 @@ def describe(export, masks):
         low, median, high = np.percentile(np.concatenate([crack_widths(mask) for mask in masks]), [10, 50, 90])
         lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.1%}")
         lines.append(f"crack width at 512 pixels: median {median:.0f}, 10th percentile {low:.0f}, 90th {high:.0f}")
-    return lines + [f"category {name!r}: {how}" for name, how in export.categories.items()]
+    kinds = {"unused": "no annotation has it"}
+    return lines + [f"category {name!r}: {kinds.get(how, how)}" for name, how in export.categories.items()]
 
 
 def main(argv=None):

@@ -47,6 +47,9 @@ def check(parser, args):
     for flag in ("robustness", "flips"):
         if args.predictions and getattr(args, flag):
             parser.error(f"--{flag} needs the network itself: give runs, without --predictions")
+    for path in args.runs:
+        if path.suffix.lower() == ".zip" or (path.is_dir() and not (path / "best.pt").exists()):
+            parser.error(f"{path}: no run; an export goes after --data, folders of masks after --predictions")
     return args
 
 

@@ -21,8 +21,8 @@ from quantify.scale import SCALE_FLAGS, add_scale_flags
 def arguments(argv):
     parser = flags(
         "Find and measure the cracks in photos and videos. For each photo: NAME_mask.png (0 and 255, the photo's own "
-        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; for only "
-        "a few photos: NAME_figure.png. For a video: NAME_cracks.mp4. For more than one: cracks.csv, cracks.json, "
+        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; for only a few photos: "
+        "NAME_figure.png. For a video: NAME_cracks.mp4. For more than one, and with --prices: cracks.csv, cracks.json, "
         "report.html. Started again, it goes on with what is missing.",
         "python inference.py road.jpg",
         "python inference.py photos/ --out masks --threshold 0.4 --figures --flips",
@@ -89,7 +89,7 @@ from photo import Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
 from quantify.specks import without_specks
-from report.survey import budget_line, write_survey
+from report.survey import budget_line, too_much, write_survey
 from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeated, segment_all
 
 RUNS = Path("runs")
@@ -257,7 +257,9 @@ def merge(args, job, names, prices, words, failed):
             result["row"]["copy_of"] = records[original]["results"][0]["row"]["photo"]
     print(f"{len(records)} of {len(names)} done, in {args.out}/")
     results = [result for record in records.values() for result in record["results"]]
-    if results and (len(names) > 1 or len(results) > 1):
+    if warning := too_much([result["row"] for result in results]):
+        print(f"WARNING: {warning}")
+    if results and (len(names) > 1 or len(results) > 1 or prices):
         starts = {path: args.out / name for path, name in names.items()}
         write_survey(args.out, records, starts, prices, words, failed)
         print(f"all together: {args.out}/cracks.csv, cracks.json, report.html")

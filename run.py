@@ -24,6 +24,7 @@ from report.figure import save_figure
 from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
+NOTHING_LEARNT = 0.1  # IoU of the crack on validation: where all is called crack it is the crack's share, 0.02 to 0.1
 MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
 
@@ -40,7 +41,8 @@ def introduction(folder, parts, model, args, device):
     return (
         f"{args.data}: {photos}\n"
         f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epoch(s) of "
-        f"{len(parts['train'])} photos × {args.versions + 1} versions on {place}, {number_type(precision(device))}\n"
+        f"{len(parts['train'])} photos and {args.versions} augmented versions of each, on {place}, "
+        f"{number_type(precision(device))}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )
 
@@ -59,9 +61,21 @@ def origin(start, parts, size):
 def in_words(row, epochs):
     """One line about an epoch."""
     return (
-        f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f} train {row['valid_loss']:.4f} valid  "
-        f"valid IoU {row['iou_cracked']:.4f} cracked {row['iou_all']:.4f} all  {row['seconds']:.0f} s"
+        f"epoch {row['epoch']:3d}/{epochs}  loss: train {row['train_loss']:.4f}, valid {row['valid_loss']:.4f}  "
+        f"valid IoU: cracked {row['iou_cracked']:.4f}, all {row['iou_all']:.4f}  {row['seconds']:.0f} s"
     )
+
+
+def conclusion(history, validated, folder):
+    """What came of the training, and the next command."""
+    best = max(history, key=rank)
+    chosen = f"best epoch {best['epoch']}, chosen like its threshold on {validated} validation photo(s)"
+    if best["iou_cracked"] < NOTHING_LEARNT:
+        chosen += (
+            f"\nWARNING: IoU of the crack is {best['iou_cracked']:.3f} there: it has not learnt what a crack is, its "
+            "masks mean nothing; look at the labels (python dataset.py) and train for more epochs"
+        )
+    return f"{chosen}\nnext: python evaluate.py {folder}"
 
 
 def curves(history, title):

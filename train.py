@@ -283,7 +283,7 @@ def open_parts(args, folder, saved):
     args.data = str(export.root)
     parts = split(export, args.seed, args.splits)
     if not parts["valid"]:
-        raise BadInput(f"{export.root}: no validation photo; add photos or give --splits")
+        raise BadInput(f"{export.root}: no photo is left for validation; label 3, better 50, or give --splits")
     return parts
 
 
@@ -322,8 +322,7 @@ def train(args, device):
         done = dict(run.NOTHING_DONE)
         run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
         print(run.in_words(history[-1], args.epochs), flush=True)
-    best, n = max(history, key=run.rank)["epoch"], len(parts["valid"])
-    print(f"best epoch {best}, chosen like its threshold on {n} validation photos; next: python evaluate.py {folder}")
+    print(run.conclusion(history, len(parts["valid"]), folder))
 
 
 def main(argv=None):

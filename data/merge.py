@@ -63,8 +63,14 @@ def read_students(paths, classes):
     for path in map(Path, paths):
         root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
         student = re.sub(r"[^\w-]+", "-", root.resolve().name)
-        if roots.setdefault(student, root).resolve() != root.resolve():
-            raise BadInput(f"{path}: a second export called {student}; rename one, the name tells the student")
+        if student in roots:
+            again = (
+                "given twice; name each once"
+                if roots[student].resolve() == root.resolve()
+                else (f"a second export called {student}; rename one, the name tells the student")
+            )
+            raise BadInput(f"{path}: {again}")
+        roots[student] = root
     wanted = {student: crack_names(root, classes) if classes else () for student, root in roots.items()}
     known = {name.strip().lower() for names in wanted.values() for name in names}
     if missing := [name for name in classes if name.strip().lower() not in known]:
@@ -218,7 +224,7 @@ def summary(exports, entries):
     for student, export in exports.items():
         own = [entry for entry in entries if entry.student == student]
         cracked = sum(entry.photo.cracked for entry in own)
-        classes = ", ".join(f"{name!r}: {how}" for name, how in export.categories.items() if how != "unused")
+        classes = ", ".join(f"{name!r} counts as {how}" for name, how in export.categories.items() if how != "unused")
         lines.append(f"{student}: {cracked} cracked, {len(own) - cracked} undamaged photos ({classes or 'no class'})")
         lines += [f"  note: {note}" for note in each_once(export.problems)]
     lines += [f"left out: {entry.student}'s {entry.before.name}, {entry.note}" for entry in entries if entry.note]

@@ -43,7 +43,8 @@ def unpacked(file, keep, into=None):
     for name, entry in entries.items():
         if not holds(folder / name, entry):
             raise BadInput(
-                f"{folder}: its {name!r:.80} is missing or not that of {file.name}; give the folder, or delete it"
+                f"{folder}: not what {file.name} holds, its {name!r:.80} is missing or differs; rename or delete that "
+                "folder to use the zip, or give it to go on with what lies there"
             )
     return folder
 

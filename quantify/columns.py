@@ -48,5 +48,6 @@ NOT_IN_IT = (
 )
 PLUS_MINUS = (
     "Columns with plus_minus hold the uncertainty of the column of that name, 1 sigma: of the mask's edge (1 pixel), "
-    f"the scale, and the camera's tilt where no sheet or marker takes it out. {NOT_IN_IT}"
+    "the scale, and the camera's tilt where no sheet or marker takes it out. Beside a ± they are rounded up. "
+    f"{NOT_IN_IT}"
 )

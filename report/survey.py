@@ -20,6 +20,7 @@ from report.figure import colours_of, width_ticks
 
 GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
 GALLERY_PX = 800
+PLAUSIBLE = 30  # percent of a photo: the most that is crack in DeepCrack is 20, in SUT-Crack 12, in CrackForest 6
 LEVELS = ("low", "central", "high")
 WORST_FIRST = ("high", "medium", "low", "none")
 IN_PX = {
@@ -127,6 +128,17 @@ def write_csv(path, rows):
         writer.writeheader()
         for row in rows:
             writer.writerow({key: cell(key, value) for key, value in row.items()})
+
+
+def too_much(rows):
+    """A warning where masks cover more of a photo than cracks do, in words; else nothing."""
+    over = [name_of(row) for row in rows if row["crack_percent"] > PLAUSIBLE]
+    if not over:
+        return ""
+    return (
+        f"{len(over)} of {len(rows)} masks cover more than {PLAUSIBLE} % of their photo ({over[0]} ...), as cracks "
+        "hardly do: a network that has not learnt enough, or photos unlike those it knows. Such numbers mean nothing."
+    )
 
 
 def colour_scale(rows):
@@ -318,7 +330,7 @@ def report(results, starts, prices, words, failed):
     if scaled:
         levels = Counter(row["indicative_severity"] for row in rows)
         intro += f" Indicative severity: {', '.join(f'{level} {levels[level]}' for level in WORST_FIRST)}."
-    sections = [page.paragraph(intro)]
+    sections = [page.paragraph(intro), *map(page.paragraph, filter(None, [too_much(rows)]))]
     if not scaled:
         sections.append(page.paragraph(NO_SCALE))
     if len(still) < len(results):

@@ -71,7 +71,10 @@ def test_what_was_unpacked_is_used_again_and_never_overwritten(tmp_path, parts):
     changed[-1] ^= 1
     for content in (bytes(changed), b"shorter", None):
         photo.unlink() if content is None else photo.write_bytes(content)
-        with pytest.raises(BadInput, match="roads: its .*road000.jpg.* is missing or not that of roads.zip"):
+        with pytest.raises(
+            BadInput,
+            match="roads: not what roads.zip holds, its .*road000.jpg.* is missing or differs; rename or delete",
+        ):
             read_export(file)
     assert not photo.exists()
 

@@ -235,6 +235,22 @@ def test_a_folder_without_an_export_is_told_what_it_lacks(export, tmp_path):
         read_export(export)
 
 
+def test_photos_in_deeper_folders_are_photos_without_a_coco_file_too(tmp_path):
+    photos = tmp_path / "yolo" / "train" / "images"
+    photos.mkdir(parents=True)
+    (photos / "a.jpg").touch()
+    with pytest.raises(BadInput, match="yolo: no COCO file; label and export"):
+        read_export(tmp_path / "yolo")
+
+
+def test_an_export_of_boxes_alone_is_refused_in_one_line_and_one_of_some_boxes_is_not(export):
+    edit_json(export, lambda content: content["annotations"][0].update(segmentation=[]))
+    assert len(read_export(export).photos) == 9
+    edit_json(export, lambda content: [entry.update(segmentation=[]) for entry in content["annotations"]])
+    with pytest.raises(BadInput, match="8 photos have cracks, but none an outline .*label with polygons"):
+        read_export(export)
+
+
 def test_a_file_of_more_annotations_than_can_be_checked_in_seconds_is_refused(tmp_path, monkeypatch):
     root = write_export(tmp_path)
     monkeypatch.setattr(coco, "MOST", 2)

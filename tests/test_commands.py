@@ -133,7 +133,9 @@ def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, caps
     (export / "road009.jpg").write_bytes((export / "road008.jpg").read_bytes())
     assert dataset.main([str(export), "--out", str(tmp_path / "audit.png")]) == 0
     said = capsys.readouterr().out
-    assert "10 photos, 8 cracked, 2 undamaged" in said and "'crack': crack" in said and "'cracks': unused" in said
+    assert (
+        "10 photos, 8 cracked, 2 undamaged" in said and "'crack': crack" in said and "'cracks': no annotation" in said
+    )
     assert "copies of one photo" in said and "road008.jpg, road009.jpg" in said
     assert "forgotten label" in said
     assert read_photo(tmp_path / "audit.png").shape[1] > 1000

@@ -580,3 +580,17 @@ def test_the_legend_stands_where_less_of_the_crack_lies():
         x, y = emptier(points, (400, 400, 3), 140, 8, 40)
         assert (x, y) == (260, 392 if below else 48)
     assert emptier({"x_px": np.zeros(9), "y_px": np.full(9, 380.0)}, (400, 400, 3), 140, 8, 40) == (260, 392)
+
+
+def test_a_mask_over_most_of_a_photo_is_warned_of_on_the_screen_and_in_the_report(folder, run, capsys):
+    code, out = run(folder)
+    assert "WARNING" not in capsys.readouterr().out
+    code, out = run(folder, "--threshold", "0")
+    said = "of their photo"
+    assert "WARNING: " in (shown := capsys.readouterr().out) and said in shown
+    assert said in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_photo_with_prices_has_a_budget_in_a_file_too(folder, run, tmp_path):
+    _, out = run(folder / "c.png", "--mm-per-pixel", "2", "--prices", "data/prices.csv")
+    assert json.loads((out / "cracks.json").read_text())["budget"]["high"] > 0

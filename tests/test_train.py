@@ -17,7 +17,7 @@ from inference import open_model
 from metrics import THRESHOLDS
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
-from run import NOTHING_DONE, rank, restore
+from run import IOU_KEYS, NOTHING_DONE, conclusion, rank, restore
 from split import split
 from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
@@ -114,7 +114,13 @@ def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(st
     main([*flags, "--data", str(start.parent / "roads"), "--seed", "5", "--out", str(tmp_path / "a")])
     assert "valid and test photos trained" in capsys.readouterr().out
     main([*flags, "--data", str(start.parent / "roads"), "--out", str(tmp_path / "b")])  # the same split
-    assert "WARNING" not in capsys.readouterr().out
+    assert "photos trained" not in capsys.readouterr().out
+
+
+def test_a_training_that_learnt_nothing_says_so_and_one_that_did_does_not(tmp_path):
+    rows = [{key: 0.5 for key in IOU_KEYS} | {"epoch": 1, "iou_cracked": iou} for iou in (0.02, 0.3)]
+    assert "WARNING: IoU of the crack is 0.020" in conclusion(rows[:1], 6, tmp_path)
+    assert "WARNING" not in conclusion(rows, 6, tmp_path)
 
 
 def test_a_start_that_is_no_checkpoint_or_stands_beside_resume_is_refused(export, tmp_path):
