@@ -12,7 +12,7 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 MEANING = {
     "iou_cracked": "IoU of the crack, mean over photos that have one (headline)",
-    "iou_all": "mean over all photos; an undamaged photo counts 1 left empty, else 0",
+    "iou_all": "mean over all photos; an undamaged photo counts 1 if left empty, else 0",
     "iou_pooled": "IoU of all pixels of the split together",
     "dice_cracked": "Dice of the crack, mean over photos that have one",
     "precision": "share of predicted crack pixels that are right, all photos together",
