@@ -123,6 +123,7 @@ def test_one_more_submission_that_lacks_masks_parts_no_others_whatever_it_is_cal
         assert found == together | {name: (2, said)}
         same = placed(perfect, black, Fixed(name, *[1.0] * 9, 0.0), lacking=name)
         assert {key: place for key, (place, _) in same.items()} == {"perfect": 1, "black": 1, name: 1}
+        assert list(same) == ["perfect", "black", name]  # of equals the complete one stands above
         assert same[name][1] == "equal to black; within noise of perfect"
     assert just_places(Fixed("a", *MIXED), Fixed("b", *[0.8] * 8), lacking="a") == [1, 2]
 
@@ -155,6 +156,7 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
     every = str(len(photos))
     assert problems == {"spoilt": ("1", "2"), "black": ("0", "0"), "broken": ("0", every), "run": ("0", "0")}
     assert float(rows["broken"]["recall"]) == 0 and not rows["broken"]["undamaged_correct"]
+    assert rows["broken"]["remarks"] == "nothing in it could be scored"
     said, page = capsys.readouterr().out, (tmp_path / "out" / "ranking.html").read_text()
     assert (
         "missing masks counted as empty: 1" in said
