@@ -50,11 +50,11 @@ def places(ordered, problems, seed):
     for _, level in groupby(ordered, key=points):
         level = list(level)
         whole = [run for run in level if not problems[run.name]]
-        shared = any(gain(run, first, seed)[2] == NOISE for run in whole for first in firsts)
-        if whole and not shared:
+        near = [first for first in firsts if any(gain(run, first, seed)[2] == NOISE for run in whole)]
+        if whole and not near:
             firsts, opened = whole, 1 + len(found)
         place = opened if whole else 1 + len(found)
-        found += [(place, (firsts or level)[0])] * len(level)
+        found += [(place, (near or firsts or level)[0])] * len(level)
     return found
 
 
