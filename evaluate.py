@@ -70,7 +70,7 @@ from report.figure import save_figure
 from report.ranking import rank
 from report.robustness import CHANGES, unchanged
 from split import same_photos, split
-from submission import forgiving, known_photos, known_to, masks_of, open_submission, submission_names
+from submission import forgiving, known_photos, known_to, masks_of, open_submission, strays, submission_names
 
 FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
 
@@ -153,6 +153,8 @@ def evaluate(scored, out, curves=None, harder=None):
     write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
+    if scored.doubts:
+        print(f"WARNING: {'; '.join(scored.doubts)}")
     print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
 
 
@@ -236,7 +238,8 @@ def open_job(path, args):
 
 def score_predictions(args):
     """--predictions: the sheet and report of masks that any program made; several are ranked on one page instead."""
-    named, device = submission_names(args.predictions), choose_device(args.device)
+    stray, device = strays(args.predictions), choose_device(args.device)
+    named = submission_names([path for path in args.predictions if path not in stray])
     photos, title, _ = choose_photos(args, None)
     print(f"{len(named)} submission(s) on {title}", flush=True)
     if len(named) == 1:
@@ -246,8 +249,6 @@ def score_predictions(args):
         return evaluate(scored, args.out or Path("ranking") / Path(name).name)
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
-    if sum(photo.cracked for photo in photos) < metrics.FEWEST:
-        print(f"note: fewer than {metrics.FEWEST} photos have a crack: too few to tell noise from merit")
     scored, problems, out = [], {name: [] for name in named}, results_folder(args.out or Path("ranking"))
     for name, path in named.items():
         scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
@@ -256,7 +257,7 @@ def score_predictions(args):
     if all(len(found) == len(photos) for found in problems.values()):
         first = problems[scored[0].name][0][-1]
         raise BadInput(f"{title}: nobody has a mask that fits one of these photos; check --data, then this: {first}")
-    rank(scored, problems, out, args.seed)
+    rank(scored, problems, stray, out, args.seed)
 
 
 def score_runs(args):

@@ -234,7 +234,7 @@ def read_checkpoint(path):
     """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises ValueError for anything else."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
         if (unfinished := Path(path).with_name("last.pt")) != Path(path) and unfinished.is_file():
             run = unfinished.parent
             raise ValueError(f"{path}: not there, no epoch is finished; python train.py --resume {run}") from None

@@ -18,6 +18,8 @@ from photo import SUFFIXES, read_mask
 from split import trained_on
 
 CHECKPOINTS = (".pt", ".pth")
+PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # handed in by somebody, if only .zip can be opened
+NEITHER = "neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)"
 
 
 class MissingMask(BadInput):
@@ -52,11 +54,15 @@ def masks_from(folder, called=None):
     file is BadInput, with the name under which the folder was handed in."""
     files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
     called, used = called or folder, {}
+    stems = {path.stem.lower() for path in files.values()}
+    if both := [stem for stem in stems if f"{stem}_mask" in stems]:
+        print(f"note: {called}: NAME_mask.png beside NAME.png of {len(both)} photo(s), the former is taken as the mask")
 
     def mask_of(item, photo):
         stem = Path(item.name).stem
-        for end in (f"{end}{suffix}" for end in ("_mask", "") for suffix in (".png", *sorted(SUFFIXES))):
-            if path := files.get((stem + end).lower()):
+        starts = f"{stem}_mask", stem, Path(item.name).name  # the last as in IMG_1.jpg.png
+        for name in (start + suffix for start in starts for suffix in (".png", *sorted(SUFFIXES))):
+            if path := files.get(name.lower()):
                 if used.setdefault(path, item.name) != item.name:
                     raise BadInput(f"{path}: would be the mask of {used[path]} and of {item.name}; score one --split")
                 return checked(read_mask(path), photo, path)
@@ -107,7 +113,9 @@ def open_submission(path, device):
     """Folder or .zip of masks, run folder or checkpoint -> (`answer`, threshold or None). Raises BadInput."""
     place = located(path)
     if place.is_file() and place.suffix.lower() not in CHECKPOINTS:
-        raise BadInput(f"{path}: neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)")
+        raise BadInput(f"{path}: {NEITHER}")
+    if (place / "last.pt").is_file() and not (place / "best.pt").is_file():
+        raise BadInput(f"{path}: a run folder without best.pt, so no epoch was finished; ask for that file")
     if place.is_file() or (place / "best.pt").is_file():
         return masks_of(place, device)
     return masks_from(place, path if path.is_file() else None), None
@@ -129,6 +137,20 @@ def forgiving(path, device, problems):
             return np.zeros(photo.shape[:2], np.uint8), None
 
     return answer
+
+
+def strays(paths):
+    """Files among several that nobody hands in, like a list of names: they get no place. Says so."""
+    if all(map(is_stray, paths)):
+        return []
+    found = [path for path in paths if is_stray(path)]
+    for path in found:
+        print(f"note: {path}: left out, {NEITHER}")
+    return found
+
+
+def is_stray(path):
+    return path.is_file() and path.suffix.lower() not in (*CHECKPOINTS, *PACKED)
 
 
 def submission_names(paths):

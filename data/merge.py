@@ -53,24 +53,22 @@ from formats.archive import unpacked
 from formats.categories import says_crack
 from split import SHARES, copies
 
+DISAGREE = 0.5  # IoU of two students' masks of one photo under which somebody should look
 DEALS = 2000  # random deals of students to parts, of which the nearest to split.SHARES is taken
 
 
 # ------------------------------------------------------------------------------------------------ reading
 def read_students(paths, classes):
     """Folders or .zip files -> {student: Export}. Raises BadInput."""
-    roots = {}
+    roots, given = {}, set()
     for path in map(Path, paths):
+        if path.resolve() in given:
+            raise BadInput(f"{path}: given twice; name each once")
+        given.add(path.resolve())
         root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
         student = re.sub(r"[^\w-]+", "-", root.resolve().name)
-        if student in roots:
-            again = (
-                "given twice; name each once"
-                if roots[student].resolve() == root.resolve()
-                else (f"a second export called {student}; rename one, the name tells the student")
-            )
-            raise BadInput(f"{path}: {again}")
-        roots[student] = root
+        if roots.setdefault(student, root).resolve() != root.resolve():  # a .zip and what was unpacked of it are one
+            raise BadInput(f"{path}: a second export called {student}; rename one, the name tells the student")
     wanted = {student: crack_names(root, classes) if classes else () for student, root in roots.items()}
     known = {name.strip().lower() for names in wanted.values() for name in names}
     if missing := [name for name in classes if name.strip().lower() not in known]:
@@ -148,7 +146,8 @@ def agreement(photo, other):
         return "neither has a crack" if photo.cracked == other.cracked else "labelled with a crack there only"
     size = (other.width, other.height)
     mask, truth = cv2.resize(photo.mask(), size, interpolation=cv2.INTER_NEAREST_EXACT), other.mask()
-    return f"IoU of the masks {(mask & truth).sum() / (mask | truth).sum():.2f}"
+    iou = (mask & truth).sum() / (mask | truth).sum()
+    return f"IoU of the masks {iou:.2f}" + ", they DISAGREE: look at both" * bool(iou < DISAGREE)
 
 
 # ------------------------------------------------------------------------------------------- split by student

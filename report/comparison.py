@@ -33,7 +33,8 @@ def compare(runs, out, seed):
         difference, interval, verdict = gain(run, runs[0], seed)
         found = {"difference": difference, "difference_interval": interval, "verdict": verdict}
         content[run.name] = evaluation.facts(run) | found
-        print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} {in_brackets(interval)} {verdict}")
+        words = f"{in_brackets(interval)} {verdict}  {run.warning}".rstrip()
+        print(f"{run.name:32} {run.sheet['iou_cracked']:.4f} {difference:+.4f} {words}")
     write_json(out / "comparison.json", content)
     items = shared_rows(runs)
     title = f"{runs[0].title}: the same photos under every run"

@@ -54,11 +54,18 @@ class Scored:
 
     @property
     def warning(self):
-        """What must be known of the photos before the score is believed, in words."""
-        if self.known is None:
-            return "unknown whether these photos trained it"
+        """What must be known before the score is believed, in words."""
         words = ["WARNING: trained on {} of these photos", "its epoch and threshold were chosen on {} of these photos"]
-        return "; ".join(word.format(number) for word, number in zip(words, self.known, strict=True) if number)
+        known = zip(words, self.known or (0, 0), strict=True)
+        found = ["unknown whether these photos trained it"] * (self.known is None)
+        return "; ".join(found + [word.format(number) for word, number in known if number] + self.doubts)
+
+    @property
+    def doubts(self):
+        """[in words] what is odd about the masks themselves."""
+        called = self.counts[:, :2].sum()
+        found = ["more than half of all pixels are called crack: inverted?"] * bool(called > self.counts.sum() / 2)
+        return found + ["no crack in any mask"] * bool(len(self.cracked) and not called)
 
     @property
     def sizes(self):

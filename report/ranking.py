@@ -41,41 +41,47 @@ def in_order(submissions, problems):
 
 
 def places(ordered, problems, seed):
-    """As `in_order` -> [(place, the first of that place)]; the place is 1 + how many score higher than its first.
+    """As `in_order` -> {name: (place, the first of that place)}; the place is 1 + how many score higher than the first.
 
-    Who is within noise of the first shares its place. Who lacks masks shares only with an equal score, for the zeros
-    of these widen the interval, and opens no place that others could share: its own first is that of the place above.
+    Who is within noise of the first shares its place. Who lacks masks does not, for the zeros of these widen the
+    interval: that is 1 + how many score higher, and opens no place; its first is that of the place above.
     """
-    found, firsts = [], []
-    for _, level in groupby(ordered, key=points):
-        level = list(level)
+    found, firsts = {}, []
+    for _, equal in groupby(ordered, key=points):
+        level, start = list(equal), 1 + len(found)
         whole = [run for run in level if not problems[run.name]]
         near = [first for first in firsts if any(gain(run, first, seed)[2] == NOISE for run in whole)]
         if whole and not near:
-            firsts, opened = whole, 1 + len(found)
-        place = opened if whole else 1 + len(found)
-        found += [(place, (near or firsts or level)[0])] * len(level)
+            firsts, opened = whole, start
+        first = (near or firsts or level)[0]
+        found |= {run.name: (start if problems[run.name] else opened, first) for run in level}
     return found
 
 
 def remarks(i, ordered, placed, problems, seed):
     """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`."""
-    run, (place, first) = ordered[i], placed[i]
-    equal = [other.name for other in ordered if other is not run and points(other) == points(run) > 0]
-    others = [other for other in (first, ordered[max(0, i - 1)]) if points(other) != points(run)]
-    near = next((other for other in others if gain(run, other, seed)[2] == NOISE), None)
-    found = [f"equal to {name}" for name in equal[:1]]
-    if near:
-        lacking = [other.name for other in (run, near) if problems[other.name]]
-        apart = lacking and place != placed[ordered.index(near)][0]
-        why = f", shares no place with it: {' and '.join(lacking)} without some masks" if apart else ""
-        found.append(f"within noise of {near.name}{why}")
-    found += [run.warning] * bool(run.warning)
+    run = ordered[i]
+    found = [f"equal to {other.name}" for other in ordered if other is not run and points(other) == points(run) > 0][:1]
+    above = [other for other in ordered[:i] if points(other) != points(run)]
+    whole = [other for other in above if not problems[other.name]]
+    for other in [placed[run.name][1], *(whole or above)[-1:]]:
+        if points(other) != points(run) and gain(run, other, seed)[2] == NOISE:
+            found.append(f"within noise of {other.name}{apart(run, other, placed, problems)}")
+            break
     if len(problems[run.name]) == len(run.photos):
-        found.append("nothing in it could be scored")
-    if run.counts[:, :2].sum() > run.counts.sum() / 2:
-        found.append("more than half of it is crack: inverted?")
-    return "; ".join(found)
+        return "nothing in it could be scored"
+    return "; ".join(found + [run.warning] * bool(run.warning))
+
+
+def apart(run, other, placed, problems):
+    """Why two that are within noise of each other have different places, in words; nothing where they have one."""
+    place, first = placed[other.name]
+    if place == placed[run.name][0]:
+        return ""
+    if other is not first and not problems[other.name]:
+        return f", but not of {first.name}, the first of place {place}"
+    lacking = next(one.name for one in (run, other) if problems[one.name])
+    return f", but masks of {lacking} are missing or unusable, so they share no place"
 
 
 def standings(ordered, problems, seed):
@@ -90,18 +96,21 @@ def standings(ordered, problems, seed):
         lacking = {photo for photo, *_ in wrong} & {photo.name for photo in run.photos if not photo.cracked}
         words = remarks(i, ordered, placed, problems, seed)
         scores = [run.sheet["iou_cracked"], span(run.interval), "" if lacking else undamaged, *counted(wrong), words]
-        rows.append([placed[i][0], run.name, *scores, *differences, *(run.sheet[key] for key in SHARED)])
+        rows.append([placed[run.name][0], run.name, *scores, *differences, *(run.sheet[key] for key in SHARED)])
     return rows
 
 
-def rank(submissions, problems, out, seed):
+def rank(submissions, problems, left_out, out, seed):
     """Submissions scored on the same photos -> places on the screen; ranking.csv, photos.csv, counted_as_empty.csv,
     ranking.html.
 
-    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty.
+    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `left_out`
+    are files that are no submissions.
     """
     ordered = in_order(submissions, problems)
     rows = standings(ordered, problems, seed)
+    if few := too_few(ordered[0].cracked):
+        print(f"WARNING: {few}")
     print("place, submission, iou_cracked and its 95 % interval")
     for place, name, iou, interval, _, _, _, words, *_ in rows:
         print(f"{place:3}  {name:32} {iou:.4f} ({interval or 'too few photos for an interval'})  {words}".rstrip())
@@ -113,8 +122,14 @@ def rank(submissions, problems, out, seed):
     evaluation.write_csv(out / "photos.csv", *every_photo(ordered))
     every = [[run.name, *problem] for run in ordered for problem in in_one(problems[run.name])]
     evaluation.write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "what is wrong"], every)
-    write_ranking(out / "ranking.html", ordered, problems, rows)
+    write_ranking(out / "ranking.html", ordered, problems, left_out, rows)
     print(f"ranking written to {out}; open {out / 'ranking.html'}")
+
+
+def too_few(cracked):
+    """What the places of so few photos are worth, in words; nothing where they are enough."""
+    few = f"only {len(cracked)} photo(s) have a crack, {metrics.FEWEST} are needed to tell noise from merit"
+    return f"{few}: the places are those of the scores alone" if len(cracked) < metrics.FEWEST else ""
 
 
 def in_one(problems):
@@ -148,20 +163,31 @@ def counted_section(ordered, problems):
     return [page.section("Counted as empty", said, page.table(heads, rows, sortable=False))] if rows else []
 
 
-def write_ranking(path, ordered, problems, rows):
+def write_ranking(path, ordered, problems, left_out, rows):
     """ranking.html: the places, what was counted as empty, best and worst photo of each, every photo of everyone."""
     photos, cracked = ordered[0].photos, ordered[0].cracked
-    how = page.paragraph(
+    how = [
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
-        "one. Who is within noise of the first of a place shares it, so one more submission can move others. A mask "
-        "that is missing or unusable counts as one without any crack; who lacks one shares a place only with an equal "
-        "score, and nobody shares on its account. On an undamaged photo such a mask would be right: in iou_all it is, "
-        f"undamaged_correct is left empty. Negative is behind: {MEANING} Click a column's name to sort."
-    )
+        "one. The place is 1 + how many score higher than the first of that place; who is within noise of that first "
+        "shares it, so one more submission can move others.",
+        "A mask that is missing or unusable counts as one without any crack. The place of who lacks one is 1 + how "
+        "many score higher, whatever is noise, and nobody shares it by noise. On an undamaged photo such a mask would "
+        "be right: in iou_all it is, undamaged_correct is left empty.",
+        f"Negative is behind: {MEANING} Click a column's name to sort.",
+    ]
+    if few := too_few(cracked):
+        how.insert(0, f"WARNING: {few}")
+    if left_out:
+        how.append(f"Left out, for they are no submissions: {', '.join(map(str, left_out))}.")
     meaning = COLUMNS | {key: metrics.MEANING[key] for key in SHARED}
     columns = page.section("What the columns say", page.table(["column", "what"], meaning.items(), sortable=False))
-    sections = [page.section("Places", how, page.table(meaning, rows)), *counted_section(ordered, problems), columns]
-    pictures = evaluation.gallery(extremes(ordered), "prediction", 30)
+    sections = [
+        page.section("Places", *map(page.paragraph, how), page.table(meaning, rows)),
+        *counted_section(ordered, problems),
+        columns,
+    ]
+    scored = [run for run in ordered if len(problems[run.name]) < len(photos)]
+    pictures = evaluation.gallery(extremes(scored), "prediction", 30)
     sections.append(page.section("Best and worst photo of each", pictures))
     said = page.paragraph("As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0.")
     sections.append(page.section("Every photo", said, page.table(*every_photo(ordered))))

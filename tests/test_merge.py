@@ -99,7 +99,7 @@ def test_a_photo_of_two_students_is_kept_once_and_how_their_masks_agree_is_said(
     assert len(names) == 14 and "anna_road000.jpg" in names and "ben_road002.jpg" not in names
     ours, theirs = (read_export(folder).photos[i].mask() for folder, i in ((students[0], 0), (students[1], 2)))
     iou = (ours & theirs).sum() / (ours | theirs).sum()
-    said = f"copy of anna_road000.jpg, IoU of the masks {iou:.2f}"
+    said = f"copy of anna_road000.jpg, IoU of the masks {iou:.2f}, they DISAGREE: look at both"
     assert f"left out: ben's road002.jpg, {said}" in capsys.readouterr().out
     (row,) = [row for row in manifest(tmp_path / "all") if row["left out"]]
     assert (row["file"], row["student"], row["left out"]) == ("", "ben", said)

@@ -8,10 +8,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from conftest import write_export
 from test_evaluate import add_run, speckled
 
 import evaluate
 import submission
+from coco import read_export
 from command import BadInput
 from report.comparison import SHARED_KEYS
 from report.ranking import in_order, places, remarks
@@ -84,7 +86,7 @@ def placed(*submissions, lacking=""):
     problems = {run.name: [("x.jpg", "missing", "why")] * (run.name in lacking) for run in submissions}
     ordered = in_order(submissions, problems)
     found = places(ordered, problems, 0)
-    return {run.name: (found[i][0], remarks(i, ordered, found, problems, 0)) for i, run in enumerate(ordered)}
+    return {run.name: (found[run.name][0], remarks(i, ordered, found, problems, 0)) for i, run in enumerate(ordered)}
 
 
 def just_places(*submissions, lacking=""):
@@ -102,7 +104,7 @@ MIXED = [0.95, 0.85, 0.8] * 2 + [0.8, 0.95]
 def test_a_place_is_shared_with_its_first_not_along_a_chain():
     a, b, c = Fixed("a", *[0.9] * 8), Fixed("b", *MIXED), Fixed("c", *[0.75, 0.95, 0.7, 0.7] * 2)
     assert placed(a, b, c) == {
-        "a": (1, ""), "b": (1, "within noise of a"), "c": (3, "within noise of b")
+        "a": (1, ""), "b": (1, "within noise of a"), "c": (3, "within noise of b, but not of a, the first of place 1")
     }  # fmt: skip
 
 
@@ -119,12 +121,14 @@ def test_one_more_submission_that_lacks_masks_parts_no_others_whatever_it_is_cal
     for name in ("amissing", "zmissing"):
         above = Fixed(name, *[1.0] * 9, 0.5)
         found = placed(perfect, black, above, lacking=name)
-        said = f"within noise of perfect, shares no place with it: {name} without some masks"
+        said = f"within noise of perfect, but masks of {name} are missing or unusable, so they share no place"
         assert found == together | {name: (2, said)}
         same = placed(perfect, black, Fixed(name, *[1.0] * 9, 0.0), lacking=name)
-        assert {key: place for key, (place, _) in same.items()} == {"perfect": 1, "black": 1, name: 1}
+        assert {key: place for key, (place, _) in same.items()} == {"perfect": 1, "black": 1, name: 2}
         assert list(same) == ["perfect", "black", name]  # of equals the complete one stands above
-        assert same[name][1] == "equal to black; within noise of perfect"
+        assert same[name][1] == f"equal to black; {said}"
+        below = placed(perfect, Fixed(name, *[1.0] * 9, 0.0), Fixed("low", *[0.85] * 10), lacking=name)
+        assert below["low"] == (3, "")  # behind the first place, whoever lacks a mask
     assert just_places(Fixed("a", *MIXED), Fixed("b", *[0.8] * 8), lacking="a") == [1, 2]
 
 
@@ -184,13 +188,16 @@ def test_a_submission_with_many_missing_masks_takes_one_row_of_the_page_and_all_
     assert table.count("<tr>") == 2 and "road005.jpg and 4 more" in table and "road006" not in table
 
 
-def test_what_is_neither_a_folder_nor_a_checkpoint_is_unusable_and_alone_is_refused(export, photos, tmp_path):
-    (tmp_path / "marks.txt").write_text("1.0")
+def test_what_nobody_hands_in_gets_no_place_and_alone_it_is_refused(export, photos, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("1.0")
+    (tmp_path / "carla.rar").write_text("handed in, but packed as nobody can open it")
     hidden = [hand_in(tmp_path / name, photos) for name in ("anna", "ben")]
-    rows = ranking(tmp_path / "out", [*hidden, tmp_path / "marks.txt"], export)
-    assert rows["marks"]["unusable"] == str(len(photos)) and rows["anna"]["unusable"] == "0"
-    with pytest.raises(BadInput, match="marks.txt: neither a folder"):
-        ranking(tmp_path / "out2", [tmp_path / "marks.txt"], export)
+    rows = ranking(tmp_path / "out", [*hidden, tmp_path / "notes.txt", tmp_path / "carla.rar"], export)
+    assert set(rows) == {"anna", "ben", "carla"} and rows["carla"]["unusable"] == str(len(photos))
+    assert "notes.txt: left out, neither a folder" in capsys.readouterr().out
+    assert "Left out, for they are no submissions" in (tmp_path / "out" / "ranking.html").read_text()
+    with pytest.raises(BadInput, match="notes.txt: neither a folder"):
+        ranking(tmp_path / "out2", [tmp_path / "notes.txt"], export)
     with pytest.raises(BadInput, match="--predictions"):
         evaluate.main([str(hidden[0]), "--predictions", str(hidden[1]), "--data", str(export)])
 
@@ -363,3 +370,47 @@ def test_a_part_that_is_asked_for_of_an_export_without_parts_is_refused(export, 
     for more in ([], ["--split", "all"]):
         evaluate.main([*given, *more])
         assert json.loads((tmp_path / "out" / "scores.json").read_text())["photos"] == 10
+
+
+def test_places_of_few_photos_are_said_to_be_of_scores_alone(tmp_path, capsys):
+    few = write_export(tmp_path / "few", cracked=5)
+    photos = read_export(few).photos
+    ranking(tmp_path / "out", [hand_in(tmp_path / name, photos, cut) for name, cut in {"a": 0, "b": 0.5}.items()], few)
+    words = "only 5 photo(s) have a crack, 6 are needed to tell noise from merit"
+    assert words in capsys.readouterr().out and words in (tmp_path / "out" / "ranking.html").read_text()
+
+
+def test_masks_that_are_odd_are_said_to_be_alone_too(export, photos, tmp_path, capsys):
+    inverted, black = (hand_in(tmp_path / name, photos) for name in ("inverted", "black"))
+    for file in inverted.iterdir():
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
+    for file in black.iterdir():
+        cv2.imwrite(str(file), 0 * cv2.imread(str(file), 0))
+    for folder, words in {inverted: "inverted?", black: "no crack in any mask"}.items():
+        evaluate.main(["--predictions", str(folder), "--data", str(export), "--out", str(tmp_path / "out")])
+        assert "WARNING: " in (said := capsys.readouterr().out) and words in said
+        assert words in json.loads((tmp_path / "out" / "scores.json").read_text())["warning"]
+
+
+def test_a_mask_may_keep_the_photos_whole_name_and_of_two_the_one_that_is_taken_is_said(photos, tmp_path, capsys):
+    both = hand_in(tmp_path / "both", photos)
+    for file in both.iterdir():
+        cv2.imwrite(str(file.with_stem(f"{file.stem}_mask")), 0 * cv2.imread(str(file), 0))
+    assert not masks_from(both)(photos[0], photos[0].read()[0])[0].any()
+    assert "NAME_mask.png beside NAME.png of 10 photo(s)" in capsys.readouterr().out
+    whole = hand_in(tmp_path / "whole", photos)
+    for file in whole.iterdir():
+        file.rename(file.with_name(f"{file.stem}.jpg.png"))
+    assert (masks_from(whole)(photos[0], photos[0].read()[0])[0] == photos[0].mask()).all()
+    assert not capsys.readouterr().out
+
+
+def test_a_run_without_a_finished_epoch_and_a_cut_checkpoint_are_called_so(export, photos, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    content = (run / "best.pt").read_bytes()
+    (run / "best.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInput, match="best.pt: not a checkpoint, or damaged"):
+        submission.open_submission(run, "cpu")
+    (run / "best.pt").rename(run / "last.pt")
+    with pytest.raises(BadInput, match="run folder without best.pt"):
+        submission.open_submission(run, "cpu")
