@@ -91,6 +91,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*names, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | words)
 
     def error(self, message):
+        left, _, words = message.partition("unrecognized arguments: ")
+        if not left and not words.startswith("-") and "--data" in self.format_usage():
+            message += "; an export goes after --data"
         raise BadInput(f"{message}; python {self.prog} --help explains the flags")
 
 

@@ -38,7 +38,7 @@ from coco import each_once, read_export, refuse_masks
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton
-from split import copies, what_is_kept
+from split import CRACKED, UNDAMAGED, copies, what_is_kept
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
 
@@ -261,6 +261,10 @@ def describe(export, masks):
     sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
     cracked = sum(photo.cracked for photo in photos)
     lines = [f"{export.root}: {len(photos)} photos, {cracked} cracked, {len(photos) - cracked} undamaged"]
+    if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
+        lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
+    if not cracked:
+        lines.append("no photo has a crack: training refuses that")
     if parts:
         counted = ", ".join(f"{part} {count}" for part, count in parts.items())
         lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
@@ -270,7 +274,7 @@ def describe(export, masks):
         low, median, high = np.percentile(np.concatenate([crack_widths(mask) for mask in masks]), [10, 50, 90])
         lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.1%}")
         lines.append(f"crack width at 512 pixels: median {median:.0f}, 10th percentile {low:.0f}, 90th {high:.0f}")
-    kinds = {"unused": "no annotation has it"}
+    kinds = {"unused": "no annotation has it, so it does not matter"}
     return lines + [f"category {name!r}: {kinds.get(how, how)}" for name, how in export.categories.items()]
 
 

@@ -1,6 +1,5 @@
 """Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,8 @@ def arguments(argv):
         "python evaluate.py --predictions masks/ --data my-export",
         "python evaluate.py --predictions submissions/* --data hidden-export",
     )
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint (default: newest)")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint "
+        "(default: the newest, before any training the weights that ship)")  # fmt: skip
     parser.add_argument(
         "--data",
         help="folder or .zip of a COCO export (default: the one that the run was trained on, for masks data/sample)",
@@ -49,7 +49,8 @@ def check(parser, args):
             parser.error(f"--{flag} needs the network itself: give runs, without --predictions")
     for path in args.runs:
         if path.suffix.lower() == ".zip" or (path.is_dir() and not (path / "best.pt").exists()):
-            parser.error(f"{path}: no run; an export goes after --data, folders of masks after --predictions")
+            runs = [f"; {file.parent} is one" for file in sorted(path.glob("*/best.pt"))[-1:]]
+            parser.error(f"{path}: no run{''.join(runs)}; an export goes after --data, masks after --predictions")
     return args
 
 
@@ -70,7 +71,17 @@ from report.figure import save_figure
 from report.ranking import rank
 from report.robustness import CHANGES, unchanged
 from split import same_photos, split
-from submission import forgiving, known_photos, known_to, masks_of, open_submission, strays, submission_names
+from submission import (
+    forgiving,
+    known_photos,
+    known_to,
+    masks_of,
+    open_submission,
+    own_data,
+    read_facts,
+    strays,
+    submission_names,
+)
 
 FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
 
@@ -174,22 +185,14 @@ def robustness(scored, answer, out, seed):
     return evaluation.robustness_section(harder, items)
 
 
-def read_facts(file):
-    """arguments.json of a run -> dict. Raises BadInput."""
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise BadInput(f"{file}: damaged; give --data, --splits and the run's best.pt instead of its folder") from None
-
-
 def choose_photos(args, folder):
     """(photos to score, title, name of the result folder) for a run folder, or for masks where it is None."""
-    facts, splits = {}, args.splits
-    if folder and (folder / "arguments.json").is_file():
-        facts = read_facts(folder / "arguments.json")
-    export = open_data(args.data or facts.get("data"), args.classes or facts.get("classes"))
+    facts, splits = read_facts(folder / "arguments.json") if folder else {}, args.splits
+    export = open_data(args.data or own_data(folder, facts), args.classes or facts.get("classes"))
     if not splits and folder and same_photos(folder / "splits.json", export):
         splits = folder / "splits.json"
+    elif not args.data and not splits and facts.get("data"):
+        raise BadInput(f"{export.root}: other photos than {folder} was trained with; give --data to score these")
     part = args.split or "test"
     if part == "all":
         photos = export.photos

@@ -89,7 +89,7 @@ from photo import Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
 from quantify.specks import without_specks
-from report.survey import budget_line, too_much, write_survey
+from report.survey import budget_line, record_file, too_much, write_survey
 from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeated, segment_all
 
 RUNS = Path("runs")
@@ -231,6 +231,8 @@ def segment_together(args, names):
     print(f"{len(names)} file(s) with {words}")
     figures = args.figures or len(names) <= FEW
     mine = missing(job, distributed.share(list(names)), names, args.out, figures)
+    if replaced := sum(record_file(args.out / names[path]).exists() for path in mine):
+        print(f"note: results of {replaced} of them in {args.out}, of another network or other flags, are replaced")
     todo = distributed.gathered(mine)  # all begin with the same list, before any of it is done
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} were done before, with the same flags; kept")

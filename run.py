@@ -24,6 +24,7 @@ from report.figure import save_figure
 from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
+FEW = 10  # cracked photos to learn from
 NOTHING_LEARNT = 0.1  # IoU of the crack on validation: where all is called crack it is the crack's share, 0.02 to 0.1
 MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
@@ -38,8 +39,10 @@ def introduction(folder, parts, model, args, device):
     """What is about to happen, in three lines."""
     photos = ", ".join(f"{len(p)} {part} ({sum(x.cracked for x in p)} cracked)" for part, p in parts.items())
     place = f"{device}" if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
+    cracked = sum(photo.cracked for photo in parts["train"])
+    few = f"\nnote: {cracked} cracked photos are few to learn from" * (cracked < FEW)
     return (
-        f"{args.data}: {photos}\n"
+        f"{args.data}: {photos}{few}\n"
         f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epoch(s) of "
         f"{len(parts['train'])} photos and {args.versions} augmented versions of each, on {place}, "
         f"{number_type(precision(device))}\n"
@@ -62,20 +65,23 @@ def in_words(row, epochs):
     """One line about an epoch."""
     return (
         f"epoch {row['epoch']:3d}/{epochs}  loss: train {row['train_loss']:.4f}, valid {row['valid_loss']:.4f}  "
-        f"valid IoU: cracked {row['iou_cracked']:.4f}, all {row['iou_all']:.4f}  {row['seconds']:.0f} s"
+        f"valid IoU: cracked {row['iou_cracked']:.4f}, at threshold {row['threshold']:.2f} "
+        f"{row['iou_at_threshold']:.4f}, all {row['iou_all']:.4f}  {row['seconds']:.0f} s"
     )
 
 
-def conclusion(history, validated, folder):
+def conclusion(history, validated, folder, data):
     """What came of the training, and the next command."""
     best = max(history, key=rank)
-    chosen = f"best epoch {best['epoch']}, chosen like its threshold on {validated} validation photo(s)"
-    if best["iou_cracked"] < NOTHING_LEARNT:
+    chosen = f"{len(history)} epoch(s) done; best epoch {best['epoch']}, "
+    chosen += f"chosen like its threshold on {validated} validation photo(s)"
+    if (iou := best.get("iou_at_threshold", math.nan)) < NOTHING_LEARNT:  # a run that older code began has none
         chosen += (
-            f"\nWARNING: IoU of the crack is {best['iou_cracked']:.3f} there: it has not learnt what a crack is, its "
-            "masks mean nothing; look at the labels (python dataset.py) and train for more epochs"
+            f"\nWARNING: at that threshold IoU of the crack is {iou:.3f} there: it has not learnt what a crack is, its "
+            f"masks mean nothing; look at the labels (python dataset.py {data}) and train for more epochs"
         )
-    return f"{chosen}\nnext: python evaluate.py {folder}"
+    further = f"python train.py --data {data} --from {folder} trains it further"
+    return f"{chosen}\nnext: python evaluate.py {folder}; {further}"
 
 
 def curves(history, title):
@@ -107,7 +113,7 @@ def rank(row):
 def write_history(folder, history, args):
     """history.csv and curves.png of the run."""
     with written_whole(folder / "history.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
+        writer = csv.DictWriter(file, history[-1])  # which has all columns, also where older code began the run
         writer.writeheader()
         writer.writerows(history)
     save_figure(folder / "curves.png", curves(history, f"{Path(args.data).name}, seed {args.seed}"))
@@ -153,6 +159,8 @@ def open_run(args):
             raise BadInput(f"--out {args.out}: holds photos or an export; give the run a folder of its own")
         if (args.out / "last.pt").exists():
             raise BadInput(f"{args.out}: holds a run already; go on with --resume {args.out} or choose another --out")
+        if any(not path.name.startswith(HALF_WRITTEN) for path in args.out.glob("*.pt")):
+            raise BadInput(f"--out {args.out}: holds other weights; give the run a folder of its own")
         return args.out, None
     saved = read_saved(args.resume)
     own = saved["training"]["arguments"]

@@ -23,6 +23,7 @@ from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
 from report.survey import read_record, record_file, save_record
 
+NO_PHOTOS = (".json", ".csv", ".txt", ".html")  # what lies beside photos: my-photos/* names them too
 FEW = 20  # photos of which each gets a figure: it takes longer than all the rest
 RECORD = 4  # raised when a number is computed in another way: older records are then made again
 COLUMNS = hashlib.sha1(str(PIXELS | MILLIMETRES).encode()).hexdigest()  # and when a column or what it says changes
@@ -107,6 +108,9 @@ def list_photos(arguments, out):
         if not path.exists():
             raise BadInput(f"{path}: no such photo, video or folder; check the name")
         files += inside
+    if len(files) > 1 and (others := [file for file in files if file.suffix.lower() in NO_PHOTOS]):
+        print(f"note: left out {', '.join(map(str, others[:3]))}{' ...' * (len(others) > 3)}: no photo")
+        files = [file for file in files if file not in others]
     files = list(dict.fromkeys(files))
     stems = Counter(file.stem for file in files)
     names = {}

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from command import PARTS, BadInput, written_whole
 from photo import read_photo
 
+CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
 SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for
 KEPT = "training keeps these parts"
 VALID_FROM_TRAIN = "training keeps test and takes valid from train"

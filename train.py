@@ -190,7 +190,7 @@ def train_one_epoch(model, batches, loss_of, optimizer, schedule, scaler, device
 
 @torch.inference_mode()
 def validate(model, batches, preprocess, loss_of, device):
-    """({valid_loss, IoUs at threshold 0.5}, best threshold): loss at the network's size, IoU at the photos' own."""
+    """{valid_loss, IoUs at 0.5, best threshold and IoU at it}: loss at the network's size, IoU at the photos' own."""
     distributed.same_everywhere(model)
     model.eval()
     total = 0.0
@@ -204,9 +204,10 @@ def validate(model, batches, preprocess, loss_of, device):
     mine = distributed.share(batches.dataset.photos)
     counts = threshold_counts(model, preprocess, mine)  # at the photos' own size, specks and all
     counts = np.array(distributed.gathered(list(counts)))
-    scores = summary(counts[:, THRESHOLDS.tolist().index(0.5)])
+    best = best_threshold(counts)
+    scores, at_best = (summary(counts[:, THRESHOLDS.tolist().index(value)]) for value in (0.5, best))
     row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
-    return row, best_threshold(counts)
+    return row | {"threshold": best, "iou_at_threshold": at_best["iou_cracked"]}
 
 
 def loaders(parts, preprocess, args, device):
@@ -306,8 +307,6 @@ def train(args, device):
     if args.start and not saved:
         print(run.origin(args.start, parts, args.size), flush=True)
     run.write_facts(folder, args, parts, device, history)
-    if len(history) == args.epochs:
-        print(f"all {args.epochs} epoch(s) are done; python train.py --from {folder} trains it further", flush=True)
 
     for epoch in range(len(history), args.epochs):
         train_batches.batch_sampler.sampler.epoch = epoch
@@ -316,13 +315,14 @@ def train(args, device):
         run.learn(steps, save_now, args.save_minutes, device)
         began = time.perf_counter()
         ships = state["average"].module if args.ema else model
-        scores, threshold = validate(ships, valid_batches, preprocess, loss_of, device)
+        scores = validate(ships, valid_batches, preprocess, loss_of, device)
+        threshold = scores["threshold"]
         row = {"epoch": epoch + 1, "train_loss": done["loss"] / done["photos"]} | scores
         history.append(row | {"seconds": done["seconds"] + time.perf_counter() - began})
         done = dict(run.NOTHING_DONE)
         run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
         print(run.in_words(history[-1], args.epochs), flush=True)
-    print(run.conclusion(history, len(parts["valid"]), folder))
+    print(run.conclusion(history, len(parts["valid"]), folder, args.data))
 
 
 def main(argv=None):

@@ -15,9 +15,8 @@ from data import overlap
 from formats.categories import says_crack
 from measure import MEASURABLE_PX
 from photo import ORANGE, SUFFIXES, read_photo
-from split import copies
+from split import CRACKED, UNDAMAGED, copies
 
-CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
 SMALL = 512  # pixels of the short side: messengers send less
 TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"
 BLURRED = 12.0  # `sharpness` below which a photo is doubtful

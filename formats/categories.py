@@ -25,8 +25,14 @@ def read_categories(cocos, classes, file):
     used = {coco.cats[a["category_id"]]["name"] for coco in cocos for a in coco.dataset["annotations"]}
     shown = ", ".join(map(repr, names)) or "none"
     wanted = {name.strip().lower() for name in classes or ()}
-    for name in wanted - {name.strip().lower() for name in used}:
-        raise BadInput(f"{file}: no annotation has the class {name!r}; classes found: {shown}; correct --classes")
+    there, drawn = ({name.strip().lower() for name in some} for some in (names, used))
+    # beside a class that some annotation has, one that none has may stand
+    if lost := wanted - there or (set() if wanted & drawn else wanted):
+        with_some = ", ".join(map(repr, sorted(used))) or "none"
+        raise BadInput(
+            f"{file}: no annotation has the class {sorted(lost)[0]!r}; classes that some have: {with_some}; "
+            "correct --classes"
+        )
     reads = {name: name.strip().lower() in wanted if wanted else says_crack(name) for name in names}
     if unclear := [name for name in names if reads[name] is None and name in used]:
         raise BadInput(

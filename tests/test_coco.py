@@ -40,6 +40,9 @@ def test_an_unclear_class_stops_with_all_names_and_the_flag_settles_it(tmp_path)
     with pytest.raises(BadInput, match="'objects'.*'crack'.*--classes"):
         read_export(folder)
     assert sum(p.cracked for p in read_export(folder, ["objects"]).photos) == 8
+    assert sum(p.cracked for p in read_export(folder, ["objects", "crack"]).photos) == 8  # one that none has beside it
+    with pytest.raises(BadInput, match="no annotation has the class 'hole'; classes that some have: 'objects'"):
+        read_export(folder, ["objects", "hole"])
     for unused in ("crack", "hole"):
         with pytest.raises(BadInput, match=f"no annotation has the class '{unused}'"):
             read_export(folder, [unused])

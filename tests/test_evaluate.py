@@ -1,11 +1,13 @@
 """Scoring without any training: answers made by hand, or networks as they are before their first step."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import write_export
 
 import evaluate
 import submission
@@ -256,3 +258,26 @@ def test_no_photo_is_among_the_worst_and_the_median_or_the_best_too(count):
     shown = chosen["worst"] + chosen["median"] + chosen["best"]
     assert len(shown) == len(set(shown)) and chosen["worst"][0] == 0 and (count == 1 or chosen["best"][0] == count - 1)
     assert len(shown) == min(count, 9) if count in (1, 3, 30) else len(shown) <= count
+
+
+def test_a_run_is_scored_on_its_own_photos_or_on_those_that_are_asked_for_never_on_others_in_silence(export, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    evaluate.main([str(run), "--device", "cpu"])
+    before = (run / "export-test" / "scores.json").read_text()
+    shutil.rmtree(export)
+    with pytest.raises(BadInput, match="run: was trained on .*export, which is not here; give --data"):
+        evaluate.main([str(run), "--device", "cpu"])
+    write_export(export, seed=9)  # other photos of the same names
+    with pytest.raises(BadInput, match="export: other photos than .*run was trained with; give --data"):
+        evaluate.main([str(run), "--device", "cpu"])
+    assert (run / "export-test" / "scores.json").read_text() == before
+    evaluate.main([str(run), "--data", str(export), "--device", "cpu"])
+    assert json.loads((run / "export-all" / "scores.json").read_text())["photos"] == 10
+
+
+def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_path):
+    add_run(tmp_path / "runs" / "first", export)
+    with pytest.raises(BadInput, match="an export goes after --data"):
+        evaluate.main([str(export)])
+    with pytest.raises(BadInput, match="runs: no run; .*runs/first is one"):
+        evaluate.main([str(tmp_path / "runs")])

@@ -594,3 +594,18 @@ def test_a_mask_over_most_of_a_photo_is_warned_of_on_the_screen_and_in_the_repor
 def test_one_photo_with_prices_has_a_budget_in_a_file_too(folder, run, tmp_path):
     _, out = run(folder / "c.png", "--mm-per-pixel", "2", "--prices", "data/prices.csv")
     assert json.loads((out / "cracks.json").read_text())["budget"]["high"] > 0
+
+
+def test_what_lies_beside_photos_and_is_none_is_left_out_of_several_and_replaced_results_are_said(folder, run, capsys):
+    (folder / "to-correct.json").write_text("{}")
+    code, out = run(*sorted(folder.iterdir()))
+    assert code == 0 and f"left out {folder / 'to-correct.json'}" in (said := capsys.readouterr().out)
+    assert "replaced" not in said
+    run(*sorted(folder.iterdir()))
+    assert "replaced" not in capsys.readouterr().out
+    run(*sorted(folder.iterdir()), "--threshold", "0.6")
+    count = len(list(folder.iterdir())) - 1
+    assert f"results of {count} of them in {out}, of another network or other flags, are replaced" in (
+        capsys.readouterr().out
+    )
+    assert run(folder / "to-correct.json")[0] == 2

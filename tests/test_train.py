@@ -17,7 +17,7 @@ from inference import open_model
 from metrics import THRESHOLDS
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
-from run import IOU_KEYS, NOTHING_DONE, conclusion, rank, restore
+from run import NOTHING_DONE, conclusion, rank, restore
 from split import split
 from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
@@ -118,9 +118,10 @@ def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(st
 
 
 def test_a_training_that_learnt_nothing_says_so_and_one_that_did_does_not(tmp_path):
-    rows = [{key: 0.5 for key in IOU_KEYS} | {"epoch": 1, "iou_cracked": iou} for iou in (0.02, 0.3)]
-    assert "WARNING: IoU of the crack is 0.020" in conclusion(rows[:1], 6, tmp_path)
-    assert "WARNING" not in conclusion(rows, 6, tmp_path)
+    rows = [{"epoch": 1, "iou_cracked": 0, "iou_at_threshold": iou} for iou in (0.02, 0.3)]
+    said = conclusion(rows[:1], 6, tmp_path, "mine")
+    assert "WARNING: at that threshold IoU of the crack is 0.020" in said and "dataset.py mine" in said
+    assert "WARNING" not in conclusion(rows[1:], 6, tmp_path, "mine")
 
 
 def test_a_start_that_is_no_checkpoint_or_stands_beside_resume_is_refused(export, tmp_path):
@@ -178,8 +179,8 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
     model, preprocess, _ = open_model(tmp_path / "run", "cpu")
     parts = split(read_export(export), 0, tmp_path / "run" / "splits.json")
     valid = loaders(parts, preprocess, arguments(TINY), CPU)[1]
-    row, threshold = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
-    assert row.items() <= last["training"]["history"][0].items() and threshold == best["threshold"]
+    row = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
+    assert row.items() <= last["training"]["history"][0].items() and row["threshold"] == best["threshold"]
 
 
 def test_changes_of_the_augmentation_can_be_left_out_or_drawn_once(export):
@@ -299,3 +300,14 @@ def test_dropout_for_a_network_that_has_none_is_one_line(export, tmp_path, monke
             main([*start, "--dropout", "0.1", "--out", str(tmp_path / "a")])
     main([*flags, "--out", str(tmp_path / "b")])
     main(["--resume", str(tmp_path / "b")])
+
+
+def test_a_run_goes_into_no_folder_of_other_weights(export, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "crack.pt").touch()
+    with pytest.raises(BadInput, match="weights: holds other weights"):
+        main(["--data", str(export), "--out", str(tmp_path / "weights"), *TINY])
+    with pytest.raises(BadInput, match="unrecognized arguments: my-export.zip; an export goes after --data"):
+        main(["my-export.zip"])
+    with pytest.raises(BadInput, match="unrecognized arguments: --dat.; python"):
+        main(["--datx"])
