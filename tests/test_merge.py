@@ -105,6 +105,11 @@ def test_a_photo_of_two_students_is_kept_once_and_how_their_masks_agree_is_said(
     assert (row["file"], row["student"], row["left out"]) == ("", "ben", said)
 
 
+def test_masks_that_agree_are_not_said_to_disagree(students):
+    photo = read_export(students[0]).photos[0]
+    assert merge.agreement(photo, photo) == "IoU of the masks 1.00"
+
+
 def test_of_two_copies_the_one_with_a_labelled_crack_is_kept(students, tmp_path):
     hand_in(students[1], students[0], 6)  # anna's last photo, without a label
     merged = run(students[:2], tmp_path / "all")

@@ -8,13 +8,14 @@ import torch
 from conftest import write_export
 
 import model as networks
+import train
 from augment import augment
 from coco import read_export
 from command import HALF_WRITTEN, BadInput
 from dataset import CrackDataset, Shuffled, loader
-from evaluate import best_threshold
+from evaluate import best_threshold, threshold_counts
 from inference import open_model
-from metrics import THRESHOLDS
+from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
 from run import NOTHING_DONE, conclusion, rank, restore
@@ -181,6 +182,19 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
     valid = loaders(parts, preprocess, arguments(TINY), CPU)[1]
     row = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
     assert row.items() <= last["training"]["history"][0].items() and row["threshold"] == best["threshold"]
+
+
+def test_an_epoch_tells_the_iou_at_a_half_and_at_the_threshold_that_is_saved(export, monkeypatch):
+    torch.manual_seed(0)
+    photos, model, preprocess = read_export(export).photos, CrackNet(4), Preprocess(64)
+    counts = threshold_counts(model, preprocess, photos)
+    found = [summary(counts[:, i])["recall"] for i in range(len(THRESHOLDS))]
+    chosen = next(value for value, recall in zip(THRESHOLDS.tolist(), found, strict=True) if 0 < recall < 1)
+    monkeypatch.setattr(train, "best_threshold", lambda counts: chosen)
+    valid = loaders({"train": photos, "valid": photos}, preprocess, arguments(TINY), CPU)[1]
+    row = validate(model, valid, preprocess, dice_bce, CPU)
+    at = {value: summary(counts[:, THRESHOLDS.tolist().index(value)])["iou_cracked"] for value in (0.5, chosen)}
+    assert (row["iou_cracked"], row["iou_at_threshold"]) == (at[0.5], at[chosen]) and at[0.5] != at[chosen]
 
 
 def test_changes_of_the_augmentation_can_be_left_out_or_drawn_once(export):
