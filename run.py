@@ -72,7 +72,7 @@ def in_words(row, epochs):
 
 def conclusion(history, validated, folder, data):
     """What came of the training, and the next command."""
-    best = max(history, key=rank)
+    best = max(history, key=merit)
     chosen = f"{len(history)} epoch(s) done; best epoch {best['epoch']}, "
     chosen += f"chosen like its threshold on {validated} validation photo(s)"
     if (iou := best.get("iou_at_threshold", math.nan)) < NOTHING_LEARNT:  # a run that older code began has none
@@ -86,7 +86,7 @@ def conclusion(history, validated, folder, data):
 
 def curves(history, title):
     """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
-    chosen = max(history, key=rank)["epoch"]
+    chosen = max(history, key=merit)["epoch"]
     fig = Figure(figsize=(11, 4.2), layout="constrained")
     fig.suptitle(title)
     losses, scores = fig.subplots(1, 2)
@@ -105,7 +105,7 @@ def curves(history, title):
     return fig
 
 
-def rank(row):
+def merit(row):
     """What the best epoch is chosen by: validation IoU, or the loss where no validation photo has a crack."""
     return row["iou_cracked"] if math.isfinite(row["iou_cracked"]) else -row["valid_loss"]
 
@@ -213,7 +213,7 @@ def save(folder, model, preprocess, threshold, args, state, history, done):
 def save_epoch(folder, model, ships, preprocess, threshold, args, state, history):
     """best.pt (of the network that `ships`) if this epoch is the best, last.pt, history and curves; a kill between
     them only repeats some of it."""
-    if max(history, key=rank) is history[-1]:
+    if max(history, key=merit) is history[-1]:
         save_checkpoint(folder / "best.pt", ships, asdict(preprocess), threshold)
     save(folder, model, preprocess, threshold, args, state, history, NOTHING_DONE)
     write_history(folder, history, args)

@@ -1,4 +1,4 @@
-"""Train CrackNet on a COCO export: loss, one epoch, validation, curves, and a run folder that can be resumed."""
+"""Train CrackNet on a COCO export: loss, one epoch, validation, the loop; the run folder is in run.py."""
 
 import math
 import signal

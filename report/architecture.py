@@ -172,7 +172,8 @@ def draw_box(axes, place, words, colour):
     x, y = place
     box = FancyBboxPatch((x - 0.42, y - 0.36), 0.84, 0.72, boxstyle="round,pad=0,rounding_size=0.06", fc=colour, ec="k")
     axes.add_patch(box)
-    axes.text(x, y, "\n".join([rf"$\bf{{{words[0]}}}$", *words[1:]]), ha="center", va="center", fontsize=7)
+    bold = rf"$\bf{{{words[0]}}}$"  # report/figure.py turns this off for the names of photos
+    axes.text(x, y, "\n".join([bold, *words[1:]]), ha="center", va="center", fontsize=7, parse_math=True)
 
 
 def draw_arrow(axes, place, start, end):

@@ -41,10 +41,11 @@ def in_order(submissions, problems):
 
 
 def places(ordered, problems, seed):
-    """As `in_order` -> {name: (place, the first of that place)}; the place is 1 + how many score higher than the first.
+    """As `in_order` -> {name: (place, the first that it is measured by)}.
 
-    Who is within noise of the first shares its place. Who lacks masks does not, for the zeros of these widen the
-    interval: that is 1 + how many score higher, and opens no place; its first is that of the place above.
+    The place is 1 + how many score higher than its first, and who is within noise of that first shares it. Who lacks
+    masks shares none, for the zeros of these widen the interval: the place is 1 + how many score higher, nobody else's
+    either, and what it is measured by is the first of the place above.
     """
     found, firsts = {}, []
     for _, equal in groupby(ordered, key=points):

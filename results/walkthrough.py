@@ -120,29 +120,37 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) beside `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` belong to `dice_bce` and go with it | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; point the tests of `dice_bce` (lowest at the truth, several processes, `--dice` and `--bce`, the average of the weights) at it |
+| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` go with it | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`, `tests/mutations.py`). Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; lowest at the truth, several processes and the average of the weights take the new one |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints, `weights/crack.pt` too, no longer fit; tests that name all depths want a fifth |
 | another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
-| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN` |
+| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN`. Tests of `tests/test_train.py` that name layers of `CrackNet` (average of the weights), its dropout (same seed; a network that has none) want the new one's |
 | one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix` | `--without` knows it by itself; add it to the study in `results/tables.py` |
-| a second class | in seven places, below | |
+| a second class | nearly everywhere, below | |
 
 ### A second class
 
 Say the masks shall hold 0 road, 1 crack, 2 pothole. Road is a class too, so the network answers with three numbers a pixel.
+A mask of 0 and 1 is the one thing that all files agree on, so this is the largest change of all: what is left out below
+mostly goes wrong without a word. No test covers it; those of each file named are the ones to extend first.
 
-1. **Masks.** `formats/categories.py` (`read_categories`) and `coco.py` (`add_photos`, `Photo.mask`) give 0, 1 and 2.
+1. **Masks.** `formats/categories.py` (`read_categories`) and `coco.py` (`add_photos`, `Photo.mask`) give 0, 1 and 2. Say what
+   `Photo.cracked` means for a photo with a pothole alone: the stratified split and all counts of photos go by it. The audit
+   (`dataset.describe`, `crack_widths`) takes 0 and 1 only: hand it `mask == 1`.
 2. **Network.** `WayUp.head`: three times four channels before the unfolding. The number of classes belongs into `self.arguments`
    of `CrackNet` and `TransferNet`. Raise `CHECKPOINT_FORMAT`, or old checkpoints answer wrongly without a word.
 3. **Training.** `cross_entropy` on `masks[:, 0].long()` instead of `dice_bce`, summed over the processes like it
-   (`distributed.total`); `train.validate`, `evaluate.threshold_counts` and `evaluate.best_threshold`.
+   (`distributed.total`). `train.validate` counts each class of the argmax; with it the threshold has no meaning: take it out of
+   `evaluate.threshold_counts`, `best_threshold`, the checkpoint, `--threshold` and the words of the reports.
 4. **Answer.** Softmax instead of sigmoid in `inference.look` and `formats/onnx_model.py` (its `HOW_TO_RUN` takes `[0, 0]`, the only
    channel); argmax in `inference.crack_mask` and in the line that `inference.py --export` prints; `quantify/specks.py` for each class.
-5. **Files.** Where masks are pictures, 1 is written as 255 (`segment.py`, `inference.saved_mask`): choose other values.
+5. **Files.** Where masks are pictures, 1 is written as 255 (`segment.py`, `inference.saved_mask`): choose other values, and read
+   them in `photo.read_mask`, which knows black and white. Where they are annotations, category 1 is written for all:
+   `formats/labels.py` (`mask_to_polygons`), `data/convert.py` (`CATEGORIES`), with them `augment.py --out` and `data/merge.py`.
 6. **Scores and pictures.** All of `evaluate.score_photo` for each class (the skeletons take 0 and 1 only);
    `report/evaluation.py` draws `255 * truth`, and anything above 0 as crack (`marked`).
-7. **Numbers.** `measure.measure` refuses anything but 0 and 1: call it once a class.
+7. **Numbers.** `measure.measure` refuses anything but 0 and 1: call it once a class. `quantify.scale.rectify` makes one class of
+   all with its `> 0.5`: hand it each class alone.
 """
 
 

@@ -62,6 +62,8 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
                                               "torch.bfloat16", "model"),
     "labels without an outline pass for undamaged": ("coco.py", "if not cracks and", "if False and", "coco"),
     "missing masks buy a tie": ("report/ranking.py", "level if not problems[run.name]]", "level]", "ranking"),
+    "the last epoch kept": ("run.py", "if max(history, key=merit) is history[-1]:", "if True:", "train"),
+    "gradients not clipped": ("train.py", "model.parameters(), 1.0)", "model.parameters(), 1e6)", "train"),
     "an interval of five photos": ("metrics.py", "FEWEST = 6", "FEWEST = 1", "metrics"),
     "hidden files of others deleted": ("run.py", 'folder.glob(f"{HALF_WRITTEN}*")', 'folder.glob(".*")', "train"),
     "corrected labels written over": ("formats/labels.py", "not uncorrected(read_json(path))", "False", "collection"),

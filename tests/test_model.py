@@ -226,6 +226,9 @@ def test_the_picture_has_a_box_for_every_layer_and_an_arrow_for_every_connection
     boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
     arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
     assert len(boxes) == len(found) + 1
+    named = {text.get_text().split("\n")[0]: text for text in axes.texts}
+    for layer in found:
+        assert named[rf"$\bf{{{layer.name}}}$"].get_parse_math()  # bold, not the letters of TeX
     assert len(arrows) == sum(len(layer.sources) for layer in found)
     feeds = {layer.name: layer.sources for layer in found}
     stage2 = "stage2" if model.arguments["depths"][0] else "stem"

@@ -18,7 +18,7 @@ from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from photo import Preprocess
-from run import NOTHING_DONE, conclusion, rank, restore
+from run import NOTHING_DONE, conclusion, merit, restore
 from split import split
 from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
@@ -229,8 +229,8 @@ def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing(
 
 
 def test_the_best_epoch_is_that_of_the_best_iou_and_of_the_loss_where_there_is_no_iou():
-    assert rank({"iou_cracked": 0.3, "valid_loss": 9}) > rank({"iou_cracked": 0.2, "valid_loss": 1})
-    assert rank({"iou_cracked": math.nan, "valid_loss": 1}) > rank({"iou_cracked": math.nan, "valid_loss": 2})
+    assert merit({"iou_cracked": 0.3, "valid_loss": 9}) > merit({"iou_cracked": 0.2, "valid_loss": 1})
+    assert merit({"iou_cracked": math.nan, "valid_loss": 1}) > merit({"iou_cracked": math.nan, "valid_loss": 2})
 
 
 def test_a_mistyped_resume_is_refused_and_a_finished_run_is_not_overwritten(export, tmp_path):
@@ -325,3 +325,29 @@ def test_a_run_goes_into_no_folder_of_other_weights(export, tmp_path):
         main(["my-export.zip"])
     with pytest.raises(BadInput, match="unrecognized arguments: --dat.; python"):
         main(["--datx"])
+
+
+def test_the_best_epoch_by_validation_is_kept_not_the_last(export, tmp_path, monkeypatch):
+    scores = iter([(0.2, 0.3), (0.5, 0.4), (0.4, 0.6)])
+
+    def validate(*what):
+        iou, threshold = next(scores)
+        keys = ("valid_loss", "iou_all", "iou_pooled", "iou_at_threshold")
+        return dict.fromkeys(keys, 1.0) | {"iou_cracked": iou, "threshold": threshold}
+
+    monkeypatch.setattr(train, "validate", validate)
+    main(["--data", str(export), "--epochs", "3", "--out", str(tmp_path / "run"), *TINY])
+    best, last = (read_checkpoint(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
+    assert (best["threshold"], last["threshold"]) == (0.4, 0.6)
+    assert not torch.equal(best["weights"]["stem.0.0.weight"], last["weights"]["stem.0.0.weight"])
+
+
+def test_no_step_goes_farther_than_a_gradient_of_length_one():
+    model = torch.nn.Conv2d(3, 1, 1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    schedule, scaler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1), torch.amp.GradScaler("cpu", enabled=False)
+    inputs, masks = torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
+    train.train_step(model, inputs, masks, lambda logits, mask: 1000 * logits.mean(), optimizer, schedule, scaler)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(1, abs=1e-3)
