@@ -20,8 +20,8 @@ def arguments(argv):
     parser.add_argument("--size", type=int, help="the photo's height and width (default: RUN's, else 512)")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it, too")
     args = parser.parse_args(argv)
-    if args.size is not None and not 16 <= args.size <= 8192:
-        parser.error(f"--size {args.size}: 16 to 8192 pixels")
+    if args.size is not None and not 32 <= args.size <= 8192:
+        parser.error(f"--size {args.size}: 32 to 8192 pixels")
     return args
 
 
