@@ -20,10 +20,8 @@ def arguments(argv):
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint "
         "(default: the newest, before any training the weights that ship)")  # fmt: skip
-    parser.add_argument(
-        "--data",
-        help="folder or .zip of a COCO export (default: the one that the run was trained on, for masks data/sample)",
-    )
+    parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on, "
+        "for masks data/sample)")  # fmt: skip
     parser.add_argument("--split", choices=[*PARTS, "all"], help="which photos (default: test, of an export without "
         "parts all)")  # fmt: skip
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
@@ -44,6 +42,8 @@ def check(parser, args):
     """The arguments, if they make sense together; else the parser's one-line error."""
     if args.predictions and args.runs:
         parser.error("give runs, or --predictions, which takes runs too")
+    if len(args.predictions or ()) > 1 and not args.data:
+        parser.error("several --predictions are ranked on photos that only you have; give --data")
     for flag in ("robustness", "flips"):
         if args.predictions and getattr(args, flag):
             parser.error(f"--{flag} needs the network itself: give runs, without --predictions")

@@ -7,6 +7,7 @@ import atexit
 import json
 import tempfile
 from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +80,17 @@ def masks_from(folder, called=None):
     instead = (
         f" among its {len(files)} pictures, {next(iter(files.values())).name} ..."
         if files
-        else f", nor any other picture{inside(folder)}"
+        else f", nor any other picture{inside(folder, called)}"
     )
     return answer
 
 
-def inside(folder):
+def inside(folder, called):
     """In words, what lies in this folder or deeper and could be meant."""
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not {*path.parts} & {*JUNK}]
+    handed_in = {path.parts[0] for path in files if path.suffix.lower() in {*SUFFIXES, *CHECKPOINTS, *PACKED}}
+    if len(handed_in) > 3 and called.is_dir():
+        return f" in it, but {len(handed_in)} folders or files hold masks or networks: to rank them give {called}/*"
     found = [f"{path.parent}/ holds a run: give that one" for path in files if path.name == "best.pt"]
     found += [f"{path} is a checkpoint: give that one" for path in files if path.suffix == ".pt"]
     masks = list(dict.fromkeys(f"{path.parent}/" for path in files if path.suffix.lower() in SUFFIXES))
@@ -119,6 +123,8 @@ def open_submission(path, device):
     if (place / "last.pt").is_file() and not (place / "best.pt").is_file():
         raise BadInput(f"{path}: a run folder without best.pt, so no epoch was finished; ask for that file")
     if place.is_file() or (place / "best.pt").is_file():
+        if found := [file for file in place.glob("*") if file.suffix.lower() in SUFFIXES and file.name != "curves.png"]:
+            print(f"note: {path}: a run folder with {len(found)} picture(s) in it; the network is scored, no masks")
         return masks_of(place, device)
     return masks_from(place, path if path.is_file() else None), None
 
@@ -163,6 +169,9 @@ def submission_names(paths):
         raise BadInput(f"{twice[-1]}: given twice; name each submission once")
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.stem if folder.is_file() else folder.name for folder in folders]
+    for one, other in combinations(range(len(paths)), 2):
+        if names[one] == names[other] and folders[one].parent == folders[other].parent:
+            print(f"note: {paths[one]} and {paths[other]}: if one student handed in both, leave one out")
     for longer in (lambda path: path.name, str):  # a folder and a .zip, then folders of one name
         names = [name if names.count(name) == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
     return dict(zip(names, paths, strict=True))

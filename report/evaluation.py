@@ -65,7 +65,7 @@ class Scored:
         """[in words] what is odd about the masks themselves."""
         called = self.counts[:, :2].sum()
         found = ["more than half of all pixels are called crack: inverted?"] * bool(called > self.counts.sum() / 2)
-        return found + ["no crack in any mask"] * bool(len(self.cracked) and not called)
+        return found + ["no crack in any usable mask"] * bool(len(self.cracked) and not called)
 
     @property
     def sizes(self):

@@ -15,7 +15,7 @@ FIRST = 5  # names of photos in a row of the page; all stand in the CSV file
 SMALL = 420  # pixels of a panel's longer side where a class of 30 is shown: the page stays a few MB
 COLUMNS = {
     "place": "1 + how many score higher than the first of the place; see above",
-    "submission": "the name of the folder or file, the whole path where two share it",
+    "submission": "the name of the folder or file; with its suffix, or as the whole path, where two share it",
     "iou_cracked": metrics.MEANING["iou_cracked"],
     "95 % interval": "of iou_cracked for other photos of the kind, by bootstrap over photos",
     "undamaged_correct": f"{metrics.MEANING['undamaged_correct']}; empty where the mask of one is missing or unusable",
@@ -62,16 +62,25 @@ def places(ordered, problems, seed):
 def remarks(i, ordered, placed, problems, seed):
     """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`."""
     run = ordered[i]
-    found = [f"equal to {other.name}" for other in ordered if other is not run and points(other) == points(run) > 0][:1]
+    equal = [other for other in ordered if other is not run and points(other) == points(run) > 0]
+    copies = [f"the same masks as {other.name}" for other in equal if same_masks(run, other, problems)]
+    found = (copies + [f"the same score as {other.name}" for other in equal])[:1]
     above = [other for other in ordered[:i] if points(other) != points(run)]
     whole = [other for other in above if not problems[other.name]]
-    for other in [placed[run.name][1], *(whole or above)[-1:]]:
+    for other in [placed[run.name][1], *whole[-1:], *above[-1:]]:
         if points(other) != points(run) and gain(run, other, seed)[2] == NOISE:
             found.append(f"within noise of {other.name}{apart(run, other, placed, problems)}")
             break
     if len(problems[run.name]) == len(run.photos):
         return "nothing in it could be scored"
     return "; ".join(found + [run.warning] * bool(run.warning))
+
+
+def same_masks(run, other, problems):
+    """Are all their masks alike to the pixel, and the same ones missing or unusable?"""
+    lacking, others = ({photo for photo, *_ in problems[one.name]} for one in (run, other))
+    pairs = zip(run.rows, other.rows, strict=True)
+    return lacking == others and all(np.array_equal(a["mask"], b["mask"]) for a, b in pairs)
 
 
 def apart(run, other, placed, problems):
@@ -175,6 +184,9 @@ def write_ranking(path, ordered, problems, left_out, rows):
         "many score higher, whatever is noise, and nobody shares it by noise. On an undamaged photo such a mask would "
         "be right: in iou_all it is, undamaged_correct is left empty.",
         f"Negative is behind: {MEANING} Click a column's name to sort.",
+        "The same score: that of iou_cracked, whatever is on undamaged photos; the same masks: alike to the pixel.",
+        f"The ground truth itself drawn one pixel wider or narrower scores "
+        f"{ordered[0].sheet['label_noise_1px']:.2f} (label_noise_1px).",
     ]
     if few := too_few(cracked):
         how.insert(0, f"WARNING: {few}")

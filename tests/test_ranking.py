@@ -63,7 +63,7 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert [(row["place"], name) for name, row in rows.items()] == [
         ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst"), ("4", "worst too")
     ]  # fmt: skip
-    assert rows["half too"]["remarks"] == "equal to half" and not rows["exact"]["remarks"]
+    assert rows["half too"]["remarks"] == "the same masks as half" and not rows["exact"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["to the first"]) == pytest.approx(iou["worst"] - 1)
     assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
@@ -78,7 +78,7 @@ class Fixed:
 
     def __init__(self, name, *each):
         self.name, self.iou, self.warning, self.counts = name, lambda: np.array(each), "", np.ones((1, 4))
-        self.photos = each
+        self.photos, self.rows = each, [{"mask": (name, each)}]
 
 
 def placed(*submissions, lacking=""):
@@ -95,7 +95,7 @@ def just_places(*submissions, lacking=""):
 
 def test_submissions_of_one_score_are_said_to_be_equal_whoever_is_first():
     first, one, other = Fixed("a", *[0.9] * 6), Fixed("b", *[0.8] * 6), Fixed("c", *[0.8] * 6)
-    assert placed(other, first, one) == {"a": (1, ""), "b": (2, "equal to c"), "c": (2, "equal to b")}
+    assert placed(other, first, one) == {"a": (1, ""), "b": (2, "the same score as c"), "c": (2, "the same score as b")}
 
 
 MIXED = [0.95, 0.85, 0.8] * 2 + [0.8, 0.95]
@@ -126,9 +126,10 @@ def test_one_more_submission_that_lacks_masks_parts_no_others_whatever_it_is_cal
         same = placed(perfect, black, Fixed(name, *[1.0] * 9, 0.0), lacking=name)
         assert {key: place for key, (place, _) in same.items()} == {"perfect": 1, "black": 1, name: 2}
         assert list(same) == ["perfect", "black", name]  # of equals the complete one stands above
-        assert same[name][1] == f"equal to black; {said}"
+        assert same[name][1] == f"the same score as black; {said}"
         below = placed(perfect, Fixed(name, *[1.0] * 9, 0.0), Fixed("low", *[0.85] * 10), lacking=name)
-        assert below["low"] == (3, "")  # behind the first place, whoever lacks a mask
+        said = f"within noise of {name}, but masks of {name} are missing or unusable, so they share no place"
+        assert below["low"] == (3, said)  # behind the first place, whoever lacks a mask
     assert just_places(Fixed("a", *MIXED), Fixed("b", *[0.8] * 8), lacking="a") == [1, 2]
 
 
@@ -139,6 +140,40 @@ def test_of_equals_one_that_is_within_noise_takes_the_others_along_whatever_thei
     even, mixed = [0.9] * 6, [1.0, 0.8] * 3
     found = placed(Fixed("a", *even), Fixed("b", *mixed), Fixed("c", *even), Fixed("d", *[0.85] * 6))
     assert found["d"] == (1, "within noise of b")
+
+
+def test_copies_of_masks_are_said_to_be_so_and_equal_scores_by_other_masks_are_not(export, photos, tmp_path, capsys):
+    anna, other = (hand_in(tmp_path / name, photos, 0.5) for name in ("anna", "other"))
+    lacking = [hand_in(tmp_path / name, photos, 0.5, left_out=(9,)) for name in ("x", "y")]
+    undamaged = next(photo for photo in photos if not photo.cracked)
+    cv2.imwrite(str(other / f"{undamaged.path.stem}.png"), np.full((undamaged.height, undamaged.width), 255, np.uint8))
+    shutil.make_archive(str(anna), "zip", anna)
+    rows = ranking(tmp_path / "out", [anna, anna.with_suffix(".zip"), other, *lacking], export)
+    said = {name: row["remarks"].partition(";")[0] for name, row in rows.items()}
+    assert said["anna"] == "the same masks as anna.zip" and said["other"] == "the same score as anna"
+    assert said["x"] == "the same masks as y"  # not as anna, whose last mask is there
+    assert "anna.zip: if one student handed in both" in capsys.readouterr().out
+
+
+def test_several_are_ranked_on_named_data_only_and_the_folder_around_them_is_no_submission(
+    export, photos, tmp_path, capsys
+):
+    hidden = [hand_in(tmp_path / "in" / name, photos) for name in "abc"]
+    with pytest.raises(SystemExit):
+        evaluate.main(["--predictions", *map(str, hidden)])
+    assert "give --data" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"3 folders or files hold masks or networks: to rank them give .*/in/\*"):
+        evaluate.main(["--predictions", str(tmp_path / "in"), "--data", str(export)])
+
+
+def test_a_run_folder_with_masks_in_it_is_scored_as_a_network_and_says_so(export, photos, tmp_path, capsys):
+    run = add_run(tmp_path / "run", export)
+    (run / "curves.png").touch()
+    submission.open_submission(run, "cpu")
+    assert not capsys.readouterr().out
+    (run / "road000.png").touch()
+    submission.open_submission(run, "cpu")
+    assert "1 picture(s) in it; the network is scored" in capsys.readouterr().out
 
 
 def test_too_few_photos_tell_nothing_so_only_equals_share():
@@ -386,7 +421,7 @@ def test_masks_that_are_odd_are_said_to_be_alone_too(export, photos, tmp_path, c
         cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
     for file in black.iterdir():
         cv2.imwrite(str(file), 0 * cv2.imread(str(file), 0))
-    for folder, words in {inverted: "inverted?", black: "no crack in any mask"}.items():
+    for folder, words in {inverted: "inverted?", black: "no crack in any usable mask"}.items():
         evaluate.main(["--predictions", str(folder), "--data", str(export), "--out", str(tmp_path / "out")])
         assert "WARNING: " in (said := capsys.readouterr().out) and words in said
         assert words in json.loads((tmp_path / "out" / "scores.json").read_text())["warning"]
