@@ -106,8 +106,11 @@ def curves(history, title):
 
 
 def merit(row):
-    """What the best epoch is chosen by: validation IoU, or the loss where no validation photo has a crack."""
-    return row["iou_cracked"] if math.isfinite(row["iou_cracked"]) else -row["valid_loss"]
+    """What the best epoch is chosen by: validation IoU at 0.5, of equals that at the best threshold, for a short
+    training may be at 0 all the time; the loss where no validation photo has a crack."""
+    if not math.isfinite(row["iou_cracked"]):
+        return -row["valid_loss"], 0.0
+    return row["iou_cracked"], row.get("iou_at_threshold", 0.0)
 
 
 def write_history(folder, history, args):

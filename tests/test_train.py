@@ -229,6 +229,8 @@ def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing(
 
 
 def test_the_best_epoch_is_that_of_the_best_iou_and_of_the_loss_where_there_is_no_iou():
+    never_at_half = [{"iou_cracked": 0.0, "valid_loss": 1, "iou_at_threshold": iou} for iou in (0.2, 0.8)]
+    assert merit(never_at_half[1]) > merit(never_at_half[0])
     assert merit({"iou_cracked": 0.3, "valid_loss": 9}) > merit({"iou_cracked": 0.2, "valid_loss": 1})
     assert merit({"iou_cracked": math.nan, "valid_loss": 1}) > merit({"iou_cracked": math.nan, "valid_loss": 2})
 
