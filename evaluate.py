@@ -21,7 +21,7 @@ def arguments(argv):
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint "
         "(default: the newest, before any training the weights that ship)")  # fmt: skip
     parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on, "
-        "for masks data/sample)")  # fmt: skip
+        "for one folder of masks data/sample)")  # fmt: skip
     parser.add_argument("--split", choices=[*PARTS, "all"], help="which photos (default: test, of an export without "
         "parts all)")  # fmt: skip
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")

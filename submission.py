@@ -89,7 +89,7 @@ def inside(folder, called):
     """In words, what lies in this folder or deeper and could be meant."""
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not {*path.parts} & {*JUNK}]
     handed_in = {path.parts[0] for path in files if path.suffix.lower() in {*SUFFIXES, *CHECKPOINTS, *PACKED}}
-    if len(handed_in) > 3 and called.is_dir():
+    if len(handed_in) > 3 and called.is_dir():  # more than one student's masks, pictures and checkpoint
         return f" in it, but {len(handed_in)} folders or files hold masks or networks: to rank them give {called}/*"
     found = [f"{path.parent}/ holds a run: give that one" for path in files if path.name == "best.pt"]
     found += [f"{path} is a checkpoint: give that one" for path in files if path.suffix == ".pt"]
@@ -169,9 +169,9 @@ def submission_names(paths):
         raise BadInput(f"{twice[-1]}: given twice; name each submission once")
     folders = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
     names = [folder.stem if folder.is_file() else folder.name for folder in folders]
-    for one, other in combinations(range(len(paths)), 2):
-        if names[one] == names[other] and folders[one].parent == folders[other].parent:
-            print(f"note: {paths[one]} and {paths[other]}: if one student handed in both, leave one out")
+    for (path, *one), (again, *other) in combinations(zip(paths, names, (f.parent for f in folders), strict=True), 2):
+        if one == other:
+            print(f"note: {path} and {again}: if one student handed in both, leave one out")
     for longer in (lambda path: path.name, str):  # a folder and a .zip, then folders of one name
         names = [name if names.count(name) == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
     return dict(zip(names, paths, strict=True))

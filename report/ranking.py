@@ -67,7 +67,7 @@ def remarks(i, ordered, placed, problems, seed):
     found = (copies + [f"the same score as {other.name}" for other in equal])[:1]
     above = [other for other in ordered[:i] if points(other) != points(run)]
     whole = [other for other in above if not problems[other.name]]
-    for other in [placed[run.name][1], *whole[-1:], *above[-1:]]:
+    for other in dict.fromkeys([placed[run.name][1], *whole[-1:], *above[-1:]]):  # often all one
         if points(other) != points(run) and gain(run, other, seed)[2] == NOISE:
             found.append(f"within noise of {other.name}{apart(run, other, placed, problems)}")
             break
@@ -185,7 +185,7 @@ def write_ranking(path, ordered, problems, left_out, rows):
         "be right: in iou_all it is, undamaged_correct is left empty.",
         f"Negative is behind: {MEANING} Click a column's name to sort.",
         "The same score: that of iou_cracked, whatever is on undamaged photos; the same masks: alike to the pixel.",
-        f"The ground truth itself drawn one pixel wider or narrower scores "
+        "The ground truth itself drawn one pixel wider or narrower scores "
         f"{ordered[0].sheet['label_noise_1px']:.2f} (label_noise_1px).",
     ]
     if few := too_few(cracked):
