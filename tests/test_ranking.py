@@ -234,9 +234,12 @@ def test_what_nobody_hands_in_gets_no_place_and_alone_it_is_refused(export, phot
         evaluate.main([str(hidden[0]), "--predictions", str(hidden[1]), "--data", str(export)])
 
 
-def test_submissions_in_folders_of_one_name_keep_their_whole_paths_and_a_mistyped_one_stops(export, photos, tmp_path):
+def test_submissions_in_folders_of_one_name_keep_their_whole_paths_and_a_mistyped_one_stops(
+    export, photos, tmp_path, capsys
+):
     hidden = [hand_in(tmp_path / student / "masks", photos) for student in ("anna", "ben")]
     assert set(ranking(tmp_path / "out", hidden, export)) == set(map(str, hidden))
+    assert "if one student" not in capsys.readouterr().out
     with pytest.raises(BadInput, match="nobody"):
         ranking(tmp_path / "out2", [*hidden, tmp_path / "nobody"], export)
 
