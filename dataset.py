@@ -1,12 +1,13 @@
 """(photo, mask) pairs for training and scoring, and the audit of an export; how COCO is read stands in coco.py."""
 
+import contextlib
 import signal
 from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from command import BadInput, answer_flags, execute, flags
+from command import BadInput, answer_flags, execute, flags, in_short
 
 
 def arguments(argv):
@@ -31,7 +32,7 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler, get_worker_info
 from tqdm import tqdm
 
 from coco import each_once, read_export, refuse_masks
@@ -74,11 +75,17 @@ def resized(photo, preprocess):
 
 
 def collate(items):
-    """Items of different size -> one batch, padded to the largest height and width."""
+    """Items of different size -> one batch, padded to the largest height and width. Raises BadInput."""
     height, width = (max(item[0].shape[axis] for item in items) for axis in (1, 2))
     inputs, masks, indices = zip(*items, strict=True)
     stack = [torch.stack([pad(tensor, height, width) for tensor in tensors]) for tensors in (inputs, masks)]
-    return *stack, torch.tensor(indices)
+    batch = *stack, torch.tensor(indices)
+    if get_worker_info():  # share here: where PyTorch does it, nobody hears of an error and the training waits for ever
+        try:
+            return tuple(tensor.share_memory_() for tensor in batch)
+        except RuntimeError as error:
+            raise BadInput(f"--workers: no shared memory for a batch ({in_short(error)}); give --workers 0") from None
+    return batch
 
 
 class Shuffled(Sampler):
@@ -132,6 +139,17 @@ def outlive_signals(worker):
     """Ctrl-C, and SIGTERM of a batch system, reach the workers too; the training says when they end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def workers_ended(batches):
+    """After the block the workers of this loader are gone, which PyTorch sees to only where nothing refers to them: a
+    traceback does, and Python, before it ends, would wait for ever for workers that take no signal."""
+    try:
+        yield
+    finally:
+        if batches._iterator:
+            batches._iterator._shutdown_workers()
 
 
 def find_export(data=None, classes=None):

@@ -24,6 +24,9 @@ from report.figure import save_figure
 from split import trained_on, write_splits
 
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
+LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of a row, words
+IOUS = {"iou_at_threshold": "crack, at the epoch's best threshold: chooses", "iou_cracked": "crack, at 0.5",
+        "iou_all": "all photos, at 0.5", "iou_pooled": "all pixels together, at 0.5"}  # fmt: skip
 FEW = 10  # cracked photos to learn from
 NOTHING_LEARNT = 0.1  # IoU of the crack on validation: where all is called crack it is the crack's share, 0.02 to 0.1
 MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
@@ -65,8 +68,8 @@ def in_words(row, epochs):
     """One line about an epoch."""
     return (
         f"epoch {row['epoch']:3d}/{epochs}  loss: train {row['train_loss']:.4f}, valid {row['valid_loss']:.4f}  "
-        f"valid IoU: cracked {row['iou_cracked']:.4f}, at threshold {row['threshold']:.2f} "
-        f"{row['iou_at_threshold']:.4f}, all {row['iou_all']:.4f}  {row['seconds']:.0f} s"
+        f"valid IoU of the crack: {row['iou_at_threshold']:.4f} at its best threshold {row['threshold']:.2f}, "
+        f"{row['iou_cracked']:.4f} at 0.5  {row['seconds']:.0f} s"
     )
 
 
@@ -74,7 +77,7 @@ def conclusion(history, validated, folder, data):
     """What came of the training, and the next command."""
     best = max(history, key=merit)
     chosen = f"{len(history)} epoch(s) done; best epoch {best['epoch']}, "
-    chosen += f"chosen like its threshold on {validated} validation photo(s)"
+    chosen += f"chosen with its threshold by IoU of the crack on {validated} validation photo(s)"
     if (iou := best.get("iou_at_threshold", math.nan)) < NOTHING_LEARNT:  # a run that older code began has none
         chosen += (
             f"\nWARNING: at that threshold IoU of the crack is {iou:.3f} there: it has not learnt what a crack is, its "
@@ -91,26 +94,25 @@ def curves(history, title):
     fig.suptitle(title)
     losses, scores = fig.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for axes, keys in ((losses, ("train_loss", "valid_loss")), (scores, IOU_KEYS)):
-        for key in keys:
-            axes.plot(epochs, [row[key] for row in history], marker=".", label=key.replace("_", " "))
+    for axes, lines in ((losses, LOSSES), (scores, IOUS)):
+        for width, (key, label) in zip((5, 3.5, 2, 1), lines.items(), strict=False):  # lines that coincide stay visible
+            axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
         axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     losses.set_ylabel("loss")
-    scores.set_ylabel("IoU on validation, threshold 0.5")
+    scores.set_ylabel("IoU on validation")
     scores.set_ylim(0, 1)
     return fig
 
 
 def merit(row):
-    """What the best epoch is chosen by: validation IoU at 0.5, of equals that at the best threshold, for a short
-    training may be at 0 all the time; the loss where no validation photo has a crack."""
-    if not math.isfinite(row["iou_cracked"]):
-        return -row["valid_loss"], 0.0
-    return row["iou_cracked"], row.get("iou_at_threshold", 0.0)
+    """What the best epoch is chosen by: validation IoU of the crack at the epoch's own threshold, which ships with it;
+    the loss where no validation photo has a crack."""
+    iou = row.get("iou_at_threshold", row["iou_cracked"])  # a run that older code began has the second alone
+    return iou if math.isfinite(iou) else -row["valid_loss"]
 
 
 def write_history(folder, history, args):

@@ -15,8 +15,8 @@ EPOCHS = 20  # on 35 photos of CrackForest 15 end at 0.518, 30 at 0.523 (results
 
 def arguments(argv):
     parser = flags(
-        "Train CrackNet on a COCO export. Writes a run folder: best.pt (the epoch with the best validation IoU and the "
-        "threshold chosen there), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
+        "Train CrackNet on a COCO export. Writes a run folder: best.pt (the epoch, with its threshold, that has the best "
+        "IoU of the crack on validation), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
         "python train.py",
         "python train.py --data my-export --epochs 40",
         "python train.py --data my-export --from weights/crack.pt",
@@ -114,7 +114,7 @@ from tqdm import tqdm
 
 import distributed
 import run
-from dataset import CrackDataset, Shuffled, loader, open_data
+from dataset import CrackDataset, Shuffled, loader, open_data, workers_ended
 from evaluate import best_threshold, threshold_counts
 from inference import open_model
 from metrics import THRESHOLDS, summary
@@ -308,20 +308,21 @@ def train(args, device):
         print(run.origin(args.start, parts, args.size), flush=True)
     run.write_facts(folder, args, parts, device, history)
 
-    for epoch in range(len(history), args.epochs):
-        train_batches.batch_sampler.sampler.epoch = epoch
-        steps = train_one_epoch(parallel, train_batches, loss_of, **state, device=device, done=done)
-        save_now = partial(run.save, folder, model, preprocess, threshold, args, state, history, done)
-        run.learn(steps, save_now, args.save_minutes, device)
-        began = time.perf_counter()
-        ships = state["average"].module if args.ema else model
-        scores = validate(ships, valid_batches, preprocess, loss_of, device)
-        threshold = scores["threshold"]
-        row = {"epoch": epoch + 1, "train_loss": done["loss"] / done["photos"]} | scores
-        history.append(row | {"seconds": done["seconds"] + time.perf_counter() - began})
-        done = dict(run.NOTHING_DONE)
-        run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
-        print(run.in_words(history[-1], args.epochs), flush=True)
+    with workers_ended(train_batches):
+        for epoch in range(len(history), args.epochs):
+            train_batches.batch_sampler.sampler.epoch = epoch
+            steps = train_one_epoch(parallel, train_batches, loss_of, **state, device=device, done=done)
+            save_now = partial(run.save, folder, model, preprocess, threshold, args, state, history, done)
+            run.learn(steps, save_now, args.save_minutes, device)
+            began = time.perf_counter()
+            ships = state["average"].module if args.ema else model
+            scores = validate(ships, valid_batches, preprocess, loss_of, device)
+            threshold = scores["threshold"]
+            row = {"epoch": epoch + 1, "train_loss": done["loss"] / done["photos"]} | scores
+            history.append(row | {"seconds": done["seconds"] + time.perf_counter() - began})
+            done = dict(run.NOTHING_DONE)
+            run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
+            print(run.in_words(history[-1], args.epochs), flush=True)
     print(run.conclusion(history, len(parts["valid"]), folder, args.data))
 
 

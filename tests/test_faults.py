@@ -175,6 +175,22 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(whole, tmp_
     assert_same_run(undisturbed, folder)
 
 
+@pytest.mark.parametrize(
+    "fault, code, says",
+    [
+        ("train.train_step = None", 1, "TypeError"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))", 2, "give --workers 0"),
+    ],
+    ids=["a mistake in the code", "no shared memory"],
+)
+def test_an_error_ends_a_training_with_workers(whole, fault, code, says, tmp_path):
+    flags, _ = whole
+    script = f"import sys, command, train; {fault}; command.execute(lambda: train.main(sys.argv[1:]))"
+    failing = [sys.executable, "-c", script, *flags, "--workers", "2", "--out", str(tmp_path / "run")]
+    ended = subprocess.run(failing, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == code and says in ended.stderr.strip().splitlines()[-1]
+
+
 def test_a_run_folder_that_cannot_be_written_is_found_out_before_the_work(whole, tmp_path, monkeypatch, capsys):
     flags, _ = whole
     (tmp_path / "file").write_text("mine")

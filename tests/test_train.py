@@ -228,10 +228,12 @@ def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing(
         assert top <= max(1, steps / 10)
 
 
-def test_the_best_epoch_is_that_of_the_best_iou_and_of_the_loss_where_there_is_no_iou():
-    never_at_half = [{"iou_cracked": 0.0, "valid_loss": 1, "iou_at_threshold": iou} for iou in (0.2, 0.8)]
-    assert merit(never_at_half[1]) > merit(never_at_half[0])
-    assert merit({"iou_cracked": 0.3, "valid_loss": 9}) > merit({"iou_cracked": 0.2, "valid_loss": 1})
+def test_the_best_epoch_is_that_of_the_best_iou_at_its_own_threshold_and_of_the_loss_where_there_is_no_iou():
+    better_at_half, better_as_it_ships = (
+        {"iou_cracked": half, "valid_loss": 1, "iou_at_threshold": best} for half, best in ((0.5, 0.6), (0.1, 0.8))
+    )
+    assert merit(better_as_it_ships) > merit(better_at_half)
+    assert merit({"iou_cracked": 0.3, "valid_loss": 9}) > merit({"iou_cracked": 0.2, "valid_loss": 1})  # of older code
     assert merit({"iou_cracked": math.nan, "valid_loss": 1}) > merit({"iou_cracked": math.nan, "valid_loss": 2})
 
 
@@ -334,8 +336,8 @@ def test_the_best_epoch_by_validation_is_kept_not_the_last(export, tmp_path, mon
 
     def validate(*what):
         iou, threshold = next(scores)
-        keys = ("valid_loss", "iou_all", "iou_pooled", "iou_at_threshold")
-        return dict.fromkeys(keys, 1.0) | {"iou_cracked": iou, "threshold": threshold}
+        keys = ("valid_loss", "iou_all", "iou_pooled", "iou_cracked")
+        return dict.fromkeys(keys, 1.0) | {"iou_at_threshold": iou, "threshold": threshold}
 
     monkeypatch.setattr(train, "validate", validate)
     main(["--data", str(export), "--epochs", "3", "--out", str(tmp_path / "run"), *TINY])
