@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from command import BadInput, answer_flags, execute, flags, in_short
+from command import BadInput, answer_flags, execute, flags, in_short, number_of, tally
 
 
 def arguments(argv):
@@ -17,6 +17,7 @@ def arguments(argv):
         "python dataset.py",
         "python dataset.py my-photos",
         "python dataset.py my-export --classes Riss",
+        common=("seed",),
     )
     parser.add_argument("data", nargs="?", help="a COCO export, folder or .zip, or photos (default: data/sample)")
     parser.add_argument(
@@ -38,7 +39,7 @@ from tqdm import tqdm
 from coco import each_once, read_export, refuse_masks
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
-from quantify.skeleton import skeleton
+from quantify.skeleton import skeleton, widths
 from split import CRACKED, UNDAMAGED, copies, what_is_kept
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
@@ -178,11 +179,6 @@ def open_data(data=None, classes=None):
 # ---------------------------------------------------------------------------------------------- audit
 
 
-def crack_widths(mask):
-    """(H, W) uint8 mask -> width in pixels at each point of its centre line: twice the distance to the road, - 1."""
-    return 2 * cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[skeleton(mask) > 0] - 1
-
-
 def outlined(photo, mask):
     """Copy of the photo with an orange line one pixel outside the mask, so that a thin crack stays visible."""
     outlines, _ = cv2.findContours(cv2.dilate(mask, np.ones((3, 3), np.uint8)), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -191,6 +187,7 @@ def outlined(photo, mask):
 
 def contact_sheet(tiles, columns=4):
     """[(caption, (h, w, 3) uint8)] -> one (H, W, 3) uint8 picture, each tile undistorted above its caption."""
+    columns = min(columns, len(tiles))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     width = max(tile.shape[1] for _, tile in tiles) + 8
     strips = []
@@ -234,8 +231,8 @@ def suspicions(export, copied):
     empty = [photo.name for photo in export.photos if not photo.cracked]
     if empty:
         lines.append(
-            f"{len(empty)} photos ({len(empty) / len(export.photos):.0%}) without a crack annotation count as "
-            f"undamaged; a forgotten label teaches the opposite: {some(empty)}"
+            f"without a crack annotation and so taken for undamaged: {number_of(len(empty), 'photo')} "
+            f"({len(empty) / len(export.photos):.0%}); a forgotten label teaches the opposite: {some(empty)}"
         )
     parts = {photo.name: photo.part for photo in export.photos}
     for names in copied:
@@ -278,7 +275,7 @@ def describe(export, masks):
     parts = Counter(photo.part for photo in photos if photo.part)
     sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
     cracked = sum(photo.cracked for photo in photos)
-    lines = [f"{export.root}: {len(photos)} photos, {cracked} cracked, {len(photos) - cracked} undamaged"]
+    lines = [f"{export.root}: {tally(len(photos), cracked)}"]
     if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
         lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
     if not cracked:
@@ -289,7 +286,9 @@ def describe(export, masks):
     lines.append("sizes: " + ", ".join(f"{size} ({n})" for size, n in sizes[:5]) + (" ..." if len(sizes) > 5 else ""))
     if masks:
         fractions = [mask.mean() for mask in masks]
-        low, median, high = np.percentile(np.concatenate([crack_widths(mask) for mask in masks]), [10, 50, 90])
+        low, median, high = np.percentile(
+            np.concatenate([widths(mask, skeleton(mask)) for mask in masks]), [10, 50, 90]
+        )
         lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.1%}")
         lines.append(f"crack width at 512 pixels: median {median:.0f}, 10th percentile {low:.0f}, 90th {high:.0f}")
     kinds = {"unused": "no annotation has it, so it does not matter"}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, results_folder, write_json
+from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, number_of, results_folder, write_json
 
 
 def arguments(argv):
@@ -44,11 +44,11 @@ def check(parser, args):
         parser.error("give runs, or --predictions, which takes runs too")
     if len(args.predictions or ()) > 1 and not args.data:
         parser.error("several --predictions are ranked on photos that only you have; give --data")
-    for flag in ("robustness", "flips"):
-        if args.predictions and getattr(args, flag):
-            parser.error(f"--{flag} needs the network itself: give runs, without --predictions")
+    if args.predictions and (asked := [flag for flag in ("robustness", "flips") if getattr(args, flag)]):
+        parser.error(f"--{asked[0]} needs the network itself: give runs, without --predictions")
     for path in args.runs:
-        if path.suffix.lower() == ".zip" or (path.is_dir() and not (path / "best.pt").exists()):
+        begun = (path / "best.pt").exists() or (path / "last.pt").exists()  # the latter alone: open_model says the rest
+        if path.suffix.lower() == ".zip" or (path.is_dir() and not begun):
             runs = [f"; {file.parent} is one" for file in sorted(path.glob("*/best.pt"))[-1:]]
             parser.error(f"{path}: no run{''.join(runs)}; an export goes after --data, masks after --predictions")
     return args
@@ -133,7 +133,7 @@ def score_sheet(rows, seed=0):
     c, cracked = stack["counts"], stack["counts"][:, [0, 2]].sum(axis=1) > 0
     sheet = metrics.summary(c)
     sheet["f1_2px"] = float(metrics.f1(stack["near"].sum(axis=0)))
-    sheet["cldice"] = metrics.mean(np.nan_to_num(metrics.f1(stack["line"][cracked])))
+    sheet["cldice"] = metrics.mean(metrics.f1(stack["line"][cracked]))
     hits, true = stack["width"].sum(axis=0).T
     sheet |= dict(zip(metrics.WIDTHS, metrics.divide(hits, true).tolist(), strict=True))
     sheet["ods"], sheet["ois"] = metrics.at_best_threshold(stack["thresholds"])
@@ -208,7 +208,7 @@ def choose_photos(args, folder):
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
-    return photos, f"{export.root.name}, {part}, {len(photos)} photos", f"{export.root.name}-{part}"
+    return photos, f"{export.root.name}, {part}, {number_of(len(photos), 'photo')}", f"{export.root.name}-{part}"
 
 
 def same_test(jobs):

@@ -1,7 +1,12 @@
-"""Scores of a mask against its ground truth: counts first, divided last, undefined is nan."""
+"""Scores of masks against their ground truth, from counts of pixels; undefined is nan.
+
+What is said to be of all photos together is their counts summed first and divided last; the rest are means over photos.
+"""
 
 import cv2
 import numpy as np
+
+from quantify.skeleton import widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
 FEWEST = 6  # values of which a mean has an interval: of fewer, all of one sign are not rare (sign test: 2 / 2^5 = 6 %)
@@ -26,10 +31,10 @@ MEANING = {
     "undamaged_correct": "share of undamaged photos left empty",
     "undamaged_area": "mean predicted area on undamaged photos",
     "all_black": "iou_all of an answer without any crack: the number to beat",
-    "ods": "dice_cracked had the best threshold for these very photos been known: optimistic, specks included",
-    "ois": "dice_cracked had the best threshold for each single photo been known: more optimistic, specks included",
-    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower (mean): a practical ceiling",
-    "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels wider or narrower (mean)",
+    "ods": "dice_cracked had the best threshold for these very photos been known, which is optimistic; specks stay in",
+    "ois": "dice_cracked had the best threshold for each single photo been known, more optimistic; specks stay in",
+    "label_noise_1px": "iou_cracked of labels that are 1 pixel wider or narrower than these (mean)",
+    "label_noise_2px": "iou_cracked of labels that are 2 pixels wider or narrower than these (mean)",
 }
 
 
@@ -136,14 +141,13 @@ def centreline_counts(prediction, truth, predicted_line, true_line):
 def counts_by_width(prediction, truth, true_line):
     """(3, 2): hits and true pixels where the crack is up to 3, 3-10, over 10 pixels wide.
 
-    The width at a pixel is that of the nearest point of the true centre line, twice the distance to the road - 1.
+    The width at a pixel is that of the nearest point of the true centre line.
     """
     if not true_line.any():
         return np.zeros((3, 2), int)
-    width = 2 * cv2.distanceTransform(truth, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 1
     _, nearest = cv2.distanceTransformWithLabels(1 - true_line, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     of_label = np.zeros(nearest.max() + 1, np.float32)
-    of_label[nearest[true_line > 0]] = width[true_line > 0]
+    of_label[nearest[true_line > 0]] = widths(truth, true_line)
     inside = truth > 0
     group = np.digitize(of_label[nearest[inside]], list(WIDTHS.values())[:-1])
     true = np.bincount(group, minlength=3)

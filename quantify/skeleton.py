@@ -33,6 +33,18 @@ def depth(padded):
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
+def widths(mask, line):
+    """(H, W) masks of a crack and of its centre line -> (N,) width in pixels at each point of the line, row by row.
+
+    Twice the distance to the road, taken where each pixel is four: so a crack of 4 pixels has a middle, too. Strips
+    of 2 to 10 pixels come out within 0.7, along rows and columns exactly; `measure.measure` takes longer, is closer.
+    """
+    twice = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.nonzero(line)
+    deep = depth(twice)
+    return np.max([deep[2 * rows + i, 2 * columns + j] for i in (0, 1) for j in (0, 1)], axis=0)
+
+
 def _guo_hall():
     """(2, 256) bool: does a pixel with this 8-neighbour code go in this half of a turn?"""
     n, ne, e, se, s, sw, w, nw = (np.arange(256) >> bit & 1 for bit in range(8))

@@ -281,3 +281,7 @@ def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_pa
         evaluate.main([str(export)])
     with pytest.raises(BadInput, match="runs: no run; .*runs/first is one"):
         evaluate.main([str(tmp_path / "runs")])
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "last.pt").touch()
+    with pytest.raises(BadInput, match="no epoch is finished; python train.py --resume .*begun"):
+        evaluate.main([str(tmp_path / "begun")])

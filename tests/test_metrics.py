@@ -19,7 +19,7 @@ from metrics import (
     summary,
     tolerant_counts,
 )  # fmt: skip
-from quantify.skeleton import skeleton
+from quantify.skeleton import skeleton, widths
 
 TRUTH = np.array([[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.uint8)
 PREDICTION = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], np.uint8)
@@ -118,7 +118,7 @@ def test_centre_line_dice_is_the_share_of_the_lines_that_the_other_mask_covers()
     assert c.tolist() == [20, 20, 40, 20] and f1(c) == pytest.approx(2 * 1 * 0.5 / 1.5)
 
 
-@pytest.mark.parametrize("width,group", [(2, 0), (3, 0), (5, 1), (9, 1), (13, 2), (21, 2)])
+@pytest.mark.parametrize("width,group", [(2, 0), (3, 0), (4, 1), (9, 1), (10, 1), (11, 2), (21, 2)])
 def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
     truth = np.zeros((60, 200), np.uint8)
     truth[20 : 20 + width] = 1
@@ -127,6 +127,14 @@ def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
     hits, true = counts_by_width(prediction, truth, skeleton(truth)).T
     assert true[group] == truth.sum() and true.sum() == truth.sum()
     assert hits[group] == prediction.sum()
+
+
+@pytest.mark.parametrize("width", range(1, 13))
+def test_the_width_on_the_centre_line_of_a_strip_is_that_of_the_strip_odd_or_even(width):
+    mask = np.zeros((60, 200), np.uint8)
+    mask[20 : 20 + width, 40:160] = 1
+    for strip in (mask, np.ascontiguousarray(mask.T)):
+        assert np.median(widths(strip, skeleton(strip))) == width
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_more_photos(rng):
