@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from command import BadInput, execute, flags
+from command import BadInput, execute, flags, number_of
 
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
@@ -115,6 +115,7 @@ def arguments(argv):
         "With --out, write the versions as a COCO export (train only; valid and test stay as they are).",
         "python augment.py",
         "python augment.py my-export --out my-export-augmented",
+        common=("seed",),
     )
     parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="all names of crack (default: any spelling)")
@@ -144,7 +145,8 @@ def main(argv=None):
     print(f"pictures: augment-{name}.png, augment-{name}-distribution.png")
     if args.out:
         write_versions(parts, args.out, args.seed)
-        print(f"{args.out}: {len(parts['train'])} train photos with {VERSIONS} versions each, valid and test unchanged")
+        count = number_of(len(parts["train"]), "train photo")
+        print(f"{args.out}: {count} with {VERSIONS} versions each, valid and test unchanged")
     return 0
 
 

@@ -23,6 +23,16 @@ def in_short(error):
     return shorten(str(error), 100)
 
 
+def number_of(count, noun):
+    """1, "photo" -> "1 photo"; 2, "photo" -> "2 photos"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def tally(count, cracked):
+    """Photos, those of them with a crack -> in words."""
+    return f"{number_of(count, 'photo')}, {cracked} cracked, {count - cracked} undamaged"
+
+
 @contextlib.contextmanager
 def exit_codes():
     """Exit code 2 and one line for bad input, 1 for a failure, 130 after Ctrl-C."""
@@ -97,17 +107,19 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{message}; python {self.prog} --help explains the flags")
 
 
-def flags(description, *examples):
-    """ArgumentParser with the flags that every command has; `examples` stand at the end of its --help."""
+COMMON = {
+    "seed": {"type": seed, "default": 0, "help": "of everything that is drawn at random (default: 0)"},
+    "device": {"choices": ("auto", "cuda", "mps", "cpu"), "default": "auto", "help": "where a network runs (default: "
+               "the best)"},
+}  # fmt: skip
+
+
+def flags(description, *examples, common=tuple(COMMON)):
+    """ArgumentParser with those flags that mean the same everywhere; `examples` stand at the end of its --help."""
     parser = Parser(description=description, epilog="examples:\n  " + "\n  ".join(examples))
-    machine = parser.add_argument_group("every command")
-    machine.add_argument("--seed", type=seed, default=0, help="of everything that is drawn at random (default: 0)")
-    machine.add_argument(
-        "--device",
-        choices=("auto", "cuda", "mps", "cpu"),
-        default="auto",
-        help="where a network runs (default: the best)",
-    )
+    group = parser.add_argument_group("as in every command")
+    for name in common:
+        group.add_argument(f"--{name}", **COMMON[name])
     return parser
 
 

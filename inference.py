@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from command import BadInput, answer_flags, choose_device, execute, flags, results_folder
+from command import BadInput, answer_flags, choose_device, execute, flags, number_of, results_folder
 from quantify.scale import SCALE_FLAGS, add_scale_flags
 
 
@@ -228,11 +228,12 @@ def segment_together(args, names):
     """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
     job, prices, words = prepare(args)
     results_folder(args.out)
-    print(f"{len(names)} file(s) with {words}")
+    print(f"{number_of(len(names), 'file')} with {words}")
     figures = args.figures or len(names) <= FEW
     mine = missing(job, distributed.share(list(names)), names, args.out, figures)
     if replaced := sum(record_file(args.out / names[path]).exists() for path in mine):
-        print(f"note: results of {replaced} of them in {args.out}, of another network or other flags, are replaced")
+        print(f"note: results of {replaced} of them in {args.out}, of another network or other flags, are replaced; "
+              "with another --out they would stay")  # fmt: skip
     todo = distributed.gathered(mine)  # all begin with the same list, before any of it is done
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} were done before, with the same flags; kept")
@@ -243,7 +244,7 @@ def segment_together(args, names):
     merge(args, job, names, prices, words, failed)
     for line in failed:
         print("error:", line, file=sys.stderr)
-    return 0 if not failed else 2 if len(names) == 1 else 1
+    return 0 if not failed else 2 if len(failed) == len(names) else 1
 
 
 def merge(args, job, names, prices, words, failed):

@@ -11,10 +11,12 @@ from command import BadInput, answer_flags, execute, flags, in_short, written_wh
 def arguments(argv):
     parser = flags(
         "The network as a table: what each layer is made of and gives (channels×height×width), its parameters, its "
-        "multiply-accumulates in billions, and how many pixels of the photo in a row one of its outputs sees.",
+        "multiply-accumulates in billions, and how many pixels of the photo in a row one of its outputs sees, the most "
+        "of all.",
         "python model.py",
         "python model.py --size 1024 --picture network.png",
         "python model.py runs/sample-20260101-120000",
+        common=(),
     )
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint (default: CrackNet)")
     parser.add_argument("--size", type=int, help="the photo's height and width (default: RUN's, else 512)")
@@ -36,11 +38,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
 
 
-def conv_norm(cin, cout, kernel=3, stride=1, groups=1):
-    """Convolution and batch norm; `kernel` is a number or (rows, columns); stride 1 keeps the size, 2 halves it."""
-    kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-    conv = nn.Conv2d(cin, cout, kernel, stride, padding, groups=groups, bias=False)
+def conv_norm(cin, cout, kernel=3, stride=1):
+    """Convolution and batch norm; an odd kernel keeps the size at stride 1, any halves an even one at stride 2."""
+    conv = nn.Conv2d(cin, cout, kernel, stride, padding=(kernel - 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(cout))
 
 

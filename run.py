@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 import distributed
 from coco import PART_NAMES
-from command import HALF_WRITTEN, BadInput, signals_noted, write_json, written_whole
+from command import HALF_WRITTEN, BadInput, number_of, signals_noted, write_json, written_whole
 from dataset import SAMPLE
 from inference import RUNS
 from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
@@ -23,7 +23,6 @@ from photo import SUFFIXES
 from report.figure import save_figure
 from split import trained_on, write_splits
 
-IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")
 LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of a row, words
 IOUS = {"iou_at_threshold": "crack, at the epoch's best threshold: chooses", "iou_cracked": "crack, at 0.5",
         "iou_all": "all photos, at 0.5", "iou_pooled": "all pixels together, at 0.5"}  # fmt: skip
@@ -46,9 +45,9 @@ def introduction(folder, parts, model, args, device):
     few = f"\nnote: {cracked} cracked photos are few to learn from" * (cracked < FEW)
     return (
         f"{args.data}: {photos}{few}\n"
-        f"{type(model).__name__}, {parameter_count(model):,} parameters; {args.epochs} epoch(s) of "
-        f"{len(parts['train'])} photos and {args.versions} augmented versions of each, on {place}, "
-        f"{number_type(precision(device))}\n"
+        f"{type(model).__name__}, {parameter_count(model):,} parameters; {number_of(args.epochs, 'epoch')} of "
+        f"{number_of(len(parts['train']), 'photo')} and {number_of(args.versions, 'augmented version')} of each, on "
+        f"{place}, {number_type(precision(device))}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
     )
 
@@ -76,8 +75,10 @@ def in_words(row, epochs):
 def conclusion(history, validated, folder, data):
     """What came of the training, and the next command."""
     best = max(history, key=merit)
-    chosen = f"{len(history)} epoch(s) done; best epoch {best['epoch']}, "
-    chosen += f"chosen with its threshold by IoU of the crack on {validated} validation photo(s)"
+    chosen = (
+        f"{number_of(len(history), 'epoch')} done; best epoch {best['epoch']}, chosen with its threshold by IoU of "
+    )
+    chosen += f"the crack on {number_of(validated, 'validation photo')}"
     if (iou := best.get("iou_at_threshold", math.nan)) < NOTHING_LEARNT:  # a run that older code began has none
         chosen += (
             f"\nWARNING: at that threshold IoU of the crack is {iou:.3f} there: it has not learnt what a crack is, its "
@@ -94,16 +95,14 @@ def curves(history, title):
     fig.suptitle(title)
     losses, scores = fig.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for axes, lines in ((losses, LOSSES), (scores, IOUS)):
-        for width, (key, label) in zip((5, 3.5, 2, 1), lines.items(), strict=False):  # lines that coincide stay visible
+    for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
+        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # lines that coincide stay visible
             axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
         axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
-        axes.set_xlabel("epoch")
+        axes.set(xlabel="epoch", ylabel=what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
-    losses.set_ylabel("loss")
-    scores.set_ylabel("IoU on validation")
     scores.set_ylim(0, 1)
     return fig
 

@@ -11,13 +11,13 @@ import cv2
 from tqdm import tqdm
 
 import distributed
-from command import BadInput
+from command import BadInput, number_of
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from measure import measure
 from photo import SUFFIXES, is_mask, read_photo, write_image
 from quantify.columns import MILLIMETRES, PIXELS
-from quantify.damage import damage, sentence
+from quantify.damage import damage, film_sentence, sentence
 from quantify.exif import exif
 from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
@@ -77,9 +77,11 @@ def photos_in(folder):
     ours = {path.name.removesuffix("_cracks.json") for path in files if path.name.endswith("_cracks.json")}
     ours = {name + end for name in ours for end in ("_mask.png", "_overlay.jpg", "_figure.png")}
     photos = [path for path in files if path.suffix.lower() in SUFFIXES and path.name not in ours]
-    kinds = Counter("folders" if path.is_dir() else path.suffix or "no suffix" for path in set(files) - set(photos))
-    if kinds:
-        words = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+    others = set(files) - set(photos)
+    kinds = Counter(path.suffix or "no suffix" for path in others if not path.is_dir())
+    if others:
+        deeper = [number_of(len(others) - kinds.total(), "folder")] if len(others) > kinds.total() else []
+        words = ", ".join(deeper + [f"{count} × {kind}" for kind, count in sorted(kinds.items())])
         heic = "; convert HEIC photos to JPEG first" if ".heic" in map(str.lower, kinds) else ""
         print(f"note: {folder}: left out {words}{heic}; a folder gives its {', '.join(sorted(SUFFIXES))}")
     return photos
@@ -220,6 +222,7 @@ def segment_all(job, todo, names, out, every, figures):
         record = segment_one(job, path, photo, out / names[path], every, figures)
         if isinstance(record, str):
             failed.append(record)
-        elif photo and len(names) <= FEW:
-            tqdm.write(f"{path}: {sentence(record['results'][0]['row'])}")
+        elif len(names) <= FEW:
+            rows = [result["row"] for result in record["results"]]
+            tqdm.write(f"{path}: {sentence(rows[0]) if photo else film_sentence(rows)}")
     return failed

@@ -15,8 +15,8 @@ EPOCHS = 20  # on 35 photos of CrackForest 15 end at 0.518, 30 at 0.523 (results
 
 def arguments(argv):
     parser = flags(
-        "Train CrackNet on a COCO export. Writes a run folder: best.pt (the epoch, with its threshold, that has the best "
-        "IoU of the crack on validation), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
+        "Train CrackNet on a COCO export. Writes a run folder: best.pt (the epoch, with its threshold, of the best IoU "
+        "of the crack on validation), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
         "python train.py",
         "python train.py --data my-export --epochs 40",
         "python train.py --data my-export --from weights/crack.pt",
@@ -206,7 +206,7 @@ def validate(model, batches, preprocess, loss_of, device):
     counts = np.array(distributed.gathered(list(counts)))
     best = best_threshold(counts)
     scores, at_best = (summary(counts[:, THRESHOLDS.tolist().index(value)]) for value in (0.5, best))
-    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
+    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOUS if key in scores}
     return row | {"threshold": best, "iou_at_threshold": at_best["iou_cracked"]}
 
 

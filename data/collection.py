@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from coco import NOT_LABELS, Photo, read_json, uncorrected
-from command import BadInput
+from command import BadInput, number_of
 from data import overlap
 from formats.categories import says_crack
 from measure import MEASURABLE_PX
@@ -156,7 +156,7 @@ def counts(found):
     good = [shot for shot in found if not shot.doubts]
     kinds = Counter(what.partition(" of ")[0].partition(" as ")[0] for shot in found for what, _ in shot.doubts)
     why = ": " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if kinds else ""
-    lines = [f"{len(found)} photos, {len(good)} good, {len(found) - len(good)} doubtful{why}"]
+    lines = [f"{number_of(len(found), 'photo')}, {len(good)} good, {len(found) - len(good)} doubtful{why}"]
     if all_small(found):
         lines.append(f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send originals, if there are")
     wanted = {"cracked": (True, CRACKED), "undamaged": (False, UNDAMAGED)}

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import PARTS, BadInput, Parser, answer_flags, execute
+from command import PARTS, BadInput, Parser, answer_flags, execute, tally
 
 
 def arguments(argv):
@@ -215,7 +215,7 @@ def main(argv=None):
     args = arguments(argv)
     rows = convert(args.photos, args.masks, args.out)
     cracked = sum(bool(annotations) for *_, annotations in rows)
-    print(f"{args.out}: {len(rows)} photos, {cracked} cracked, {len(rows) - cracked} undamaged")
+    print(f"{args.out}: {tally(len(rows), cracked)}")
 
 
 if __name__ == "__main__":

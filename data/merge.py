@@ -18,7 +18,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import PARTS, BadInput, Parser, answer_flags, execute, seed
+from command import PARTS, BadInput, Parser, answer_flags, execute, number_of, seed, tally
 
 
 def arguments(argv):
@@ -230,7 +230,7 @@ def summary(exports, entries):
     kept = [entry for entry in entries if not entry.note]
     for part in PARTS if kept[0].part else ():
         names = ", ".join(sorted({entry.student for entry in kept if entry.part == part}))
-        lines.append(f"{part}: {sum(entry.part == part for entry in kept)} photos of {names}")
+        lines.append(f"{part}: {number_of(sum(entry.part == part for entry in kept), 'photo')} of {names}")
     return lines
 
 
@@ -240,7 +240,7 @@ def main(argv=None):
     kept = [entry.photo for entry in entries if not entry.note]
     cracked = sum(photo.cracked for photo in kept)
     print(*summary(exports, entries), sep="\n")
-    print(f"{args.out}: {len(kept)} photos, {cracked} cracked, {len(kept) - cracked} undamaged")
+    print(f"{args.out}: {tally(len(kept), cracked)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import Parser, answer_flags, execute
+from command import Parser, answer_flags, execute, tally
 
 UNDAMAGED_SHARE = 0.2
 DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
@@ -323,7 +323,7 @@ def main(argv=None):
     args = arguments(argv)
     rows = draw_export(args.out, args.photos, args.seed, args.size, args.undamaged, args.workers, args.distances)
     cracked = sum(bool(annotations) for *_, annotations in rows)
-    print(f"{args.out}: {len(rows)} photos, {cracked} cracked, {len(rows) - cracked} undamaged")
+    print(f"{args.out}: {tally(len(rows), cracked)}")
 
 
 if __name__ == "__main__":

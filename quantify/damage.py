@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from command import plain
+from command import number_of, plain
 from measure import (
     LENGTH_RELATIVE,
     MEASURABLE_PX,
@@ -106,6 +106,17 @@ def sentence(row):
         return f"{length}{width_words(row)}, {row['crack_percent']:.2f} % of the photo{specks}"
     length = f"crack {give_or_take(row['length_m'], row['length_plus_minus_m'])} m long"
     return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}"
+
+
+def film_sentence(rows):
+    """Rows of a video's frames -> what was found in them, in words."""
+    cracked = [row for row in rows if row["crack_area_px"]]
+    said = f"{number_of(len(rows), 'frame')} looked at, {len(cracked) or 'none'} with a crack"
+    clear = [row for row in cracked if row["width_max_px"] is not None]
+    if not clear:
+        return said
+    most = max(clear, key=lambda row: row["width_max_px"])
+    return f"{said}; the widest place {widest(most)}, at second {most['second']:.1f}"
 
 
 def width_words(row):

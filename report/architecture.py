@@ -4,14 +4,19 @@ import copy
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ROW = 2048  # pixels of the strip on which receptive fields are measured: a layer that sees so many sees all
+ROW = 2048  # pixels of the strip on which receptive fields are measured: a layer that sees to its end sees all
+PERIOD = 32  # pixels after which all strides meet again
+TALL = 0.41  # of the distance between two rows of the picture, half the height of a box
 COLOURS = {"photo": "#d9d9d9", "down": "#56b4e9", "up": "#e69f00"}
+ARROWS = {"next": "k", "skip": "#009e73"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Layer:
     shape: tuple  # of its output, the last of several: channels, height, width
     parameters: int
     macs: float  # multiply-accumulates
-    sees: int  # pixels of the photo in a row that one of its outputs depends on
+    sees: int  # pixels of the photo in a row that one of its outputs depends on, the most of all outputs
     sources: tuple  # names of the layers that it takes its input from; "photo" is the network's input
 
 
@@ -65,27 +70,30 @@ def watch(model, photo):
     return seen
 
 
-def positive(model):
-    """A copy in which nothing can cancel out: all weights positive, no offsets."""
-    model = copy.deepcopy(model).cpu().double().eval()
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.MaxPool2d):  # passes on one pixel, but looks at all
-            model.set_submodule(name, nn.AvgPool2d(module.kernel_size, module.stride, module.padding))
-        elif isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-    return model
+def fields(model):
+    """{name of a child: receptive field}: pixels of the photo in a row that one of its outputs depends on, the most of
+    all its outputs.
+
+    A nan in one column of the photo makes all nan that is computed from it, whatever the weights. It is put into each
+    of PERIOD neighbouring columns, for what an output sees depends on where it lies between the strides.
+    """
+    photos = torch.zeros(PERIOD, 3, PERIOD, ROW)
+    for i, photo in enumerate(photos):
+        photo[:, :, ROW // 2 + i] = torch.nan
+    with torch.no_grad():
+        met = watch(copy.deepcopy(model).cpu().float().eval(), photos)
+    return {name: field(outputs[-1].isnan().any(2).any(1).numpy()) for name, (_, outputs) in met.items()}
 
 
-def sees(photo, output):
-    """Pixels of the photo's row, first to last, on which the output's middle depends."""
-    middle = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
-    (gradient,) = torch.autograd.grad(middle, photo, retain_graph=True)
-    columns = gradient.abs().sum((0, 1, 2)).nonzero()
-    return int(columns.max() - columns.min()) + 1
+def field(touched):
+    """(PERIOD, w) bool: is this output of the row nan, by the nan's column? -> pixels in a row that one output sees."""
+    width = touched.shape[1]
+    if touched[:, [0, -1]].any():
+        return ROW  # reaches the end: more than can be told
+    columns, outputs = np.nonzero(touched)
+    stride = round(ROW / width)
+    reach, phase = columns - outputs * stride, outputs % max(1, PERIOD // stride)  # columns repeat every PERIOD
+    return max((int(np.ptp(reach[phase == one])) + 1 for one in set(phase)), default=0)
 
 
 def sources(inputs, made_by, photo):
@@ -107,21 +115,17 @@ def sources(inputs, made_by, photo):
 
 def layers(model, height, width):
     """Network -> [Layer] for a photo of this size. Nothing of it changes."""
-    photo = torch.full((1, 3, 16, ROW), 1e-3, dtype=torch.double, requires_grad=True)  # far from where a ReLU6 ends
-    graph = watch(positive(model), photo)
-    made_by = {output.grad_fn: name for name, (_, outputs) in graph.items() for output in outputs}
-    hollow = copy.deepcopy(model).to("meta").eval()  # shapes and costs without computing
+    hollow = copy.deepcopy(model).to("meta").eval()  # shapes, costs and connections without computing
+    photo = torch.empty(1, 3, height, width, device="meta", requires_grad=True)
     with FlopCounterMode(display=False) as counter:
-        shapes = watch(hollow, torch.empty(1, 3, height, width, device="meta"))
-    costs, parts, found = counter.get_flop_counts(), children(model), []
+        graph = watch(hollow, photo)
+    made_by = {output.grad_fn: name for name, (_, outputs) in graph.items() for output in outputs}
+    costs, parts, seen, found = counter.get_flop_counts(), children(model), fields(model), []
     for name, (inputs, outputs) in graph.items():
-        child = parts[name]
-        parameters = sum(parameter.numel() for parameter in child.parameters())
-        macs = (
-            sum(costs.get(f"{type(model).__name__}.{name}", {}).values()) / 2
-        )  # an operation each to multiply and to add
-        seen = sees(photo, outputs[-1]), sources(inputs, made_by, photo)
-        found.append(Layer(name, kind(child), tuple(shapes[name][1][-1].shape[1:]), parameters, macs, *seen))
+        child, flops = parts[name], sum(costs.get(f"{type(model).__name__}.{name}", {}).values())
+        parameters, shape = sum(parameter.numel() for parameter in child.parameters()), tuple(outputs[-1].shape[1:])
+        macs = flops / 2  # an operation each to multiply and to add
+        found.append(Layer(name, kind(child), shape, parameters, macs, seen[name], sources(inputs, made_by, photo)))
     return found
 
 
@@ -150,13 +154,16 @@ def picture(found, title, height, width):
     strides = {"photo": 1} | {x.name: round(height / x.shape[1]) for x in found}
     rows = {stride: -i for i, stride in enumerate(sorted(set(strides.values())))}
     place = {name: (i, rows[stride]) for i, (name, stride) in enumerate(strides.items())}
-    fig = Figure(figsize=(1.12 * len(place) + 0.6, 1.25 * len(rows) + 1.1), layout="constrained")
+    fig = Figure(figsize=(1.12 * len(place) + 0.6, 1.4 * len(rows) + 1.1), layout="constrained")
     fig.suptitle(title)
     axes = fig.subplots()
-    axes.set(xlim=(-1.1, len(place) - 0.5), ylim=(min(rows.values()) - 0.4, 0.75))
+    axes.set(xlim=(-1.1, len(place) - 0.5), ylim=(min(rows.values()) - TALL - 0.03, 0.75))
     axes.axis("off")
     for stride, y in rows.items():
         axes.text(-0.62, y, f"1/{stride}" if stride > 1 else "full size", ha="right", va="center", color="#555555")
+    keys = [Patch(fc=COLOURS[side], ec="k", label=f"on the way {side}") for side in ("down", "up")]
+    keys += [Line2D([], [], color=ARROWS["skip"], lw=1.8, label="skip connection")]
+    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0.06, 0), frameon=False, fontsize=9)
     coarsest = max(strides, key=strides.get)
     draw_box(axes, place["photo"], ["photo", f"3×{height}×{width}"], COLOURS["photo"])
     for x in found:
@@ -170,7 +177,9 @@ def picture(found, title, height, width):
 
 def draw_box(axes, place, words, colour):
     x, y = place
-    box = FancyBboxPatch((x - 0.42, y - 0.36), 0.84, 0.72, boxstyle="round,pad=0,rounding_size=0.06", fc=colour, ec="k")
+    box = FancyBboxPatch(
+        (x - 0.42, y - TALL), 0.84, 2 * TALL, boxstyle="round,pad=0,rounding_size=0.06", fc=colour, ec="k"
+    )
     axes.add_patch(box)
     bold = rf"$\bf{{{words[0]}}}$"  # report/figure.py turns this off for the names of photos
     axes.text(x, y, "\n".join([bold, *words[1:]]), ha="center", va="center", fontsize=7, parse_math=True)
@@ -181,10 +190,15 @@ def draw_arrow(axes, place, start, end):
     (x0, y0), (x1, y1) = place[start], place[end]
     skip, bow = x1 - x0 > 1, 0
     if y0 != y1:
-        ends = ((x0 + 0.2, y0 - 0.36), (x1, y1 + 0.36)) if y1 < y0 else ((x0, y0 + 0.36), (x1 - 0.2, y1 - 0.36))
+        ends = ((x0 + 0.2, y0 - TALL), (x1, y1 + TALL)) if y1 < y0 else ((x0, y0 + TALL), (x1 - 0.2, y1 - TALL))
     elif any(y == y0 and x0 < x < x1 for x, y in place.values()):
-        ends, bow = ((x0, y0 + 0.36), (x1, y1 + 0.36)), -0.6 / (x1 - x0)  # every bow equally high
+        ends, bow = ((x0, y0 + TALL), (x1, y1 + TALL)), -0.6 / (x1 - x0)  # every bow equally high
     else:
         ends = (x0 + 0.42, y0), (x1 - 0.42, y1)
-    style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": "#009e73" if skip else "k", "lw": 1.8 if skip else 1.1}
+    style = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 11,
+        "color": ARROWS["skip" if skip else "next"],
+        "lw": 1.8 if skip else 1.1,
+    }
     axes.add_patch(FancyArrowPatch(*ends, connectionstyle=f"arc3,rad={bow}", shrinkA=0, shrinkB=0, **style))

@@ -52,7 +52,8 @@ Written by `python results/walkthrough.py` with {network}. The photo, {name}, is
 
 ## 1. File to arrays
 
-`coco.read_export(folder)` checks every entry of the COCO file and gives a list of `Photo`; this one has {polygons} annotation(s).
+`coco.read_export(folder)` checks every entry of the COCO file and gives an `Export`, whose `photos` are a list of `Photo`; this one
+has {polygons} annotation(s).
 `Photo.read()` gives `photo` {photo} uint8 RGB, upright (`photo.read_photo`), and `mask` {mask} uint8 of 0 and 1, the
 union of all crack annotations; {crack} of it is crack. `dataset.outlined` draws the mask.
 
@@ -74,7 +75,7 @@ original and five versions.
 ## 3. Batch to logits
 
 `model.CrackNet` turns {input} into logits {logits}. `python model.py` prints such a table, `--picture` draws it; "sees" is how
-many pixels of the photo in a row one output depends on.
+many pixels of the photo in a row one output depends on, the most of all outputs.
 
 ```text
 {table}
@@ -89,7 +90,7 @@ What the stages answer to this photo, mean over the channels, bright where stron
 ## 4. Logits to loss
 
 `train.dice_bce(logits, mask)` is one number, here {loss}. `train.train_step` turns it into a step of AdamW;
-`train.validate` gives an epoch's IoU and its best threshold, `run.save_epoch` keeps the best epoch's, and
+`train.validate` gives an epoch's IoU and its best threshold, `run.save_epoch` keeps the epoch that is best at its own, and
 `model.save_checkpoint` writes network, preprocessing and threshold with the weights.
 
 ## 5. Logits to answer
@@ -104,7 +105,7 @@ What the stages answer to this photo, mean over the channels, bright where stron
 
 `evaluate.score_photo(mask, truth, probability)` counts hits, false alarms, misses, background: {counts}. `metrics.iou` of these is
 {iou}, `metrics.dice` {dice}, `metrics.f1` with 2 pixels of tolerance {f1}. `evaluate.score_sheet` does so for all photos:
-counts first, divided last. Hits are blue, misses orange, false alarms magenta.
+the headline is the mean over photos, pooled scores sum the counts first and divide last. Hits are blue, misses orange, false alarms magenta.
 
 ![score](walkthrough/5-score.jpg)
 
@@ -120,12 +121,12 @@ counts first, divided last. Hits are blue, misses orange, false alarms magenta.
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` go with it | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`, `tests/mutations.py`). Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; lowest at the truth, several processes and the average of the weights take the new one |
+| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` go with it, which stand in `add_optimisation_flags` and twice in `check` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep -r dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`), and the entry "Dice per photo" of `tests/mutations.py` breaks its line. Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; lowest at the truth, several processes and the average of the weights take the new one |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints, `weights/crack.pt` too, no longer fit; tests that name all depths want a fifth |
 | another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
-| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN`. Tests of `tests/test_train.py` that name layers of `CrackNet` (average of the weights), its dropout (same seed; a network that has none) want the new one's |
-| one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix` | `--without` knows it by itself; add it to the study in `results/tables.py` |
+| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN`. Tests that name layers of `CrackNet` (`tests/test_train.py`: average of the weights) or its dropout (there: same seed, a network that has none; `FLAGS` of `tests/test_faults.py`) want the new one's |
+| one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix`, what it is given in `apply`, its words in `report/augmentation.py` | `--without` knows it by itself; add it to the study in `results/tables.py` |
 | a second class | nearly everywhere, below | |
 
 ### A second class
@@ -136,7 +137,8 @@ mostly goes wrong without a word. No test covers it; those of each file named ar
 
 1. **Masks.** `formats/categories.py` (`read_categories`) and `coco.py` (`add_photos`, `Photo.mask`) give 0, 1 and 2. Say what
    `Photo.cracked` means for a photo with a pothole alone: the stratified split and all counts of photos go by it. The audit
-   (`dataset.describe`, `crack_widths`) takes 0 and 1 only: hand it `mask == 1`.
+   (`dataset.describe`) takes 0 and 1 only: hand it `mask == 1`. So does `mask.mean()` as the crack's share, in `dataset.tile`,
+   `augment.main`, `report/augmentation.py` and `results/walkthrough.py`. `photo.is_mask` knows masks by black and white alone.
 2. **Network.** `WayUp.head`: three times four channels before the unfolding. The number of classes belongs into `self.arguments`
    of `CrackNet` and `TransferNet`. Raise `CHECKPOINT_FORMAT`, or old checkpoints answer wrongly without a word.
 3. **Training.** `cross_entropy` on `masks[:, 0].long()` instead of `dice_bce`, summed over the processes like it
@@ -148,7 +150,8 @@ mostly goes wrong without a word. No test covers it; those of each file named ar
    them in `photo.read_mask`, which knows black and white. Where they are annotations, category 1 is written for all:
    `formats/labels.py` (`mask_to_polygons`), `data/convert.py` (`CATEGORIES`), with them `augment.py --out` and `data/merge.py`.
 6. **Scores and pictures.** All of `evaluate.score_photo` for each class (the skeletons take 0 and 1 only);
-   `report/evaluation.py` draws `255 * truth`, and anything above 0 as crack (`marked`).
+   `report/evaluation.py` draws `255 * truth`, and anything above 0 as crack (`marked`); `report/figure.py` has a panel for one
+   probability.
 7. **Numbers.** `measure.measure` refuses anything but 0 and 1: call it once a class. `quantify.scale.rectify` makes one class of
    all with its `> 0.5`: hand it each class alone.
 """

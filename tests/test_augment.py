@@ -66,6 +66,24 @@ def test_a_positive_angle_turns_the_crack_against_the_clock_and_scale_enlarges_i
     assert np.ptp(np.nonzero(larger)[0]) == pytest.approx(1.2 * 41, abs=1.5)
 
 
+def test_the_middle_stays_in_place_and_a_turned_photo_has_values_between_its_own():
+    for size in ((50, 80), (51, 81)):
+        middle = (size[1] - 1) / 2, (size[0] - 1) / 2
+        assert matrix(size, rotation=17.0, scale=1.2) @ (*middle, 1) == pytest.approx(middle)
+    photo = np.zeros((60, 60, 3), np.uint8)
+    photo[:, 30:] = 200
+    turned = apply(photo, photo[..., 0] // 200, UNCHANGED | {"rotation": 10.0}, np.random.default_rng(0))[0]
+    assert len(np.unique(turned)) > 10  # nearest neighbours would be jagged
+
+
+def test_a_crack_that_every_draw_would_push_out_of_the_frame_stays_where_it_is(rng):
+    mask = np.zeros((100, 100), np.uint8)
+    mask[0, 0] = mask[0, -1] = mask[-1, 0] = mask[-1, -1] = 1
+    drawn = [draw(mask, rng) for _ in range(50)]
+    moved = [d for d in drawn if (d["rotation"], d["scale"]) != (0.0, 1.0)]
+    assert len(moved) < 50 and all(share_lost(mask, matrix(mask.shape, **d)) <= 0.2 for d in drawn)
+
+
 def test_light_and_noise_leave_the_mask_alone(rng):
     mask = bent_crack()
     photo = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
@@ -77,6 +95,8 @@ def test_brightness_contrast_and_noise_are_of_the_size_that_is_asked_for(rng):
     photo = np.where(np.arange(200)[:, None, None] % 2, 120, 80).astype(np.uint8) * np.ones((1, 200, 3), np.uint8)
     plain = relight(photo, 0.0, 0.0, SIGMA, rng).astype(float)
     assert (plain - photo).std() == pytest.approx(SIGMA, rel=0.03) and SIGMA == 10
+    red, green, _ = (plain - photo).reshape(-1, 3).T
+    assert abs(np.corrcoef(red, green)[0, 1]) < 0.05  # as in a sensor, each colour has its own
     assert relight(photo, 0.2, 0.0, SIGMA, rng).mean() == pytest.approx(120, abs=0.3)
     contrasted = relight(photo, 0.0, 0.2, SIGMA, rng).astype(float)
     assert contrasted.mean() == pytest.approx(100, abs=0.3)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from command import BadInput
@@ -137,6 +138,18 @@ def test_weights_of_another_network_are_refused_with_a_reason_in_whole_words(tmp
     assert said == str(known.value).split()[: len(said)] and len(said) > 5
 
 
+@pytest.mark.parametrize(
+    "change", [lambda weights: weights.popitem(), lambda weights: weights.update(more=torch.zeros(1))]
+)
+def test_a_checkpoint_with_a_weight_too_few_or_too_many_is_refused(tmp_path, change):
+    save_checkpoint(tmp_path / "best.pt", CrackNet(width=4), VALUES, 0.5)
+    content = torch.load(tmp_path / "best.pt")
+    change(content["weights"])
+    torch.save(content, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match="do not fit"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
 def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     save_checkpoint(path, CrackNet(), VALUES, 0.5)
@@ -260,6 +273,23 @@ def test_what_a_layer_sees_is_the_same_for_weights_that_switch_it_off():
         nn.init.constant_(weight, -1.0)
     sees = [[layer.sees for layer in architecture.layers(model, 64, 64)] for model in (fresh, dead)]
     assert sees[0] == sees[1]
+
+
+class Unusual(nn.Module):
+    """Half the size by a pooling that is no layer, and back by a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(channels, 4, 5, padding=2) for channels in (3, 4))
+        self.back, self.again = nn.ConvTranspose2d(4, 4, 2, 2), nn.Conv2d(4, 1, 3, padding=1)
+
+    def forward(self, photo):
+        return self.again(self.back(self.second(functional.max_pool2d(self.first(photo), 2))))
+
+
+def test_what_a_layer_sees_is_the_most_of_its_outputs_whatever_the_network_is_built_of():
+    found = {layer.name: layer.sees for layer in architecture.layers(Unusual(), 64, 64)}
+    assert found == {"first": 5, "second": 14, "back": 14, "again": 16}  # of two neighbours, one looks two pixels on
 
 
 class Plain(nn.Module):

@@ -343,7 +343,22 @@ def test_the_best_epoch_by_validation_is_kept_not_the_last(export, tmp_path, mon
     main(["--data", str(export), "--epochs", "3", "--out", str(tmp_path / "run"), *TINY])
     best, last = (read_checkpoint(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
     assert (best["threshold"], last["threshold"]) == (0.4, 0.6)
-    assert not torch.equal(best["weights"]["stem.0.0.weight"], last["weights"]["stem.0.0.weight"])
+    assert any(not torch.equal(tensor, last["weights"][name]) for name, tensor in best["weights"].items())
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_photos_not_over_batches(photos, monkeypatch):
+    losses = iter([1.0, 4.0])
+    monkeypatch.setattr(train, "train_step", lambda *what: next(losses))
+    batches = loader(CrackDataset(photos[:3], Preprocess(size=64)), 2, 0, Shuffled(3, seed=0))
+    done, nothing = dict(NOTHING_DONE), torch.nn.Identity()
+    for _ in train.train_one_epoch(nothing, batches, None, None, None, None, torch.device("cpu"), done):
+        pass
+    assert (done["loss"] / done["photos"], done["photos"]) == ((2 * 1 + 4) / 3, 3)
+    data, small = CrackDataset(photos[:3], Preprocess(size=64)), CrackNet(4, (1, 1, 1, 1))
+    row = train.validate(
+        small, loader(data, 2, 0), data.preprocess, lambda logits, mask: mask.mean(), torch.device("cpu")
+    )
+    assert row["valid_loss"] == pytest.approx(np.mean([data[k][1].float().mean() for k in range(3)]))
 
 
 def test_no_step_goes_farther_than_a_gradient_of_length_one():
