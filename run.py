@@ -96,7 +96,7 @@ def curves(history, title):
     losses, scores = fig.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
-        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # lines that coincide stay visible
+        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
             axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
         axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
         axes.set(xlabel="epoch", ylabel=what)

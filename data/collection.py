@@ -1,5 +1,6 @@
 """Is a folder of photos, not yet labelled, good enough to learn from? `python dataset.py PHOTOS/` asks this file."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -128,17 +129,23 @@ def judge_size(found):
 
 
 def compare(readable):
-    """Add to each Shot the doubt that an earlier one is the same photo or shows the same road."""
+    """Add to each Shot the doubt that it is a copy, of which the largest stays, or that an earlier one shows the same
+    road."""
     groups = copies([Photo(shot.name, shot.path, *shot.size) for shot in readable])
-    for i, shot in enumerate(tqdm(readable, "comparing places", leave=False)):
-        if groups[i] in groups[:i]:
-            shot.doubts.append((f"copy of {readable[groups.index(groups[i])].name}", "remove one"))
+    largest = {}
+    for group, shot in sorted(zip(groups, readable, strict=True), key=lambda pair: -math.prod(pair[1].size)):
+        largest.setdefault(group, shot)
+    kept = []
+    for group, shot in zip(groups, tqdm(readable, "comparing places", leave=False), strict=True):
+        if shot is not largest[group]:
+            shot.doubts.append((f"copy of {largest[group].name}", "remove it"))
             continue
-        for j, earlier in enumerate(readable[:i]):
-            share = overlap.overlap(shot.features, earlier.features) if groups[j] not in groups[:j] else 0
+        for earlier in kept:
+            share = overlap.overlap(shot.features, earlier.features)
             if share > SAME_ROAD:
                 shot.doubts.append((f"same road as {earlier.name} ({share:.0%})", "take another place"))
                 break
+        kept.append(shot)
 
 
 def check(folder):

@@ -74,6 +74,14 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
                                                  "dataset"),
     "only the same bytes are a leak": ("split.py", " or alike(signs, look).any()", "", "split"),
     "transparent masks read by their colours": ("photo.py", "by_transparency(grey, np.array(opaque))", "grey", "photo"),
+    "groups of copies dealt like single photos": ("split.py", "quota[part] -= len(group)", "quota[part] -= 1", "split"),
+    "validation larger than training": ("split.py", '{"train": 85, "valid": 15}', '{"train": 15, "valid": 85}', "split"),
+    "weights of another network loaded in part": ("model.py", 'model.load_state_dict(content["weights"])',
+                                                  'model.load_state_dict(content["weights"], strict=False)', "model"),
+    "mean of the batches' means": ("train.py", '"loss": loss * photos', '"loss": loss', "train"),
+    "the epoch chosen at 0.5": ("run.py", 'row.get("iou_at_threshold", row["iou_cracked"])', 'row["iou_cracked"]',
+                                "train"),
+    "even widths one too small": ("quantify/skeleton.py", "np.max([deep", "np.min([deep", "metrics"),
     "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
 }  # fmt: skip
 

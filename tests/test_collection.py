@@ -85,6 +85,14 @@ def test_each_doubtful_photo_gets_its_own_verdict_and_a_good_one_none(found):
     assert found["j"].doubts == [("not an image that can be read", "convert HEIC photos to JPEG first")]
 
 
+def test_of_two_copies_the_larger_stays(tmp_path):
+    whole = seen(stones(0), 400, 350, size=1200)
+    cv2.imwrite(str(tmp_path / "a_sent.jpg"), cv2.resize(whole, (600, 600), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(tmp_path / "b_original.jpg"), whole)
+    sent, original = collection.check(tmp_path)
+    assert not original.doubts and sent.doubts == [("copy of b_original.jpg", "remove it")]
+
+
 def test_the_counts_take_good_photos_only_and_say_how_many_are_missing(found):
     lines = collection.counts(list(found.values()))
     assert lines[0].startswith("10 photos, 3 good, 7 doubtful: ")
