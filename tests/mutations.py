@@ -75,7 +75,7 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "only the same bytes are a leak": ("split.py", " or alike(signs, look).any()", "", "split"),
     "transparent masks read by their colours": ("photo.py", "by_transparency(grey, np.array(opaque))", "grey", "photo"),
     "groups of copies dealt like single photos": ("split.py", "quota[part] -= len(group)", "quota[part] -= 1", "split"),
-    "validation larger than training": ("split.py", '{"train": 85, "valid": 15}', '{"train": 15, "valid": 85}', "split"),
+    "validation larger than train": ("split.py", '{"train": 85, "valid": 15}', '{"train": 15, "valid": 85}', "split"),
     "weights of another network loaded in part": ("model.py", 'model.load_state_dict(content["weights"])',
                                                   'model.load_state_dict(content["weights"], strict=False)', "model"),
     "mean of the batches' means": ("train.py", '"loss": loss * photos', '"loss": loss', "train"),

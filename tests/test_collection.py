@@ -86,8 +86,8 @@ def test_each_doubtful_photo_gets_its_own_verdict_and_a_good_one_none(found):
 
 
 def test_of_two_copies_the_larger_stays(tmp_path):
-    whole = seen(stones(0), 400, 350, size=1200)
-    cv2.imwrite(str(tmp_path / "a_sent.jpg"), cv2.resize(whole, (600, 600), interpolation=cv2.INTER_AREA))
+    whole = seen(stones(0), 400, 350, size=600)
+    cv2.imwrite(str(tmp_path / "a_sent.jpg"), cv2.resize(whole, (520, 520), interpolation=cv2.INTER_AREA))
     cv2.imwrite(str(tmp_path / "b_original.jpg"), whole)
     sent, original = collection.check(tmp_path)
     assert not original.doubts and sent.doubts == [("copy of b_original.jpg", "remove it")]
