@@ -90,7 +90,7 @@ def test_of_two_copies_the_larger_stays(tmp_path):
     cv2.imwrite(str(tmp_path / "a_sent.jpg"), cv2.resize(whole, (520, 520), interpolation=cv2.INTER_AREA))
     cv2.imwrite(str(tmp_path / "b_original.jpg"), whole)
     sent, original = collection.check(tmp_path)
-    assert not original.doubts and sent.doubts == [("copy of b_original.jpg", "remove it")]
+    assert not original.doubts and ("copy of b_original.jpg", "remove it") in sent.doubts
 
 
 def test_the_counts_take_good_photos_only_and_say_how_many_are_missing(found):
