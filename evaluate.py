@@ -72,9 +72,9 @@ from report.ranking import rank
 from report.robustness import CHANGES, unchanged
 from split import same_photos, split
 from submission import (
+    facts_of,
     forgiving,
     known_photos,
-    known_to,
     masks_of,
     open_submission,
     own_data,
@@ -244,11 +244,11 @@ def score_predictions(args):
     stray, device = strays(args.predictions), choose_device(args.device)
     named = submission_names([path for path in args.predictions if path not in stray])
     photos, title, _ = choose_photos(args, None)
-    print(f"{len(named)} submission(s) on {title}", flush=True)
+    print(f"{number_of(len(named), 'submission')} on {title}{', so none is ranked' * (len(named) == 1)}", flush=True)
     if len(named) == 1:
         ((name, path),) = named.items()
         answer, threshold = open_submission(path, device)
-        scored = replace(score(photos, answer, name, title, threshold, args.seed), known=known_to(photos, path))
+        scored = replace(score(photos, answer, name, title, threshold, args.seed), **facts_of(photos, path))
         return evaluate(scored, args.out or Path("ranking") / Path(name).name)
     if not any(photo.cracked for photo in photos):
         raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
@@ -256,7 +256,7 @@ def score_predictions(args):
     for name, path in named.items():
         scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
         if len(problems[name]) < len(photos):
-            scored[-1] = replace(scored[-1], known=known_to(photos, path))
+            scored[-1] = replace(scored[-1], **facts_of(photos, path))
     if all(len(found) == len(photos) for found in problems.values()):
         first = problems[scored[0].name][0][-1]
         raise BadInput(f"{title}: nobody has a mask that fits one of these photos; check --data, then this: {first}")

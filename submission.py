@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from command import BadInput
+from command import BadInput, number_of
 from dataset import SAMPLE
 from formats.archive import JUNK, unpacked
 from inference import crack_mask, open_model, predict
@@ -57,9 +57,6 @@ def masks_from(folder, called=None):
     file is BadInput, with the name under which the folder was handed in."""
     files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
     called, used = called or folder, {}
-    stems = {path.stem.lower() for path in files.values()}
-    if both := [stem for stem in stems if f"{stem}_mask" in stems]:
-        print(f"note: {called}: NAME_mask.png beside NAME.png of {len(both)} photo(s), the former is taken as the mask")
 
     def mask_of(item, photo):
         stem = Path(item.name).stem
@@ -100,6 +97,20 @@ def inside(folder, called):
     return f" in it, but {found[0]}" if found else ""
 
 
+def note_on(place):
+    """What in this folder is not scored although it might be meant, in words."""
+    if not place.is_dir():
+        return ""
+    pictures = {file.stem.lower() for file in place.iterdir() if file.suffix.lower() in SUFFIXES}
+    if (place / "best.pt").is_file():
+        count = len(pictures - {"curves"})
+        return (
+            f"a run folder with {number_of(count, 'picture')} in it; the network is scored, no masks" if count else ""
+        )
+    both = sum(f"{stem}_mask" in pictures for stem in pictures)
+    return f"NAME_mask.png beside NAME.png of {number_of(both, 'photo')}; the former is the mask" if both else ""
+
+
 def masks_of(path, device, flips=False):
     """Checkpoint or run folder -> (`answer` at the stored threshold, that threshold).
 
@@ -122,9 +133,9 @@ def open_submission(path, device):
         raise BadInput(f"{path}: {NEITHER}")
     if (place / "last.pt").is_file() and not (place / "best.pt").is_file():
         raise BadInput(f"{path}: a run folder without best.pt, so no epoch was finished; ask for that file")
+    if words := note_on(place):
+        print(f"note: {path}: {words}")
     if place.is_file() or (place / "best.pt").is_file():
-        if found := [file for file in place.glob("*") if file.suffix.lower() in SUFFIXES and file.name != "curves.png"]:
-            print(f"note: {path}: a run folder with {len(found)} picture(s) in it; the network is scored, no masks")
         return masks_of(place, device)
     return masks_from(place, path if path.is_file() else None), None
 
@@ -197,17 +208,18 @@ def known_photos(photos, path, called):
     return len(taught), len(chose)
 
 
-def known_to(photos, submission):
-    """`known_photos` of what somebody handed in; what cannot be opened knows none."""
+def facts_of(photos, submission):
+    """{"known": `known_photos`, "note": `note_on`} of what somebody handed in; what cannot be opened has none."""
     try:
         place = located(submission)
     except BadInput:
-        return 0, 0
+        return {}
     try:
-        return known_photos(photos, place, submission)
+        known = known_photos(photos, place, submission)
     except BadInput as error:
         print(f"note: {error}; so nobody can tell whether these photos trained it")
-        return None
+        known = None
+    return {"known": known, "note": note_on(place)}
 
 
 def read_facts(file):

@@ -17,7 +17,7 @@ PIXELS = {
     "length_px": "of the crack's centre line with all branches, pixels",
     "width_median_px": "half of the centre line is narrower, pixels; empty if no place is clear of junctions and ends",
     "width_p95_px": "95 % of the centre line is narrower, pixels",
-    "width_max_px": "widest place, pixels",
+    "width_max_px": "widest place clear of junctions and ends, pixels",
     "width_max_x": "where it is, pixels from the left (with a sheet or marker: in the picture of the road from above)",
     "width_max_y": "where it is, pixels from the top",
     "below_measurable": f"True: the median width is under {MEASURABLE_PX} pixels, so no width here can be trusted",

@@ -126,7 +126,7 @@ def width_words(row):
     if row["width_max_px"] < MEASURABLE_PX:
         mm = f" or {MEASURABLE_PX * row['mm_per_pixel']:.1f} mm" if "mm_per_pixel" in row else ""
         return f", too thin to measure its width (under {MEASURABLE_PX} px{mm})"
-    return f", up to {widest(row)} wide"
+    return f", up to {widest(row)} wide{' between junctions' * bool(row['junctions'])}"
 
 
 def widest(row):

@@ -1,5 +1,7 @@
 """Several runs on the same photos: paired differences, and which of them are noise."""
 
+from functools import cache
+
 import numpy as np
 
 import metrics
@@ -10,13 +12,14 @@ from report.figure import save_figure
 
 SHARED_KEYS = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
 MEANING = (
-    "a difference is that of iou_cracked photo by photo (bootstrap over photos); one whose interval holds 0 is within "
-    f"noise, and of fewer than {metrics.FEWEST} photos nobody can tell. It says how sure the difference is for other "
-    "photos, not for other seeds of the training."
+    "A difference is the mean of those of iou_cracked, photo by photo; a negative one is behind. One whose interval "
+    f"(95 %, bootstrap over photos) holds 0 is within noise; of fewer than {metrics.FEWEST} photos nobody can tell. "
+    "The interval is for other photos, not for other seeds of the training."
 )
 NOISE, TOO_FEW = "within noise", "too few photos to tell"
 
 
+@cache
 def gain(run, other, seed):
     """(mean difference of IoU from the other's, photo by photo, its 95 % interval, what that says)."""
     each = run.iou() - other.iou()
@@ -73,8 +76,9 @@ def write_comparison(path, first, content, items):
         *SHARED_KEYS,
         "photos it knows",
     ]
-    said = page.paragraph(f"Compared with {first.name}: {MEANING}")
+    said = page.paragraph(f"Compared with {first.name}. {MEANING}")
     named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
     scores = page.section("Scores", said, page.table(columns, rows))
     photos = page.section("The same photos", evaluation.gallery(named, "every run"))
-    page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, photos))
+    keys = evaluation.meaning_section({key: metrics.MEANING[key] for key in ("iou_cracked", *SHARED_KEYS)})
+    page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, keys, photos))

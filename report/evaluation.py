@@ -33,6 +33,7 @@ class Scored:
     interval: tuple  # of iou_cracked
     threshold: float | None = None
     flips: bool = False  # each answer is the mean of those to the photo and its three mirror images
+    note: str = ""  # what a teacher should know of the files
     known: tuple | None = (0, 0)  # of the photos: taught the network, chose its epoch and threshold; None: nobody knows
 
     @property
@@ -58,7 +59,8 @@ class Scored:
         words = ["WARNING: trained on {} of these photos", "its epoch and threshold were chosen on {} of these photos"]
         known = zip(words, self.known or (0, 0), strict=True)
         found = ["unknown whether these photos trained it"] * (self.known is None)
-        return "; ".join(found + [word.format(number) for word, number in known if number] + self.doubts)
+        found += [word.format(number) for word, number in known if number] + self.doubts
+        return "; ".join(found + [self.note] * bool(self.note))
 
     @property
     def doubts(self):
@@ -243,6 +245,11 @@ def gallery(items, what, least=48):
     colours = " &ensp; ".join(block.format(colour, name) for name, colour in COLOURS.items())
     legend = f"<p>{colours}. Photo, ground truth, {what}; a click enlarges.</p>"
     return page.Html(legend + page.gallery([page.picture(strip(images), label) for label, images in items], least))
+
+
+def meaning_section(columns):
+    """{column: what it says} -> the section that explains a page's table."""
+    return page.section("What the columns say", page.table(["column", "what"], columns.items(), sortable=False))
 
 
 def robustness_section(harder, items):

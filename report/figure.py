@@ -146,7 +146,7 @@ def figure(photo, probability, mask, measured, row):
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
     fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
     panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
-    panels["crack by width, the widest point ringed"] = overlay(photo, mask, measured, row)
+    panels["crack by width; ring: the widest point clear of junctions and ends"] = overlay(photo, mask, measured, row)
     step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
     for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):
         axes.imshow(image[::step, ::step], cmap="gray" if name.startswith("mask") else "inferno", vmin=0, vmax=1)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 import metrics
+from command import number_of
 from report import evaluation, page
 from report.comparison import MEANING, NOISE, SHARED_KEYS, gain
 from report.evaluation import span
@@ -20,12 +21,14 @@ COLUMNS = {
     "95 % interval": "of iou_cracked for other photos of the kind, by bootstrap over photos",
     "undamaged_correct": f"{metrics.MEANING['undamaged_correct']}; empty where the mask of one is missing or unusable",
     "missing": "masks that are not there, counted as empty",
-    "unusable": "masks that cannot be read or are of another size, counted as empty",
+    "unusable": "masks that cannot be read, are of another size or not black and white, counted as empty",
     "remarks": "whatever should be known before the place is believed",
     "to the first": "iou_cracked less that of the first row, mean over photos",
     "to the first, 95 %": "the interval of that difference, over photos",
-    "to the one above": "iou_cracked less that of the row above, mean over photos",
-    "to the one above, 95 %": "the interval of that difference, over photos",
+    "measured by": "the first of the place above, which who is within noise of it shares: this decided the place, but "
+    "for those who lack masks",
+    "to that one": "iou_cracked less that of the submission it is measured by, mean over photos",
+    "to that one, 95 %": "the interval of that difference, over photos",
 }
 SHARED = [key for key in SHARED_KEYS if key not in COLUMNS]
 
@@ -41,21 +44,22 @@ def in_order(submissions, problems):
 
 
 def places(ordered, problems, seed):
-    """As `in_order` -> {name: (place, the first that it is measured by)}.
+    """As `in_order` -> {name: (place, its first, the first that it is measured by or None)}.
 
-    The place is 1 + how many score higher than its first, and who is within noise of that first shares it. Who lacks
-    masks shares none, for the zeros of these widen the interval: the place is 1 + how many score higher, nobody else's
-    either, and what it is measured by is the first of the place above.
+    Down the list, who is within noise of the first of the place that is open shares it; who is not opens the next, 1 +
+    how many score higher. Earlier places stay closed, so nobody stands before a higher score. Who lacks masks shares
+    and opens none, for the zeros of these widen the interval: the place is 1 + how many score higher, nobody else's.
     """
     found, firsts = {}, []
     for _, equal in groupby(ordered, key=points):
         level, start = list(equal), 1 + len(found)
         whole = [run for run in level if not problems[run.name]]
         near = [first for first in firsts if any(gain(run, first, seed)[2] == NOISE for run in whole)]
+        measure = (near or firsts or [None])[0]
         if whole and not near:
             firsts, opened = whole, start
         first = (near or firsts or level)[0]
-        found |= {run.name: (start if problems[run.name] else opened, first) for run in level}
+        found |= {run.name: (start if problems[run.name] else opened, first, measure) for run in level}
     return found
 
 
@@ -63,16 +67,18 @@ def remarks(i, ordered, placed, problems, seed):
     """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`."""
     run = ordered[i]
     equal = [other for other in ordered if other is not run and points(other) == points(run) > 0]
-    copies = [f"the same masks as {other.name}" for other in equal if same_masks(run, other, problems)]
-    found = (copies + [f"the same score as {other.name}" for other in equal])[:1]
-    above = [other for other in ordered[:i] if points(other) != points(run)]
-    whole = [other for other in above if not problems[other.name]]
-    for other in dict.fromkeys([placed[run.name][1], *whole[-1:], *above[-1:]]):  # often all one
-        if points(other) != points(run) and gain(run, other, seed)[2] == NOISE:
-            found.append(f"within noise of {other.name}{apart(run, other, placed, problems)}")
-            break
     if len(problems[run.name]) == len(run.photos):
         return "nothing in it could be scored"
+    copies = [other.name for other in equal if same_masks(run, other, problems)]
+    found = [f"the same masks as {some(copies)}"] if copies else []
+    found += [f"the same score as {some([other.name for other in equal])}"] if equal and not copies else []
+    above = [other for other in ordered[:i] if points(other) != points(run) and gain(run, other, seed)[2] == NOISE]
+    mine = [other for other in above if placed[other.name][0] == placed[run.name][0]]
+    higher = [other for other in above if other not in mine and not (mine and problems[other.name])]
+    higher.sort(key=lambda other: bool(problems[other.name]))
+    found += [f"within noise of {other.name}" for other in mine[:1]]
+    found += [f"within noise of {other.name}, but {apart(run, other, ordered, placed, problems, seed)}"
+              for other in higher[:1]]  # fmt: skip
     return "; ".join(found + [run.warning] * bool(run.warning))
 
 
@@ -83,15 +89,20 @@ def same_masks(run, other, problems):
     return lacking == others and all(np.array_equal(a["mask"], b["mask"]) for a, b in pairs)
 
 
-def apart(run, other, placed, problems):
-    """Why two that are within noise of each other have different places, in words; nothing where they have one."""
-    place, first = placed[other.name]
-    if place == placed[run.name][0]:
-        return ""
-    if other is not first and not problems[other.name]:
-        return f", but not of {first.name}, the first of place {place}"
-    lacking = next(one.name for one in (run, other) if problems[one.name])
-    return f", but masks of {lacking} are missing or unusable, so they share no place"
+def some(names):
+    """The first three, and how many more."""
+    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+
+
+def apart(run, other, ordered, placed, problems, seed):
+    """Why two that are within noise of each other have different places, in words."""
+    if lacking := [one.name for one in (run, other) if problems[one.name]]:
+        return f"masks of {lacking[0]} are missing or unusable, so they share no place"
+    place, first, _ = placed[other.name]
+    if gain(run, first, seed)[2] != NOISE:
+        return f"not of {first.name}, the first of place {place}"
+    closed_by = next(one.name for one in ordered if placed[one.name][0] > place and not problems[one.name])
+    return f"{closed_by}, who scores higher, is not, and closed place {place}"
 
 
 def standings(ordered, problems, seed):
@@ -99,9 +110,10 @@ def standings(ordered, problems, seed):
     rows, placed = [], places(ordered, problems, seed)
     for i, run in enumerate(ordered):
         wrong, differences = problems[run.name], []
-        for other in (ordered[0], ordered[max(0, i - 1)]):
-            difference, interval, _ = gain(run, other, seed)
-            differences += [difference, span(interval)] if i else ["", ""]
+        measure = placed[run.name][2]
+        for other, named in ((ordered[0], []), (measure, [measure.name if measure else ""])):
+            difference, interval, _ = gain(run, other or run, seed)
+            differences += [*named, difference, span(interval)] if i and other else [*named, "", ""]
         undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
         lacking = {photo for photo, *_ in wrong} & {photo.name for photo in run.photos if not photo.cracked}
         words = remarks(i, ordered, placed, problems, seed)
@@ -138,7 +150,7 @@ def rank(submissions, problems, left_out, out, seed):
 
 def too_few(cracked):
     """What the places of so few photos are worth, in words; nothing where they are enough."""
-    few = f"only {len(cracked)} photo(s) have a crack, {metrics.FEWEST} are needed to tell noise from merit"
+    few = f"{number_of(len(cracked), 'photo')} with a crack, {metrics.FEWEST} are needed to tell noise from merit"
     return f"{few}: the places are those of the scores alone" if len(cracked) < metrics.FEWEST else ""
 
 
@@ -178,12 +190,13 @@ def write_ranking(path, ordered, problems, left_out, rows):
     photos, cracked = ordered[0].photos, ordered[0].cracked
     how = [
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
-        "one. The place is 1 + how many score higher than the first of that place; who is within noise of that first "
-        "shares it, so one more submission can move others.",
+        "one. Down the list, who is within noise of the first of a place shares that place; the next who is not closes "
+        "it and opens another, 1 + how many score higher. So nobody stands before a higher score, whatever is noise, "
+        "and one more submission can move others. Two that are within noise and have different places are remarked.",
         "A mask that is missing or unusable counts as one without any crack. The place of who lacks one is 1 + how "
-        "many score higher, whatever is noise, and nobody shares it by noise. On an undamaged photo such a mask would "
-        "be right: in iou_all it is, undamaged_correct is left empty.",
-        f"Negative is behind: {MEANING} Click a column's name to sort.",
+        "many score higher, whatever is noise, and only an equal score shares it. On an undamaged photo such a mask "
+        "would be right: in iou_all it is, undamaged_correct is left empty.",
+        f"{MEANING} Click a column's name to sort.",
         "The same score: that of iou_cracked, whatever is on undamaged photos; the same masks: alike to the pixel.",
         "The ground truth itself drawn one pixel wider or narrower scores "
         f"{ordered[0].sheet['label_noise_1px']:.2f} (label_noise_1px).",
@@ -193,18 +206,20 @@ def write_ranking(path, ordered, problems, left_out, rows):
     if left_out:
         how.append(f"Left out, for they are no submissions: {', '.join(map(str, left_out))}.")
     meaning = COLUMNS | {key: metrics.MEANING[key] for key in SHARED}
-    columns = page.section("What the columns say", page.table(["column", "what"], meaning.items(), sortable=False))
     sections = [
         page.section("Places", *map(page.paragraph, how), page.table(meaning, rows)),
         *counted_section(ordered, problems),
-        columns,
+        evaluation.meaning_section(meaning),
     ]
     scored = [run for run in ordered if len(problems[run.name]) < len(photos)]
     pictures = evaluation.gallery(extremes(scored), "prediction", 30)
     sections.append(page.section("Best and worst photo of each", pictures))
-    said = page.paragraph("As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0.")
+    said = (
+        "As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0. The mean is over all "
+    )
+    said = page.paragraph(f"{said}submissions, with 0 where a mask is missing or unusable.")
     sections.append(page.section("Every photo", said, page.table(*every_photo(ordered))))
-    page.write(path, page.page(f"{len(ordered)} submissions on {ordered[0].title}", *sections))
+    page.write(path, page.page(f"{number_of(len(ordered), 'submission')} on {ordered[0].title}", *sections))
 
 
 def extremes(ordered):

@@ -291,7 +291,7 @@ def gallery_section(shown, count):
     order = "share of the photo that is crack"
     order = f"indicative severity, then {order}" if "length_m" in shown[0][1] else order
     legend = f"In the order of: {order}. {colours_say([row for _, row in shown])} "
-    legend += "The ring, where there is one, is at its widest point."
+    legend += "The ring, where there is one, is at the widest point that is clear of junctions and ends."
     return page.section(heading, page.paragraph(legend), page.gallery(pictures))
 
 

@@ -18,7 +18,7 @@ from command import BadInput
 from report.comparison import SHARED_KEYS
 from report.ranking import in_order, places, remarks
 from split import write_splits
-from submission import masks_from
+from submission import facts_of, masks_from, open_submission
 
 
 def hand_in(folder, photos, cut=0.0, left_out=()):
@@ -66,7 +66,8 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert rows["half too"]["remarks"] == "the same masks as half" and not rows["exact"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["to the first"]) == pytest.approx(iou["worst"] - 1)
-    assert float(rows["worst"]["to the one above"]) == pytest.approx(iou["worst"] - iou["half"])
+    assert float(rows["worst"]["to that one"]) == pytest.approx(iou["worst"] - iou["half"])
+    assert [row["measured by"] for row in rows.values()] == ["", "exact", "exact", "half", "half"]
     page = (tmp_path / "out" / "ranking.html").read_text()
     assert (
         all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * 4 + 1
@@ -106,6 +107,13 @@ def test_a_place_is_shared_with_its_first_not_along_a_chain():
     assert placed(a, b, c) == {
         "a": (1, ""), "b": (1, "within noise of a"), "c": (3, "within noise of b, but not of a, the first of place 1")
     }  # fmt: skip
+
+
+def test_nobody_stands_before_a_higher_score_and_who_is_kept_back_by_that_is_told():
+    first, sure, unsure = Fixed("a", *[0.9] * 8), Fixed("b", *[0.8] * 8), Fixed("c", *[1.0, 0.54] * 4)
+    assert placed(first, unsure)["c"] == (1, "within noise of a")
+    said = "within noise of b; within noise of a, but b, who scores higher, is not, and closed place 1"
+    assert placed(first, sure, unsure) == {"a": (1, ""), "b": (2, ""), "c": (2, said)}
 
 
 def test_who_lacks_masks_shares_no_place_for_zeros_widen_the_interval():
@@ -150,7 +158,8 @@ def test_copies_of_masks_are_said_to_be_so_and_equal_scores_by_other_masks_are_n
     shutil.make_archive(str(anna), "zip", anna)
     rows = ranking(tmp_path / "out", [anna, anna.with_suffix(".zip"), other, *lacking], export)
     said = {name: row["remarks"].partition(";")[0] for name, row in rows.items()}
-    assert said["anna"] == "the same masks as anna.zip" and said["other"] == "the same score as anna"
+    assert said["anna"] == "the same masks as anna.zip"
+    assert said["other"] == "the same score as anna, anna.zip, x and 1 more"
     assert said["x"] == "the same masks as y"  # not as anna, whose last mask is there
     assert "anna.zip: if one student handed in both" in capsys.readouterr().out
 
@@ -170,7 +179,7 @@ def test_a_run_folder_with_masks_in_it_is_scored_as_a_network_and_says_so(export
     assert not capsys.readouterr().out
     (run / "road000.png").touch()
     submission.open_submission(run, "cpu")
-    assert "1 picture(s) in it; the network is scored" in capsys.readouterr().out
+    assert "1 picture in it; the network is scored" in capsys.readouterr().out
 
 
 def test_too_few_photos_tell_nothing_so_only_equals_share():
@@ -411,7 +420,7 @@ def test_places_of_few_photos_are_said_to_be_of_scores_alone(tmp_path, capsys):
     few = write_export(tmp_path / "few", cracked=5)
     photos = read_export(few).photos
     ranking(tmp_path / "out", [hand_in(tmp_path / name, photos, cut) for name, cut in {"a": 0, "b": 0.5}.items()], few)
-    words = "only 5 photo(s) have a crack, 6 are needed to tell noise from merit"
+    words = "5 photos with a crack, 6 are needed to tell noise from merit"
     assert words in capsys.readouterr().out and words in (tmp_path / "out" / "ranking.html").read_text()
 
 
@@ -431,8 +440,9 @@ def test_a_mask_may_keep_the_photos_whole_name_and_of_two_the_one_that_is_taken_
     both = hand_in(tmp_path / "both", photos)
     for file in both.iterdir():
         cv2.imwrite(str(file.with_stem(f"{file.stem}_mask")), 0 * cv2.imread(str(file), 0))
-    assert not masks_from(both)(photos[0], photos[0].read()[0])[0].any()
-    assert "NAME_mask.png beside NAME.png of 10 photo(s)" in capsys.readouterr().out
+    assert not open_submission(both, "cpu")[0](photos[0], photos[0].read()[0])[0].any()
+    assert "NAME_mask.png beside NAME.png of 10 photos" in capsys.readouterr().out
+    assert "of 10 photos" in facts_of(photos, both)["note"]  # which is among the remarks
     whole = hand_in(tmp_path / "whole", photos)
     for file in whole.iterdir():
         file.rename(file.with_name(f"{file.stem}.jpg.png"))
