@@ -10,8 +10,7 @@ from command import BadInput, execute, flags, number_of
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
 UNCHANGED = {"rotation": 0.0, "scale": 1.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
-MOST_CRACK_LOST = 0.2  # a draw that pushes more of the crack out of the frame is drawn again
-TRIES = 20
+MOST_CRACK_LOST, TRIES = 0.2, 20  # a draw that pushes more of the crack out of the frame is drawn again, so often
 
 
 def draw(mask, rng, without=()):
@@ -99,10 +98,8 @@ def write_versions(parts, out, seed):
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
                 stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
                 photo, mask = item.read()
-                images = [(stem, photo, mask)]
-                if part == "train":
-                    changed = enumerate(versions(photo, mask, rng), 1)
-                    images += [(f"{stem}_v{i}", *version) for i, (_, *version) in changed]
+                changed = enumerate(versions(photo, mask, rng), 1) if part == "train" else ()
+                images = [(stem, photo, mask), *((f"{stem}_v{i}", *version) for i, (_, *version) in changed)]
                 for name, image, truth in images:
                     write_image(folder / part / f"{name}.jpg", image)
                     rows.append((f"{name}.jpg", *truth.shape, mask_to_annotations(truth)))
@@ -146,7 +143,7 @@ def main(argv=None):
     if args.out:
         write_versions(parts, args.out, args.seed)
         count = number_of(len(parts["train"]), "train photo")
-        print(f"{args.out}: {count} with {VERSIONS} versions each, valid and test unchanged")
+        print(f"{args.out}: {count}, {VERSIONS} versions of each; others as they are")
     return 0
 
 

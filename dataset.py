@@ -1,6 +1,7 @@
 """(photo, mask) pairs for training and scoring, and the audit of an export; how COCO is read stands in coco.py."""
 
 import contextlib
+import io
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -40,7 +41,7 @@ from coco import each_once, read_export, refuse_masks
 from distributed import share
 from photo import ORANGE, Preprocess, ceil32, pad, picture_name, write_image
 from quantify.skeleton import skeleton, widths
-from split import CRACKED, UNDAMAGED, copies, what_is_kept
+from split import CRACKED, NOT_VALIDATED, UNDAMAGED, copies, split, what_is_kept
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
 
@@ -70,7 +71,7 @@ class CrackDataset(Dataset):
         return self.preprocess.normalise(photo), pad(torch.from_numpy(mask)[None], height, width), index
 
 
-@lru_cache(maxsize=128)  # a course set is decoded once, a big one stays on disk: 0.8 MB a photo at 512
+@lru_cache(maxsize=128)  # each worker decodes a course set once, a big one stays on disk: 0.8 MB a photo at 512
 def resized(photo, preprocess):
     return preprocess.resize(*photo.read())
 
@@ -255,12 +256,23 @@ def audit(export, seed=0, shown=12):
     copied = [[p.name for p, h in zip(readable, groups, strict=True) if h == g] for g in sorted(set(groups))]
     usable = replace(export, photos=readable)
     doubts, lines = suspicions(usable, copied), describe(usable, [mask for mask in masks if mask.any()])
+    if refused := why_refused(usable, seed):
+        lines.append(f"training refuses it: {refused}")
     if broken:
         lines.append(f"{len(broken)} photo(s) cannot be used, training refuses them; mend them or take them out:")
         lines += [f"  - {line}" for line in broken]
     lines += ["to check by eye:" if doubts else "nothing to check", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+
+
+def why_refused(export, seed):
+    """Why no training can begin with these photos, in words; nothing where one can."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # of copies the audit speaks itself
+            return "" if split(export, seed)["valid"] else NOT_VALIDATED
+    except BadInput as error:
+        return str(error).removeprefix(f"{export.root}: ")
 
 
 def tile(photo, preprocess):
@@ -278,8 +290,6 @@ def describe(export, masks):
     lines = [f"{export.root}: {tally(len(photos), cracked)}"]
     if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
         lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
-    if not cracked:
-        lines.append("no photo has a crack: training refuses that")
     if parts:
         counted = ", ".join(f"{part} {count}" for part, count in parts.items())
         lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
@@ -289,8 +299,11 @@ def describe(export, masks):
         low, median, high = np.percentile(
             np.concatenate([widths(mask, skeleton(mask)) for mask in masks]), [10, 50, 90]
         )
-        lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.1%}")
-        lines.append(f"crack width at 512 pixels: median {median:.0f}, 10th percentile {low:.0f}, 90th {high:.0f}")
+        lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.2%}")
+        lines.append(
+            f"crack width, the longer side made 512 pixels: median {median:.0f} px, 10th percentile {low:.0f}, "
+            f"90th {high:.0f}"
+        )
     kinds = {"unused": "no annotation has it, so it does not matter"}
     return lines + [f"category {name!r}: {kinds.get(how, how)}" for name, how in export.categories.items()]
 
@@ -314,7 +327,7 @@ def main(argv=None):
     if not tiles:
         raise BadInput(f"{args.data}: no photo that can be used; what is listed says why")
     write_image(out, contact_sheet(tiles))
-    print(f"picture: {out}")
+    print(f"picture of {number_of(len(tiles), 'photo')}: {out}")
     return 0
 
 

@@ -47,8 +47,7 @@ def check(parser, args):
     if args.predictions and (asked := [flag for flag in ("robustness", "flips") if getattr(args, flag)]):
         parser.error(f"--{asked[0]} needs the network itself: give runs, without --predictions")
     for path in args.runs:
-        begun = (path / "best.pt").exists() or (path / "last.pt").exists()  # the latter alone: open_model says the rest
-        if path.suffix.lower() == ".zip" or (path.is_dir() and not begun):
+        if path.suffix.lower() == ".zip" or path.is_dir() and not [*path.glob("best.pt"), *path.glob("last.pt")]:
             runs = [f"; {file.parent} is one" for file in sorted(path.glob("*/best.pt"))[-1:]]
             parser.error(f"{path}: no run{''.join(runs)}; an export goes after --data, masks after --predictions")
     return args
@@ -129,7 +128,7 @@ def score_photo(prediction, truth, probability=None):
 
 def score_sheet(rows, seed=0):
     """Rows of `score_photo` -> {key of MEANING: score}, with the interval of the headline."""
-    stack = {key: np.array([row[key] for row in rows]) for key in rows[0] if key != "mask"}
+    stack = {key: np.array([row[key] for row in rows]) for key in rows[0] if key not in ("mask", "size")}
     c, cracked = stack["counts"], stack["counts"][:, [0, 2]].sum(axis=1) > 0
     sheet = metrics.summary(c)
     sheet["f1_2px"] = float(metrics.f1(stack["near"].sum(axis=0)))
@@ -230,12 +229,12 @@ def open_job(path, args):
     ships = path.resolve() == SHIPPED.resolve()
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
-    print(f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}", flush=True)
+    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}"
     name = (SHIPPED.stem if ships else folder.resolve().name) + other
     out = args.out or (RUNS / SHIPPED.stem if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:
         out = args.out / name
-    return {"name": name, "folder": folder, "out": out, "photos": photos, "title": title,
+    return {"heading": heading, "name": name, "folder": folder, "out": out, "photos": photos, "title": title,
             "answer": answer, "threshold": threshold, "known": known_photos(photos, path, folder)}  # fmt: skip
 
 
@@ -274,6 +273,7 @@ def score_runs(args):
     same_test(jobs)
     runs = []
     for job in jobs:
+        print(job["heading"], flush=True)
         what = job["photos"], job["answer"], job["name"], job["title"], job["threshold"], args.seed
         runs.append(replace(score(*what, flips=args.flips), known=job["known"]))
         harder = robustness(runs[-1], job["answer"], job["out"], args.seed) if args.robustness else None

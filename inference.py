@@ -8,6 +8,7 @@ photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0
 0.59 and 0.40. `--scale 1` does that, for photos that show much more road than those of the training.
 """
 
+import csv
 import hashlib
 import math
 import sys
@@ -95,6 +96,7 @@ from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeate
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
 LARGE = 2
+NOTHING_LEARNT = 0.1  # IoU of the crack: where all is called crack it is the crack's share of the photo, a few percent
 TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, to which inputs are padded
 
 
@@ -161,7 +163,18 @@ def newest_run():
     for begun in sorted(RUNS.glob("*/last.pt")):
         if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
             print(f"note: {begun.parent} has finished no epoch, so {newest} is taken")
+    if (iou := validated(newest)) < NOTHING_LEARNT:
+        print(f"WARNING: {newest}, the newest, reached an IoU of {iou:.3f} on validation: its masks mean nothing")
     return newest
+
+
+def validated(run):
+    """The best IoU of the crack on validation of a run folder, by its history.csv; nan where that does not say."""
+    try:
+        with open(run / "history.csv", newline="", encoding="utf-8") as file:
+            return max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
+    except (OSError, KeyError, TypeError, ValueError):
+        return math.nan
 
 
 def open_model(path, device):

@@ -194,7 +194,7 @@ NETWORKS = {network.__name__: network for network in (CrackNet, TransferNet)}  #
 
 
 def fused(model):
-    """Copy of the network for prediction: each batch norm right behind a convolution is merged into it, for speed."""
+    """Copy of the network for prediction: what `conv_norm` made becomes one convolution each, for speed."""
     model = copy.deepcopy(model).eval()
     for layers in model.modules():
         if isinstance(layers, nn.Sequential) and [type(layer) for layer in layers] == [nn.Conv2d, nn.BatchNorm2d]:
@@ -300,11 +300,12 @@ def main(argv=None):
         except ValueError as error:
             raise BadInput(error) from None
     size = args.size or preprocess["size"]
-    title = f"{type(model).__name__} on a photo of {size}×{size}"
-    found = layers(model, size, size)
+    side = -(-size // 32) * 32  # as Preprocess pads it
+    title = f"{type(model).__name__} on a photo of {size}×{size}" + f", padded to {side}×{side}" * (side > size)
+    found = layers(model, side, side)
     print(title, table(found), sep="\n\n")
     if out:
-        save_figure(out, picture(found, title, size, size))
+        save_figure(out, picture(found, title, side, side))
         print(f"\npicture: {out}")
     return 0
 

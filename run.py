@@ -10,24 +10,20 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 import distributed
 from coco import PART_NAMES
 from command import HALF_WRITTEN, BadInput, number_of, signals_noted, write_json, written_whole
 from dataset import SAMPLE
-from inference import RUNS
+from inference import NOTHING_LEARNT, RUNS
 from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
 from photo import SUFFIXES
+from report.curves import training_curves
 from report.figure import save_figure
 from split import trained_on, write_splits
 
-LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of a row, words
-IOUS = {"iou_at_threshold": "crack, at the epoch's best threshold: chooses", "iou_cracked": "crack, at 0.5",
-        "iou_all": "all photos, at 0.5", "iou_pooled": "all pixels together, at 0.5"}  # fmt: skip
-FEW = 10  # cracked photos to learn from
-NOTHING_LEARNT = 0.1  # IoU of the crack on validation: where all is called crack it is the crack's share, 0.02 to 0.1
+IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")  # at 0.5
+FEW = (("train", 10, "to learn from"), ("valid", 3, "to choose epoch and threshold by"))  # cracked photos
 MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
 NOTHING_DONE = {"batches": 0, "photos": 0, "loss": 0.0, "seconds": 0.0}  # of an epoch
 
@@ -37,29 +33,39 @@ def number_type(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-def introduction(folder, parts, model, args, device):
-    """What is about to happen, in three lines."""
-    photos = ", ".join(f"{len(p)} {part} ({sum(x.cracked for x in p)} cracked)" for part, p in parts.items())
+def introduction(folder, parts, model, args, device, saved):
+    """What is about to happen, in a few lines."""
+    cracked = {part: sum(photo.cracked for photo in photos) for part, photos in parts.items()}
+    photos = ", ".join(f"{len(parts[part])} {part} ({cracked[part]} cracked)" for part in parts)
     place = f"{device}" if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
-    cracked = sum(photo.cracked for photo in parts["train"])
-    few = f"\nnote: {cracked} cracked photos are few to learn from" * (cracked < FEW)
+    few = "".join(
+        f"\nnote: {number_of(cracked[part], f'cracked {part} photo')} {what}: few, expect chance"
+        for part, enough, what in FEW
+        if cracked[part] < enough
+    )
     return (
         f"{args.data}: {photos}{few}\n"
         f"{type(model).__name__}, {parameter_count(model):,} parameters; {number_of(args.epochs, 'epoch')} of "
         f"{number_of(len(parts['train']), 'photo')} and {number_of(args.versions, 'augmented version')} of each, on "
         f"{place}, {number_type(precision(device))}\n"
         f"run folder {folder}; Ctrl-C saves, and python train.py --resume {folder} goes on"
+        f"{beginning(parts, args, saved)}"
     )
 
 
-def origin(start, parts, size):
-    """What a fine-tuned run starts from, and a warning if that has seen what this one is scored on."""
-    line = f"starts from the network and weights of {start}, photos at {size} pixels"
-    known = trained_on(weights_file(Path(start)).with_name("splits.json"), parts["valid"] + parts["test"])
+def beginning(parts, args, saved):
+    """Where a training begins that does not begin anew, on a line of its own; a warning if what it starts from has seen
+    what it is scored on."""
+    if saved:
+        epochs, batches = len(saved["training"]["history"]), saved["training"]["done"]["batches"]
+        return f"\ngoes on after {number_of(epochs, 'epoch')} and {batches} batches of the next"
+    if not args.start:
+        return ""
+    line = f"\nstarts from the network and weights of {args.start}, photos at {args.size} pixels"
+    known = trained_on(weights_file(Path(args.start)).with_name("splits.json"), parts["valid"] + parts["test"])
     if known:
-        line += (
-            f"\nWARNING: {len(known)} valid and test photos trained {start}, scores will be too good ({known[0]} ...)"
-        )
+        photos = f"{number_of(len(known), 'photo')} of valid and test ({known[0]} ...)"
+        line += f"\nWARNING: {photos} trained {args.start}, scores will be too good"
     return line
 
 
@@ -88,25 +94,6 @@ def conclusion(history, validated, folder, data):
     return f"{chosen}\nnext: python evaluate.py {folder}; {further}"
 
 
-def curves(history, title):
-    """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
-    chosen = max(history, key=merit)["epoch"]
-    fig = Figure(figsize=(11, 4.2), layout="constrained")
-    fig.suptitle(title)
-    losses, scores = fig.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
-        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
-            axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
-        axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    scores.set_ylim(0, 1)
-    return fig
-
-
 def merit(row):
     """What the best epoch is chosen by: validation IoU of the crack at the epoch's own threshold, which ships with it;
     the loss where no validation photo has a crack."""
@@ -120,7 +107,8 @@ def write_history(folder, history, args):
         writer = csv.DictWriter(file, history[-1])  # which has all columns, also where older code began the run
         writer.writeheader()
         writer.writerows(history)
-    save_figure(folder / "curves.png", curves(history, f"{Path(args.data).name}, seed {args.seed}"))
+    chosen, title = max(history, key=merit)["epoch"], f"{Path(args.data).name}, seed {args.seed}"
+    save_figure(folder / "curves.png", training_curves(history, chosen, title))
 
 
 def to_keep(args):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import PARTS, BadInput, written_whole
+from command import PARTS, BadInput, number_of, written_whole
 from photo import read_photo
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
@@ -20,6 +20,7 @@ SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where 
 KEPT = "training keeps these parts"
 VALID_FROM_TRAIN = "training keeps test and takes valid from train"
 ANEW = "training deals all photos anew"
+NOT_VALIDATED = "no photo is left for validation; label 3, better 50, or give --splits"
 ALIKE = 40  # of the 256 signs of a fingerprint, copies differ in at most so many
 
 
@@ -147,10 +148,12 @@ def split(export, seed=0, file=None):
     else:
         parts = deal(export.photos, groups, SHARES, seed)
     if together := shared(parts, groups):
-        names = ", ".join(together[0])
-        print(f"WARNING: {len(together)} photo(s) have a copy in another part, so scores will be too good: {names}")
+        copied, names = number_of(len(together), "photo"), ", ".join(together[0]) + " ..." * (len(together) > 1)
+        print(f"WARNING: copies of {copied} in different parts, so scores will be too good: {names}")
     if not any(photo.cracked for photo in parts["train"]):
-        raise BadInput(f"{file or export.root}: no train photo has a crack; label some or change the split")
+        few = f"of {number_of(len(export.photos), 'photo')} none with a crack is left for train; label 3, better 50"
+        why = few if len(export.photos) < 3 else "no train photo has a crack; label some or change the split"
+        raise BadInput(f"{file or export.root}: {why}")
     return parts
 
 

@@ -66,7 +66,7 @@ def masks_from(folder, called=None):
                 if used.setdefault(path, item.name) != item.name:
                     raise BadInput(f"{path}: would be the mask of {used[path]} and of {item.name}; score one --split")
                 return checked(read_mask(path), photo, path)
-        raise MissingMask(f"{called}: no {stem}.png or {stem}_mask.png{instead}; every photo of the split needs one")
+        raise MissingMask(f"{called}: no {stem}.png or {stem}_mask.png{instead}; a mask is wanted for each photo")
 
     def answer(item, photo):
         try:

@@ -120,7 +120,7 @@ from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, autocast, precision
 from photo import Preprocess
-from split import same_photos, split
+from split import NOT_VALIDATED, same_photos, split
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
@@ -206,7 +206,7 @@ def validate(model, batches, preprocess, loss_of, device):
     counts = np.array(distributed.gathered(list(counts)))
     best = best_threshold(counts)
     scores, at_best = (summary(counts[:, THRESHOLDS.tolist().index(value)]) for value in (0.5, best))
-    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOUS if key in scores}
+    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
     return row | {"threshold": best, "iou_at_threshold": at_best["iou_cracked"]}
 
 
@@ -284,7 +284,7 @@ def open_parts(args, folder, saved):
     args.data = str(export.root)
     parts = split(export, args.seed, args.splits)
     if not parts["valid"]:
-        raise BadInput(f"{export.root}: no photo is left for validation; label 3, better 50, or give --splits")
+        raise BadInput(f"{export.root}: {NOT_VALIDATED}")
     return parts
 
 
@@ -303,9 +303,7 @@ def train(args, device):
     state = optimisation(model, args, args.epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=args.dice, bce_weight=args.bce)
     history, done, threshold = run.restore(folder, saved, state) if saved else ([], dict(run.NOTHING_DONE), 0.5)
-    print(run.introduction(folder, parts, model, args, device), flush=True)
-    if args.start and not saved:
-        print(run.origin(args.start, parts, args.size), flush=True)
+    print(run.introduction(folder, parts, model, args, device, saved), flush=True)
     run.write_facts(folder, args, parts, device, history)
 
     with workers_ended(train_batches):

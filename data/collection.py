@@ -184,7 +184,7 @@ def table(found):
     lines = [f"{'photo':{width}}  {'size':>9}  sharp  clipped  dark  verdict"]
     for shot in found:
         verdict = "; ".join(f"{what}: {remedy}" for what, remedy in shot.doubts) or "good"
-        numbers = f"{shot.sharpness:5.0f}  {shot.clipped:7.1%}  {shot.dark:4.0%}" if shot.features else " " * 20
+        numbers = f"{shot.sharpness:5.1f}  {shot.clipped:7.1%}  {shot.dark:4.0%}" if shot.features else " " * 20
         size = "×".join(map(str, shot.size[::-1])) if shot.features else ""
         lines.append(f"{shot.name:{width}}  {size:>9}  {numbers}  {verdict}")
     return "\n".join(lines + counts(found))
@@ -193,7 +193,10 @@ def table(found):
 def in_short(what):
     """A doubt for the narrow caption: of the other photo's name the end, which tells photos of one phone apart."""
     found = re.match(r"(copy of|same road as) (.*)\.\w+( \(\d+%\))?$", what)
-    return f"{found[1]} {Path(found[2]).name[-10:]}" if found else what
+    if not found:
+        return what
+    name = Path(found[2]).name
+    return f"{found[1]} {name if len(name) <= 12 else '..' + name[-10:]}"
 
 
 def tiles(found):

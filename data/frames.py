@@ -89,7 +89,7 @@ def judge_blur(moments):
     limit = max(BLURRED / 2, SOFT * np.percentile([moment.sharpness for moment in moments], 90))
     for moment in moments:
         if moment.sharpness < limit:
-            moment.verdict = "too blurred"
+            moment.verdict = "blurred for this video"
 
 
 def judge_overlap(video, step, moments, folder):

@@ -52,7 +52,7 @@ def arguments(argv):
         nargs=2,
         default=DISTANCES,
         metavar=("FAR", "NEAR"),
-        help="how large the road may appear, 1 as a person standing sees it (default %(default)s)",
+        help="how large the road may appear, 1 as a person standing sees it (default {} {})".format(*DISTANCES),
     )
     parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
     parser.add_argument(

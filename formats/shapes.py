@@ -71,7 +71,8 @@ def rle_problem(shape, photo):
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         return "run lengths (RLE) that cannot be read"
     if shape.get("size") != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
-        return f"run lengths (RLE) of size {shape.get('size')!r:.40}, not the photo's"
+        size = f"{photo.height}, {photo.width}"
+        return f"run lengths (RLE) of size {shape.get('size')!r:.40}, but the photo is listed as [{size}]"
     return "run lengths (RLE) without a pixel" if sum(runs[1::2]) == 0 else None
 
 

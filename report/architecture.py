@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ROW = 2048  # pixels of the strip on which receptive fields are measured: a layer that sees to its end sees all
+ROW = 2048  # pixels of the strip on which receptive fields are measured: what a layer sees to its end is not known
 PERIOD = 32  # pixels after which all strides meet again
 TALL = 0.41  # of the distance between two rows of the picture, half the height of a box
 COLOURS = {"photo": "#d9d9d9", "down": "#56b4e9", "up": "#e69f00"}
@@ -130,7 +130,7 @@ def layers(model, height, width):
 
 
 def sight(pixels):
-    return f"{pixels} px" if pixels < ROW else "all"
+    return f"{pixels} px" if pixels < ROW else f"over {ROW // 2 - PERIOD} px"
 
 
 def table(found):

@@ -108,12 +108,14 @@ def label(drawn, measured, row, unit, ticks):
 
 
 def emptier(points, shape, wide, gap, tall):
-    """x, y of the lower left corner of a box at the right border: below, or above where less of the crack lies."""
+    """x, y of the lower left corner of a box: at the right border below, or above, or at the left above, where least of
+    the crack lies; at the left below stands the scale bar."""
     height, width = shape[:2]
-    beside = points["x_px"] >= width - wide
-    below = np.count_nonzero(beside & (points["y_px"] >= height - gap - tall))
-    above = np.count_nonzero(beside & (points["y_px"] <= gap + tall))
-    return width - wide, gap + tall if above < below else height - gap
+    x, y = points["x_px"], points["y_px"]
+    right, low, high = x >= width - wide, y >= height - gap - tall, y <= gap + tall
+    corners = (width - wide, height - gap), (width - wide, gap + tall), (gap, gap + tall)
+    crack = [np.count_nonzero(part) for part in (right & low, right & high, (x <= wide) & high)]
+    return corners[int(np.argmin(crack))]
 
 
 def draw_bar(drawn, gap, row, unit):
@@ -146,7 +148,8 @@ def figure(photo, probability, mask, measured, row):
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
     fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
     panels = {"photo": photo, "crack probability, 0 black to 1 yellow": probability, "mask": mask}
-    panels["crack by width; ring: the widest point clear of junctions and ends"] = overlay(photo, mask, measured, row)
+    last = "crack by width; ring: the widest point clear of junctions and ends" if mask.any() else "no crack found"
+    panels[last] = overlay(photo, mask, measured, row)
     step = 1 + max(height, width) // 1600  # more pixels than the figure shows only cost time
     for axes, (name, image) in zip(fig.subplots(rows, columns).flat, panels.items(), strict=True):
         axes.imshow(image[::step, ::step], cmap="gray" if name.startswith("mask") else "inferno", vmin=0, vmax=1)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from command import write_json, written_whole
+from command import number_of, write_json, written_whole
 from measure import WIDTH_EDGES_MM
 from photo import read_photo
 from quantify.budget import estimate
@@ -323,18 +323,20 @@ def report(results, starts, prices, words, failed):
     """Results, the start of each one's files -> the page."""
     order = sorted(range(len(results)), key=lambda k: worst_first(results[k]["row"]))
     rows, still = [results[k]["row"] for k in order], photos_only(results)
-    scaled, cracked = results[0]["quantities"] is not None, sum(row["crack_area_px"] > 0 for row in rows)
-    intro = f"{cracked} of {len(rows)} pictures show a crack, as seen by {words}."
+    scaled, single = results[0]["quantities"] is not None, [row for row in rows if row["copy_of"] is None]
+    cracked, again = sum(row["crack_area_px"] > 0 for row in single), len(rows) - len(single)
+    intro = f"{cracked} of {number_of(len(single), 'picture')} show a crack, as seen by {words}."
+    intro += f" {number_of(again, 'file')} more: copies, which are in no sum." if again else ""
     if failed:
         intro += f" {len(failed)} more could not be used and are in no number here; the end of this page says why."
     if scaled:
-        levels = Counter(row["indicative_severity"] for row in rows)
+        levels = Counter(row["indicative_severity"] for row in single)
         intro += f" Indicative severity: {', '.join(f'{level} {levels[level]}' for level in WORST_FIRST)}."
     sections = [page.paragraph(intro), *map(page.paragraph, filter(None, [too_much(rows)]))]
     if not scaled:
         sections.append(page.paragraph(NO_SCALE))
-    if len(still) < len(results):
-        sections.append(page.paragraph("Frames of a video overlap and a copy shows nothing new: neither is added up."))
+    if len(still) < len(single):
+        sections.append(page.paragraph("Frames of a video overlap: they are not added up."))
     if scaled:
         sections.append(scale_section(rows))  # first: all that follows rests on it
     if still and scaled:
@@ -347,7 +349,7 @@ def report(results, starts, prices, words, failed):
     sections += [table_section(rows), columns_section(scaled)]
     if failed:
         sections.append(page.section("Not read", *map(page.paragraph, failed)))
-    return page.page(f"Cracks in {len(rows)} pictures", *sections)
+    return page.page(f"Cracks in {number_of(len(rows), 'picture')}", *sections)
 
 
 def write_survey(out, records, names, prices, words, failed):

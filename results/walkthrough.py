@@ -39,7 +39,7 @@ from dataset import CrackDataset, collate, contact_sheet, outlined
 from measure import measure
 from photo import write_image
 from quantify.damage import damage, sentence
-from quantify.scale import Scale
+from quantify.scale import GIVEN_RELATIVE, Scale
 from report import architecture, evaluation
 from report.augmentation import sheet
 from report.figure import overlay, save_figure
@@ -121,12 +121,12 @@ the headline is the mean over photos, pooled scores sum the counts first and div
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; the flags `--dice` and `--bce` go with it, which stand in `add_optimisation_flags` and twice in `check` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep -r dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`), and the entry "Dice per photo" of `tests/mutations.py` breaks its line. Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; lowest at the truth, several processes and the average of the weights take the new one |
+| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; with the README's words on it; the flags `--dice` and `--bce` go with it, which stand in `add_optimisation_flags` and twice in `check` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep -r dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`), and the entry "Dice per photo" of `tests/mutations.py` breaks its line. Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; lowest at the truth, several processes and the average of the weights take the new one |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints, `weights/crack.pt` too, no longer fit; tests that name all depths want a fifth |
 | another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
-| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN`. Tests that name layers of `CrackNet` (`tests/test_train.py`: average of the weights) or its dropout (there: same seed, a network that has none; `FLAGS` of `tests/test_faults.py`) want the new one's |
-| one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix`, what it is given in `apply`, its words in `report/augmentation.py` | `--without` knows it by itself; add it to the study in `results/tables.py` |
+| an encoder of your own | `model.py`: a class like `CrackNet`, whose `encode` gives maps of c, 2c, 3c and 4c channels at 1/2, 1/4, 1/8 and 1/16 of the photo, and a place in `NETWORKS`; `WayUp` is the decoder for any | `self.arguments` holds what its `__init__` takes (`dropout` only if it has one), as plain numbers and words: the checkpoint builds it again with these; in `train.network` it takes the place of `CrackNet()`; then `python model.py RUN`. Tests that name layers of `CrackNet` (`tests/test_train.py`: average of the weights) or its dropout (there: same seed, a network that has none, which takes the place of `train.CrackNet`; `FLAGS` of `tests/test_faults.py`) want the new one's |
+| one more augmentation | `augment.py`: its range, its neutral value in `UNCHANGED`, its draw in `draw`, its work in `relight` or `matrix`, what it is given in `apply`, its words in `report/augmentation.py`; the lists at the top of `augment.py` and in the README's files | `--without` knows it by itself; add it to the study in `results/tables.py` |
 | a second class | nearly everywhere, below | |
 
 ### A second class
@@ -213,7 +213,7 @@ def follow(export, run):
     x.answer, _ = inference.crack_mask(x.probability, x.threshold)
     x.scores = evaluate.score_photo(x.answer, x.mask, x.probability)
     x.measured = measure(x.answer)
-    x.row = damage(x.measured, x.mask.size, Scale(MM_PER_PIXEL, 0.02, "given"))["row"]
+    x.row = damage(x.measured, x.mask.size, Scale(MM_PER_PIXEL, GIVEN_RELATIVE, "given"))["row"]
     x.layers, x.maps = architecture.layers(x.model, *x.inputs.shape[2:]), features(x.model, x.inputs)
     return x
 

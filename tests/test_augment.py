@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from augment import SIGMA, UNCHANGED, apply, augment, draw, matrix, relight, share_lost
+from augment import SIGMA, UNCHANGED, apply, augment, draw, matrix, share_lost
 
 
 def bent_crack(height=120, width=160):
@@ -93,12 +93,16 @@ def test_light_and_noise_leave_the_mask_alone(rng):
 
 def test_brightness_contrast_and_noise_are_of_the_size_that_is_asked_for(rng):
     photo = np.where(np.arange(200)[:, None, None] % 2, 120, 80).astype(np.uint8) * np.ones((1, 200, 3), np.uint8)
-    plain = relight(photo, 0.0, 0.0, SIGMA, rng).astype(float)
+
+    def lit(**changes):
+        return apply(photo, photo[..., 0], UNCHANGED | changes, rng)[0].astype(float)
+
+    plain = lit(noise=SIGMA)
     assert (plain - photo).std() == pytest.approx(SIGMA, rel=0.03) and SIGMA == 10
     red, green, _ = (plain - photo).reshape(-1, 3).T
     assert abs(np.corrcoef(red, green)[0, 1]) < 0.05  # as in a sensor, each colour has its own
-    assert relight(photo, 0.2, 0.0, SIGMA, rng).mean() == pytest.approx(120, abs=0.3)
-    contrasted = relight(photo, 0.0, 0.2, SIGMA, rng).astype(float)
+    assert lit(brightness=0.2, noise=SIGMA).mean() == pytest.approx(120, abs=0.3)
+    contrasted = lit(contrast=0.2, noise=SIGMA)
     assert contrasted.mean() == pytest.approx(100, abs=0.3)
     assert contrasted[1::2].mean() - contrasted[::2].mean() == pytest.approx(48, abs=0.6)
 

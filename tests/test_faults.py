@@ -187,8 +187,9 @@ def test_an_error_ends_a_training_with_workers(whole, fault, code, says, tmp_pat
     flags, _ = whole
     script = f"import sys, command, train; {fault}; command.execute(lambda: train.main(sys.argv[1:]))"
     failing = [sys.executable, "-c", script, *flags, "--workers", "2", "--out", str(tmp_path / "run")]
-    ended = subprocess.run(failing, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert ended.returncode == code and says in ended.stderr.strip().splitlines()[-1]
+    with open(tmp_path / "said", "w") as said:  # a pipe would be held open by workers that are left over
+        ended = subprocess.run(failing, cwd=ROOT, stdout=said, stderr=said, timeout=100)
+    assert ended.returncode == code and says in (tmp_path / "said").read_text().strip().splitlines()[-1]
 
 
 def test_a_run_folder_that_cannot_be_written_is_found_out_before_the_work(whole, tmp_path, monkeypatch, capsys):

@@ -53,7 +53,7 @@ def test_no_two_kept_frames_show_the_same_road_and_all_of_the_road_in_focus_is_o
 
 def test_a_blurred_frame_is_never_kept_and_named_as_such(kept):
     for row in kept[1]:
-        assert (row["verdict"] == "too blurred") == (walk()[int(row["frame"])][1] > 0)
+        assert (row["verdict"] == "blurred for this video") == (walk()[int(row["frame"])][1] > 0)
 
 
 def test_a_frame_is_written_as_it_is_and_the_table_says_from_which_second(kept):
@@ -73,18 +73,18 @@ def test_dropped_runs_are_told_with_their_time_and_reason():
     def moment(number, verdict="kept"):
         return frames.Moment(number, number / 10, 20.0, verdict)
 
-    blurred, same = "too blurred", "shows the road of 0:00.0"
+    blurred, same = "blurred for this video", "shows the road of 0:00.0"
     moments = [moment(0), moment(5, same), moment(10, blurred), moment(15, blurred), moment(700), moment(705, blurred)]
     assert frames.dropped(moments) == [
         "  0:00.5: shows the road of 0:00.0",
-        "  0:01.0 to 0:01.5: too blurred",
-        "  1:10.5: too blurred",
+        "  0:01.0 to 0:01.5: blurred for this video",
+        "  1:10.5: blurred for this video",
     ]
 
 
 def test_a_count_leaves_the_sharpest_of_each_stretch():
     moments = [frames.Moment(i, i / 2, value) for i, value in enumerate([20, 30, 25, 22, 21, 40, 10, 12])]
-    moments[5].verdict = "too blurred"
+    moments[5].verdict = "blurred for this video"
     frames.thin_out(moments, 3)
     assert [moment.number for moment in moments if moment.kept] == [1, 3, 7]
     frames.thin_out(moments, 9)

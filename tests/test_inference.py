@@ -92,6 +92,13 @@ def test_tiles_cover_all_with_weights_that_add_up_to_one(length):
     assert np.allclose(total, 1, atol=1e-6)
 
 
+def test_the_outermost_quarter_of_an_overlap_has_no_weight_but_at_the_photos_own_border():
+    (_, first), *_, (_, last) = tiles(2500)
+    quarter = inference.OVERLAP // 4
+    assert first[:quarter].all() and not first[-quarter:].any() and first[-quarter - 1] > 0
+    assert last[-quarter:].all() and not last[:quarter].any() and last[quarter] > 0
+
+
 def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     photo = cv2.GaussianBlur(rng.integers(0, 256, (300, 900, 3)).astype(np.uint8), (0, 0), 1)
     model, preprocess = tiny_network(), Preprocess()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from metrics import (
+    DISK,
     THRESHOLDS,
     at_best_threshold,
     centreline_counts,
@@ -100,6 +101,11 @@ def test_two_pixels_of_tolerance_forgive_two_pixels_and_not_three():
     dot = corner.copy()
     corner[10, 10], dot[12, 12] = 1, 1  # 2.8 pixels apart
     assert tolerant_counts(dot, corner).tolist() == [1, 0, 1, 0]
+
+
+def test_the_tolerance_is_a_disk_of_two_pixels_to_all_sides():
+    y, x = np.mgrid[-2:3, -2:3]
+    assert ((x**2 + y**2 <= 4) == DISK).all()
 
 
 def test_tolerance_never_lowers_a_score(rng):

@@ -64,6 +64,13 @@ def test_there_is_a_dropout_layer_only_where_it_is_asked_for():
     assert any(isinstance(module, nn.Dropout2d) and module.p == 0.3 for module in CrackNet(dropout=0.3).modules())
 
 
+def test_dropout_stands_at_the_coarsest_maps_and_nowhere_else(photo):
+    model, seen = CrackNet(dropout=0.3), []
+    model.dropout.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1:]))
+    model(photo)
+    assert seen == [(model.widths[3], -(-photo.shape[2] // 16), -(-photo.shape[3] // 16))]
+
+
 def test_every_weight_takes_part(photo):
     model = CrackNet()
     model(photo.repeat(2, 1, 1, 1)).square().sum().backward()

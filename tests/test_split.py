@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import edit_json, write_export
 
+import dataset
 from coco import read_export
 from command import BadInput
 from split import PARTS, copies, read_splits, split, stratified, trained_on, what_is_kept, write_splits
@@ -74,10 +76,36 @@ def test_an_export_that_comes_split_is_used_as_it_is_and_a_missing_valid_is_take
     assert {p.part for p in parts["valid"]} == {"train"}
     assert (len(parts["train"]), len(parts["valid"])) == (12, 4)  # 15 % of 14 and of 2, rounded up
     assert {p.cracked for p in parts["valid"]} == {True, False}
-    assert "copy in another part" not in capsys.readouterr().out
+    assert "WARNING" not in capsys.readouterr().out
     write_export(tmp_path / "valid", cracked=2, undamaged=0, seed=1)  # begins with the photos of test
     assert {p.part for p in split(read_export(tmp_path))["valid"]} == {"valid"}
-    assert "WARNING: 2 photo(s) have a copy in another part" in capsys.readouterr().out
+    assert "WARNING: copies of 2 photos in different parts" in capsys.readouterr().out
+
+
+def test_copies_stay_together_where_valid_is_taken_from_train(tmp_path):
+    folder = write_export(tmp_path / "train", cracked=12, undamaged=0)
+    for i in range(0, 12, 2):  # six photos, each twice
+        (folder / f"road{i + 1:03d}.jpg").write_bytes((folder / f"road{i:03d}.jpg").read_bytes())
+    write_export(tmp_path / "test", cracked=2, undamaged=0, seed=1)
+    for seed in range(5):
+        parts = split(read_export(tmp_path), seed)
+        names = [{Path(p.name).stem for p in parts[part]} for part in ("train", "valid")]
+        assert all(names) and not {f"road{i:03d}" for i in range(0, 12, 2) for part in [names[0]]
+                                   if (f"road{i:03d}" in part) != (f"road{i + 1:03d}" in part)}  # fmt: skip
+
+
+def test_a_large_group_is_dealt_first_so_that_the_single_photos_even_it_out():
+    for seed in range(10):
+        parts = stratified(people(20, 0), [0] * 6 + list(range(1, 15)), SHARES, seed)
+        assert [len(parts[part]) for part in PARTS] == [14, 3, 3]
+
+
+@pytest.mark.parametrize(("cracked", "undamaged"), [(1, 0), (0, 2), (1, 1)])
+def test_too_few_photos_are_told_to_be_too_few_by_training_and_by_the_audit(tmp_path, cracked, undamaged):
+    export = read_export(write_export(tmp_path / "few", cracked, undamaged))
+    with pytest.raises(BadInput, match="label"):
+        split(export)
+    assert "training refuses it: " in dataset.audit(export)[0]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def test_the_page_and_the_figures_are_written_from_the_records(tmp_path):
         and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
         and "| `plain` | 1 | 0.450" in text
     )
-    assert f"added up: {len(run_studies.RUNS)} runs on cpu in float32, torch 2.14.1: 0.0 hours." in text
+    runs = len(run_studies.RUNS)
+    assert f"added up: {runs} runs on cpu in float32, torch 2.14.1: {7.5 * runs / 3600:.1f} hours." in text
     assert (tmp_path / "dropout.png").stat().st_size > 10_000
 
 
