@@ -228,7 +228,7 @@ def suspicions(export, copied):
     odd = [(kind, photo.name) for photo in export.photos for kind in odd_polygons(photo)]
     for kind, count in Counter(kind for kind, _ in odd).items():
         names = list(dict.fromkeys(name for other, name in odd if other == kind))
-        lines.append(f"{count} polygon(s) {kind}, kept: {some(names)}")
+        lines.append(f"{number_of(count, 'polygon')} {kind}, kept: {some(names)}")
     empty = [photo.name for photo in export.photos if not photo.cracked]
     if empty:
         lines.append(
@@ -259,7 +259,8 @@ def audit(export, seed=0, shown=12):
     if refused := why_refused(usable, seed):
         lines.append(f"training refuses it: {refused}")
     if broken:
-        lines.append(f"{len(broken)} photo(s) cannot be used, training refuses them; mend them or take them out:")
+        count = number_of(len(broken), "photo")
+        lines.append(f"not usable, and training refuses such: {count}; mend what is wrong or take it out:")
         lines += [f"  - {line}" for line in broken]
     lines += ["to check by eye:" if doubts else "nothing to check", *(f"  - {line}" for line in doubts)]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])

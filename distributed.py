@@ -18,7 +18,7 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from command import BadInput
+from command import BadInput, number_of
 
 
 def rank():
@@ -44,9 +44,8 @@ def joined(device):
         return
     if device.type == "cuda":
         if (here := int(os.environ["LOCAL_WORLD_SIZE"])) > torch.cuda.device_count():
-            raise BadInput(
-                f"--nproc-per-node {here}: only {torch.cuda.device_count()} GPU(s) here; start no more processes"
-            )
+            there = number_of(torch.cuda.device_count(), "GPU")
+            raise BadInput(f"--nproc-per-node {here}: only {there} here; start no more processes")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     patience = timedelta(days=1)  # a share of a huge folder may take that much longer than another
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)

@@ -88,7 +88,8 @@ def check(parser, args):
               "save_minutes": 0, "encoder_rate": 0, "weight_decay": 0}  # fmt: skip
     for name, bound in lowest.items():
         if (value := getattr(args, name)) is not None and not bound <= value < math.inf:
-            parser.error(f"--{name.replace('_', '-')} {value}: must be a number of at least {bound}")
+            least = f"of at least {bound}" if bound != 1e-9 else "above 0"
+            parser.error(f"--{name.replace('_', '-')} {value}: must be a number {least}")
     if not args.dice + args.bce:
         parser.error("--dice and --bce cannot both be 0")
     for name in ("dropout", "ema"):

@@ -1,9 +1,11 @@
 """Frames out of a video, and annotated frames into one."""
 
 import contextlib
+import os
 from pathlib import Path
 
-import cv2
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # of a video that cannot be read our own line says enough
+import cv2  # noqa: E402
 
 from command import BadInput, written_whole
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from command import Parser, answer_flags, execute, written_whole
+from command import Parser, answer_flags, execute, number_of, written_whole
 
 
 def arguments(argv):
@@ -53,7 +53,7 @@ Written by `python results/walkthrough.py` with {network}. The photo, {name}, is
 ## 1. File to arrays
 
 `coco.read_export(folder)` checks every entry of the COCO file and gives an `Export`, whose `photos` are a list of `Photo`; this one
-has {polygons} annotation(s).
+has {polygons}.
 `Photo.read()` gives `photo` {photo} uint8 RGB, upright (`photo.read_photo`), and `mask` {mask} uint8 of 0 and 1, the
 union of all crack annotations; {crack} of it is crack. `dataset.outlined` draws the mask.
 
@@ -111,7 +111,7 @@ the headline is the mean over photos, pooled scores sum the counts first and div
 
 ## 7. Mask to numbers
 
-`measure.measure(mask)` finds the centre line: {branches} branch(es), length {length} pixels, median width {width} pixels, pattern
+`measure.measure(mask)` finds the centre line: in {branches}, length {length} pixels, median width {width} pixels, pattern
 {pattern}. With a scale, here {mm} mm per pixel, `quantify.damage.damage` gives millimetres, in words: "{sentence}"
 
 ![crack by width](walkthrough/6-width.jpg)
@@ -246,14 +246,14 @@ def words(x):
     c = x.scores["counts"]
     return {
         "name": x.item.name, "photo": x.photo.shape, "mask": x.mask.shape, "crack": f"{x.mask.mean():.2%}",
-        "polygons": len(x.item.annotations), "parts": ", ".join(f"{len(p)} {name}" for name, p in x.parts.items()),
+        "polygons": number_of(len(x.item.annotations), "annotation"), "parts": ", ".join(f"{len(p)} {name}" for name, p in x.parts.items()),
         "size": x.preprocess.size, "resized": x.resized.shape, "input": tuple(x.inputs.shape),
         "batch": tuple(x.batch[0].shape), "masks": tuple(x.batch[1].shape), "logits": tuple(x.logits.shape),
         "table": architecture.table(x.layers), "maps": ", ".join(x.maps), "loss": f"{x.loss.item():.3f}",
         "probability": x.probability.shape, "low": f"{x.probability.min():.3f}", "high": f"{x.probability.max():.3f}",
         "threshold": f"{x.threshold:.2f}", "counts": ", ".join(map(str, c.tolist())), "iou": f"{metrics.iou(c):.3f}",
         "dice": f"{metrics.dice(c):.3f}", "f1": f"{metrics.f1(x.scores['near']):.3f}",
-        "branches": len(x.measured["branches"]), "length": f"{x.measured['length_px']:.0f}",
+        "branches": number_of(len(x.measured["branches"]), "piece"), "length": f"{x.measured['length_px']:.0f}",
         "width": f"{x.measured['width_median_px']:.1f}", "pattern": x.measured["pattern"], "mm": MM_PER_PIXEL,
         "sentence": sentence(x.row),
     }  # fmt: skip

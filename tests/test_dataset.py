@@ -83,7 +83,7 @@ def test_the_audit_counts_what_training_can_use_and_lists_what_it_refuses(export
     (export / "road001.jpg").write_bytes(b"no photo")
     report, _ = audit(read_export(export))
     assert "9 photos, 7 cracked, 2 undamaged" in report
-    assert "1 photo(s) cannot be used" in report and "road001.jpg: not an image" in report
+    assert "not usable, and training refuses such: 1 photo;" in report and "road001.jpg: not an image" in report
 
 
 def test_a_photo_with_only_labels_that_classes_leaves_out_is_said_to_count_as_undamaged(tmp_path):
@@ -103,7 +103,7 @@ def test_odd_polygons_of_one_kind_are_one_line(export):
 
     edit_json(export, thin)
     report, _ = audit(read_export(export))
-    assert "3 polygon(s) under 2 pixels wide or high, kept: road000.jpg, road001.jpg, road002.jpg" in report
+    assert "3 polygons under 2 pixels wide or high, kept: road000.jpg, road001.jpg, road002.jpg" in report
 
 
 def test_an_export_of_which_no_photo_can_be_used_is_refused(export):
