@@ -325,7 +325,7 @@ def report(results, starts, prices, words, failed):
     rows, still = [results[k]["row"] for k in order], photos_only(results)
     scaled, single = results[0]["quantities"] is not None, [row for row in rows if row["copy_of"] is None]
     cracked, again = sum(row["crack_area_px"] > 0 for row in single), len(rows) - len(single)
-    intro = f"{cracked} of {number_of(len(single), 'picture')} show a crack, as seen by {words}."
+    intro = f"Cracked: {cracked} of {number_of(len(single), 'picture')}, as seen by {words}."
     intro += f" {number_of(again, 'file')} more: copies, which are in no sum." if again else ""
     if failed:
         intro += f" {len(failed)} more could not be used and are in no number here; the end of this page says why."

@@ -105,6 +105,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where
     assert (len(training["history"]), training["done"]["batches"]) == saved
     torch.manual_seed(99)
     train.main(["--resume", str(tmp_path / "run")])
+    assert f"goes on after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} batches of" in out
     assert_same_run(undisturbed, tmp_path / "run")
 
 

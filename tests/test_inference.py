@@ -587,6 +587,8 @@ def test_the_legend_stands_where_less_of_the_crack_lies():
         x, y = emptier(points, (400, 400, 3), 140, 8, 40)
         assert (x, y) == (260, 392 if below else 48)
     assert emptier({"x_px": np.zeros(9), "y_px": np.full(9, 380.0)}, (400, 400, 3), 140, 8, 40) == (260, 392)
+    both = {"x_px": np.full(9, 380.0), "y_px": np.linspace(0, 399, 9)}  # all along the right border
+    assert emptier(both, (400, 400, 3), 140, 8, 40) == (8, 48)
 
 
 def test_a_mask_over_most_of_a_photo_is_warned_of_on_the_screen_and_in_the_report(folder, run, capsys):

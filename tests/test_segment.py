@@ -357,6 +357,8 @@ def test_a_copy_of_a_photo_counts_once_in_the_sums(tmp_path, run, capsys):
     said = capsys.readouterr().out
     assert alone in said and "in the sums it counts once" in said and not alone.startswith("to seal: 0.00")
     assert sorted(row["copy_of"] for row in rows(out)) == ["", "road0000 (1).jpg"]
+    report = (out / "report.html").read_text()
+    assert "Cracked: 1 of 1 picture, as" in report and "1 file more: copies" in report
 
 
 def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path, run):

@@ -118,6 +118,14 @@ def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(st
     assert "of valid and test (" not in capsys.readouterr().out
 
 
+def test_few_cracked_photos_are_said_to_be_few_in_train_and_in_valid(tmp_path, capsys):
+    for part, count, seed in (("train", 11, 0), ("valid", 2, 1)):
+        write_export(tmp_path / "roads" / part, count, 1, seed)
+    main(["--data", str(tmp_path / "roads"), "--epochs", "1", "--out", str(tmp_path / "run"), *TINY])
+    said = capsys.readouterr().out
+    assert "note: 2 cracked valid photos to choose epoch and threshold by: few" in said and "to learn from" not in said
+
+
 def test_a_training_that_learnt_nothing_says_so_and_one_that_did_does_not(tmp_path):
     rows = [{"epoch": 1, "iou_cracked": 0, "iou_at_threshold": iou} for iou in (0.02, 0.3)]
     said = conclusion(rows[:1], 6, tmp_path, "mine")
