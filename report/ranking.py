@@ -25,8 +25,8 @@ COLUMNS = {
     "remarks": "whatever should be known before the place is believed",
     "to the first": "iou_cracked less that of the first row, mean over photos",
     "to the first, 95 %": "the interval of that difference, over photos",
-    "measured by": "the first of the place above, which who is within noise of it shares: this decided the place, but "
-    "for those who lack masks",
+    "measured by": "the first of the place that was open: within noise of it, its place is shared, else the next is "
+    "opened; it decides nothing for who lacks masks",
     "to that one": "iou_cracked less that of the submission it is measured by, mean over photos",
     "to that one, 95 %": "the interval of that difference, over photos",
 }
@@ -47,8 +47,9 @@ def places(ordered, problems, seed):
     """As `in_order` -> {name: (place, its first, the first that it is measured by or None)}.
 
     Down the list, who is within noise of the first of the place that is open shares it; who is not opens the next, 1 +
-    how many score higher. Earlier places stay closed, so nobody stands before a higher score. Who lacks masks shares
-    and opens none, for the zeros of these widen the interval: the place is 1 + how many score higher, nobody else's.
+    how many score higher. Earlier places stay closed, so nobody who lacks nothing stands behind a lower score. Who lacks
+    masks shares and opens none, for the zeros of these widen the interval: the place is 1 + how many score higher,
+    nobody else's. `problems` are those that count here, of photos with a crack: see `rank`.
     """
     found, firsts = {}, []
     for _, equal in groupby(ordered, key=points):
@@ -63,8 +64,9 @@ def places(ordered, problems, seed):
     return found
 
 
-def remarks(i, ordered, placed, problems, seed):
-    """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`."""
+def remarks(i, ordered, placed, problems, lacking, seed):
+    """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`,
+    `lacking` the problems of photos with a crack."""
     run = ordered[i]
     equal = [other for other in ordered if other is not run and points(other) == points(run) > 0]
     if len(problems[run.name]) == len(run.photos):
@@ -74,10 +76,10 @@ def remarks(i, ordered, placed, problems, seed):
     found += [f"the same score as {some([other.name for other in equal])}"] if equal and not copies else []
     above = [other for other in ordered[:i] if points(other) != points(run) and gain(run, other, seed)[2] == NOISE]
     mine = [other for other in above if placed[other.name][0] == placed[run.name][0]]
-    higher = [other for other in above if other not in mine and not (mine and problems[other.name])]
-    higher.sort(key=lambda other: bool(problems[other.name]))
+    higher = [other for other in above if other not in mine and not (mine and lacking[other.name])]
+    higher.sort(key=lambda other: bool(lacking[other.name]))
     found += [f"within noise of {other.name}" for other in mine[:1]]
-    found += [f"within noise of {other.name}, but {apart(run, other, ordered, placed, problems, seed)}"
+    found += [f"within noise of {other.name}, but {apart(run, other, ordered, placed, lacking, seed)}"
               for other in higher[:1]]  # fmt: skip
     return "; ".join(found + [run.warning] * bool(run.warning))
 
@@ -96,18 +98,22 @@ def some(names):
 
 def apart(run, other, ordered, placed, problems, seed):
     """Why two that are within noise of each other have different places, in words."""
-    if lacking := [one.name for one in (run, other) if problems[one.name]]:
-        return f"masks of {lacking[0]} are missing or unusable, so they share no place"
-    place, first, _ = placed[other.name]
+    first = placed[other.name][1]
+    if problems[other.name] and not problems[run.name]:
+        first = placed[run.name][2]  # what was open, whatever the other lacks
+    if problems[run.name] or first is None:
+        lacking = run if problems[run.name] else other
+        return f"masks of {lacking.name} are missing or unusable, so they share no place"
+    place = placed[first.name][0]
     if gain(run, first, seed)[2] != NOISE:
         return f"not of {first.name}, the first of place {place}"
     closed_by = next(one.name for one in ordered if placed[one.name][0] > place and not problems[one.name])
-    return f"{closed_by}, who scores higher, is not, and closed place {place}"
+    return f"{closed_by}, who scores higher, is not within noise of {first.name} and closed place {place}"
 
 
-def standings(ordered, problems, seed):
-    """A row of COLUMNS and SHARED for each submission, best first; `problems` as `rank` takes them."""
-    rows, placed = [], places(ordered, problems, seed)
+def standings(ordered, problems, lacking, seed):
+    """A row of COLUMNS and SHARED for each submission, best first; `problems` and `lacking` as in `rank`."""
+    rows, placed = [], places(ordered, lacking, seed)
     for i, run in enumerate(ordered):
         wrong, differences = problems[run.name], []
         measure = placed[run.name][2]
@@ -115,9 +121,9 @@ def standings(ordered, problems, seed):
             difference, interval, _ = gain(run, other or run, seed)
             differences += [*named, difference, span(interval)] if i and other else [*named, "", ""]
         undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
-        lacking = {photo for photo, *_ in wrong} & {photo.name for photo in run.photos if not photo.cracked}
-        words = remarks(i, ordered, placed, problems, seed)
-        scores = [run.sheet["iou_cracked"], span(run.interval), "" if lacking else undamaged, *counted(wrong), words]
+        unknown = len(wrong) > len(lacking[run.name])  # a mask of an undamaged photo is not there
+        words = remarks(i, ordered, placed, problems, lacking, seed)
+        scores = [run.sheet["iou_cracked"], span(run.interval), "" if unknown else undamaged, *counted(wrong), words]
         rows.append([placed[run.name][0], run.name, *scores, *differences, *(run.sheet[key] for key in SHARED)])
     return rows
 
@@ -129,8 +135,10 @@ def rank(submissions, problems, left_out, out, seed):
     `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `left_out`
     are files that are no submissions.
     """
-    ordered = in_order(submissions, problems)
-    rows = standings(ordered, problems, seed)
+    cracked = {submissions[0].photos[i].name for i in submissions[0].cracked}  # what iou_cracked is made of
+    lacking = {name: [one for one in found if one[0] in cracked] for name, found in problems.items()}
+    ordered = in_order(submissions, lacking)
+    rows = standings(ordered, problems, lacking, seed)
     if few := too_few(ordered[0].cracked):
         print(f"WARNING: {few}")
     print("place, submission, iou_cracked and its 95 % interval")
@@ -141,7 +149,7 @@ def rank(submissions, problems, left_out, out, seed):
             if number:
                 print(f"     {kind} masks counted as empty: {number}; first: {first[kind]}")
     evaluation.write_csv(out / "ranking.csv", [*COLUMNS, *SHARED], rows)
-    evaluation.write_csv(out / "photos.csv", *every_photo(ordered))
+    evaluation.write_csv(out / "photos.csv", *every_photo(ordered, problems))
     every = [[run.name, *problem] for run in ordered for problem in in_one(problems[run.name])]
     evaluation.write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "what is wrong"], every)
     write_ranking(out / "ranking.html", ordered, problems, left_out, rows)
@@ -191,11 +199,12 @@ def write_ranking(path, ordered, problems, left_out, rows):
     how = [
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
         "one. Down the list, who is within noise of the first of a place shares that place; the next who is not closes "
-        "it and opens another, 1 + how many score higher. So nobody stands before a higher score, whatever is noise, "
-        "and one more submission can move others. Two that are within noise and have different places are remarked.",
-        "A mask that is missing or unusable counts as one without any crack. The place of who lacks one is 1 + how "
-        "many score higher, whatever is noise, and only an equal score shares it. On an undamaged photo such a mask "
-        "would be right: in iou_all it is, undamaged_correct is left empty.",
+        "it and opens another, 1 + how many score higher. So who is within noise of somebody may yet stand behind: the "
+        "remarks name one such submission, the highest. One more submission can move others.",
+        "A mask that is missing or unusable counts as one without any crack. The place of who lacks that of a cracked "
+        "photo is 1 + how many score higher, whatever is noise, and only an equal score shares it: so lower scores "
+        "may share a place before it. On an undamaged photo such a mask would be right: in iou_all it is, "
+        "undamaged_correct is left empty, and the place is as if it were there.",
         f"{MEANING} Click a column's name to sort.",
         "The same score: that of iou_cracked, whatever is on undamaged photos; the same masks: alike to the pixel.",
         "The ground truth itself drawn one pixel wider or narrower scores "
@@ -218,7 +227,7 @@ def write_ranking(path, ordered, problems, left_out, rows):
         "As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0. The mean is over all "
     )
     said = page.paragraph(f"{said}submissions, with 0 where a mask is missing or unusable.")
-    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered))))
+    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered, problems))))
     page.write(path, page.page(f"{number_of(len(ordered), 'submission')} on {ordered[0].title}", *sections))
 
 
@@ -237,12 +246,17 @@ def small(image):
     return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
 
 
-def every_photo(ordered):
-    """(column names, a row for each photo: true crack pixels, mean IoU, that of each submission)."""
+def every_photo(ordered, problems):
+    """(column names, a row for each photo: true crack pixels, mean IoU, that of each submission; on an undamaged photo
+    one of KINDS where there is no mask to score)."""
+    gone = {(run.name, photo): kind for run in ordered for photo, kind, _ in problems[run.name]}
     each = np.array([metrics.iou(run.counts) for run in ordered])  # (submissions, photos)
     true = ordered[0].counts[:, [0, 2]].sum(axis=1)
     rows = []
     for i, photo in enumerate(ordered[0].photos):
         mean = metrics.mean(each[:, i]) if true[i] else np.nan  # undamaged: no IoU where it was left empty
-        rows.append([photo.name, int(true[i]), mean, *each[:, i].tolist()])
+        ious = each[:, i].tolist()
+        if not true[i]:
+            ious = [gone.get((run.name, photo.name), value) for run, value in zip(ordered, ious, strict=True)]
+        rows.append([photo.name, int(true[i]), mean, *ious])
     return ["photo", "true_pixels", "mean", *(run.name for run in ordered)], rows

@@ -87,7 +87,10 @@ def placed(*submissions, lacking=""):
     problems = {run.name: [("x.jpg", "missing", "why")] * (run.name in lacking) for run in submissions}
     ordered = in_order(submissions, problems)
     found = places(ordered, problems, 0)
-    return {run.name: (found[run.name][0], remarks(i, ordered, found, problems, 0)) for i, run in enumerate(ordered)}
+    return {
+        run.name: (found[run.name][0], remarks(i, ordered, found, problems, problems, 0))
+        for i, run in enumerate(ordered)
+    }
 
 
 def just_places(*submissions, lacking=""):
@@ -112,7 +115,7 @@ def test_a_place_is_shared_with_its_first_not_along_a_chain():
 def test_nobody_stands_before_a_higher_score_and_who_is_kept_back_by_that_is_told():
     first, sure, unsure = Fixed("a", *[0.9] * 8), Fixed("b", *[0.8] * 8), Fixed("c", *[1.0, 0.54] * 4)
     assert placed(first, unsure)["c"] == (1, "within noise of a")
-    said = "within noise of b; within noise of a, but b, who scores higher, is not, and closed place 1"
+    said = "within noise of b; within noise of a, but b, who scores higher, is not within noise of a and closed place 1"
     assert placed(first, sure, unsure) == {"a": (1, ""), "b": (2, ""), "c": (2, said)}
 
 
@@ -136,7 +139,7 @@ def test_one_more_submission_that_lacks_masks_parts_no_others_whatever_it_is_cal
         assert list(same) == ["perfect", "black", name]  # of equals the complete one stands above
         assert same[name][1] == f"the same score as black; {said}"
         below = placed(perfect, Fixed(name, *[1.0] * 9, 0.0), Fixed("low", *[0.85] * 10), lacking=name)
-        said = f"within noise of {name}, but masks of {name} are missing or unusable, so they share no place"
+        said = f"within noise of {name}, but not of perfect, the first of place 1"
         assert below["low"] == (3, said)  # behind the first place, whoever lacks a mask
     assert just_places(Fixed("a", *MIXED), Fixed("b", *[0.8] * 8), lacking="a") == [1, 2]
 
@@ -212,6 +215,16 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
         and "mask of 5×5" in page
         and names[2] in page
     )
+
+
+def test_a_missing_mask_of_an_undamaged_photo_costs_no_place_and_is_no_right_answer_either(export, photos, tmp_path):
+    assert not photos[9].cracked
+    whole, lacks = hand_in(tmp_path / "whole", photos, 0.5), hand_in(tmp_path / "lacks", photos, 0.5, left_out=(9,))
+    rows = ranking(tmp_path / "out", [whole, lacks], export)
+    assert [row["place"] for row in rows.values()] == ["1", "1"] and not rows["lacks"]["undamaged_correct"]
+    with open(tmp_path / "out" / "photos.csv", newline="", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[9]
+    assert (last["whole"], last["lacks"]) == ("", "missing")
 
 
 def test_a_submission_with_many_missing_masks_takes_one_row_of_the_page_and_all_of_the_csv_file(
