@@ -5,6 +5,7 @@ cannot be drawn is dropped and said. Behind this file every annotation can be ra
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -207,7 +208,8 @@ def add_photos(export, part, file, coco):
         if PureWindowsPath(name).is_absolute() or not path.resolve().is_relative_to(folder):
             raise BadInput(f"{file}: {name!r:.80} points outside the export; put the photo beside the JSON file")
         if len(name) > 250 or not path.is_file():
-            export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing; left out")
+            alike = [f", but {other.name} is there" for other in path.parent.glob(f"{glob.escape(path.stem)}.*")][:1]
+            export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing{''.join(alike)}; left out")
             continue
         photo = Photo(prefix + name, path, image["height"], image["width"], (), part)
         cracks = []

@@ -62,7 +62,7 @@ from tqdm import tqdm
 
 import metrics
 from dataset import open_data
-from inference import RUNS, SHIPPED, newest_run, predict
+from inference import RUNS, SHIPPED, doubt, newest_run, predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
@@ -229,7 +229,7 @@ def open_job(path, args):
     ships = path.resolve() == SHIPPED.resolve()
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
-    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}"
+    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}{doubt(path)}"
     name = (SHIPPED.stem if ships else folder.resolve().name) + other
     out = args.out or (RUNS / SHIPPED.stem if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:

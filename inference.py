@@ -163,18 +163,20 @@ def newest_run():
     for begun in sorted(RUNS.glob("*/last.pt")):
         if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
             print(f"note: {begun.parent} has finished no epoch, so {newest} is taken")
-    if (iou := validated(newest)) < NOTHING_LEARNT:
-        print(f"WARNING: {newest}, the newest, reached an IoU of {iou:.3f} on validation: its masks mean nothing")
+    if not checkpoints:
+        print(f"note: no run in {RUNS}/, so the weights that ship are taken")
     return newest
 
 
-def validated(run):
-    """The best IoU of the crack on validation of a run folder, by its history.csv; nan where that does not say."""
+def doubt(checkpoint):
+    """A warning where the run of this checkpoint has learnt nothing, by its history.csv; nothing where nobody knows."""
     try:
-        with open(run / "history.csv", newline="", encoding="utf-8") as file:
-            return max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
+        with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
+            iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
     except (OSError, KeyError, TypeError, ValueError):
-        return math.nan
+        return ""
+    nothing = f"\nWARNING: {checkpoint} reached an IoU of {iou:.3f} on validation: its masks mean nothing"
+    return nothing if iou < NOTHING_LEARNT else ""
 
 
 def open_model(path, device):
@@ -189,7 +191,7 @@ def open_model(path, device):
 
 def prepare(args):
     """Arguments -> (Job, list of Price or None, words on which network this is)."""
-    checkpoint = args.checkpoint or newest_run()
+    checkpoint = args.checkpoint = args.checkpoint or newest_run()
     model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
     model, threshold = fused(model), threshold if args.threshold is None else args.threshold
     prices = read_prices(args.prices) if args.prices else None
@@ -241,7 +243,7 @@ def segment_together(args, names):
     """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
     job, prices, words = prepare(args)
     results_folder(args.out)
-    print(f"{number_of(len(names), 'file')} with {words}")
+    print(f"{number_of(len(names), 'file')} with {words}{doubt(args.checkpoint)}")
     figures = args.figures or len(names) <= FEW
     mine = missing(job, distributed.share(list(names)), names, args.out, figures)
     if replaced := sum(record_file(args.out / names[path]).exists() for path in mine):

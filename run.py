@@ -61,8 +61,10 @@ def beginning(parts, args, saved):
         return f"\ngoes on after {number_of(epochs, 'epoch')} and {batches} batches of the next"
     if not args.start:
         return ""
-    line = f"\nstarts from the network and weights of {args.start}, photos at {args.size} pixels"
-    known = trained_on(weights_file(Path(args.start)).with_name("splits.json"), parts["valid"] + parts["test"])
+    line, start = f"\nstarts from the network and weights of {args.start}", weights_file(Path(args.start))
+    learnt_at = read_checkpoint(start)["preprocess"]["size"]
+    line += f", photos at {args.size} pixels" + f" instead of its {learnt_at}" * (args.size != learnt_at)
+    known = trained_on(start.with_name("splits.json"), parts["valid"] + parts["test"])
     if known:
         photos = f"{number_of(len(known), 'photo')} of valid and test ({known[0]} ...)"
         line += f"\nWARNING: {photos} trained {args.start}, scores will be too good"

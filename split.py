@@ -153,7 +153,7 @@ def split(export, seed=0, file=None):
     if not any(photo.cracked for photo in parts["train"]):
         few = f"of {number_of(len(export.photos), 'photo')} none with a crack is left for train; label 3, better 50"
         why = few if len(export.photos) < 3 else "no train photo has a crack; label some or change the split"
-        raise BadInput(f"{file or export.root}: {why}")
+        raise BadInput(f"{file if file and any(photo.cracked for photo in export.photos) else export.root}: {why}")
     return parts
 
 

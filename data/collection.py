@@ -15,7 +15,7 @@ from command import BadInput, number_of
 from data import overlap
 from formats.categories import says_crack
 from measure import MEASURABLE_PX
-from photo import ORANGE, SUFFIXES, read_photo
+from photo import ORANGE, SUFFIXES, is_mask, read_photo
 from split import CRACKED, UNDAMAGED, copies
 
 SMALL = 512  # pixels of the short side: messengers send less
@@ -99,6 +99,11 @@ def measure(shot):
         what, _, remedy = str(error).removeprefix(f"{shot.path}: ").partition("; ")
         shot.doubts.append((what, remedy))
         return
+    if is_mask(photo):
+        shot.doubts.append(("a mask", "all of it is black or white; give the photo itself"))
+        return
+    if shot.path.suffix.lower() in UNREADABLE:
+        shot.doubts.append((f"named {shot.path.suffix}", "name it .jpg: folders leave such names out"))
     grey = overlap.shrunk(photo)
     shot.size, shot.sharpness = photo.shape[:2], sharpness(grey)
     shot.clipped, shot.dark = float((grey >= BRIGHT).mean()), float((grey <= DARK).mean())
@@ -108,7 +113,7 @@ def measure(shot):
     if shot.sharpness < BLURRED:
         shot.doubts.append(("blurred", "take it again, hold still, tap to focus"))
     if shot.clipped > CLIPPED_SHARE:
-        shot.doubts.append(("too bright", "take it again with less exposure, out of the glare"))
+        shot.doubts.append(("too bright", "take it again with less exposure, out of the glare, unless it is paint"))
     if shot.dark > DARK_SHARE:
         shot.doubts.append(("too dark", "take it again in daylight"))
 

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from augment import SIGMA
 from dataset import contact_sheet, outlined
 
 
@@ -23,7 +24,7 @@ def distribution(drawn):
     values = {f"{name}, {unit}": [parameters[name] for parameters, _ in drawn] for name, unit in units.items()}
     values["crack, % of the photo"] = [100 * crack for _, crack in drawn]
     fig = Figure(figsize=(14, 3.2), layout="constrained")
-    fig.suptitle(f"{len(drawn)} augmented versions")
+    fig.suptitle(f"{len(drawn)} augmented versions of the cracked train photos, each with noise of σ {SIGMA:.0f}")
     for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))

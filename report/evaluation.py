@@ -201,7 +201,7 @@ def changed_rows(harder, changes, seed):
     items = []
     for name, scored in harder.items():
         photo, truth = changes[name](*plain.photos[middle].read(), np.random.default_rng([seed, middle]))
-        label = f"{name}: IoU {metrics.iou(scored.counts[middle]):.3f}, all photos {scored.sheet['iou_cracked']:.3f}"
+        label = f"{name}: IoU {metrics.iou(scored.counts[middle]):.3f}, mean {scored.sheet['iou_cracked']:.3f}"
         items.append((label, panels(photo, truth, {"prediction": scored.mask(middle)})))
     return items
 
@@ -274,7 +274,7 @@ def write_report(path, scored, curves=None, harder=None):
             pictures = gallery((labelled(scored, i) for i in chosen), "prediction")
             sections.append(page.section(name.replace("_", " ").capitalize(), pictures))
     hint = page.paragraph(
-        "Click a column's name to sort. An empty cell is undefined, for instance IoU without a crack."
+        "Click a column's name to sort. An empty cell is undefined, as IoU where neither truth nor mask has a crack."
     )
     sections.append(page.section("Every photo", hint, page.table(*photo_table(scored))))
     page.write(path, page.page(f"{scored.name} on {scored.title}", headline(scored), *sections))

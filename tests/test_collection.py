@@ -93,6 +93,13 @@ def test_of_two_copies_the_larger_stays(tmp_path):
     assert not original.doubts and ("copy of b_original.jpg", "remove it") in sent.doubts
 
 
+def test_masks_and_photos_of_a_name_that_folders_leave_out_are_not_good(tmp_path):
+    cv2.imwrite(str(tmp_path / "a_mask.png"), 255 * np.eye(600, dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "b.jpg"), seen(stones(0), 400, 350, size=600))
+    (tmp_path / "b.jpg").rename(tmp_path / "b.HEIC")
+    assert [shot.doubts[0][0] for shot in collection.check(tmp_path)] == ["a mask", "named .HEIC"]
+
+
 def test_the_counts_take_good_photos_only_and_say_how_many_are_missing(found):
     lines = collection.counts(list(found.values()))
     assert lines[0].startswith("10 photos, 3 good, 7 doubtful: ")

@@ -98,14 +98,15 @@ def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize(("iou", "warned"), [(0.02, True), (0.4, False)])
-def test_the_newest_run_says_so_where_it_learnt_nothing(tmp_path, monkeypatch, capsys, iou, warned):
+def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou, warned):
     (tmp_path / "runs" / "short").mkdir(parents=True)
     (tmp_path / "runs" / "short" / "best.pt").touch()
     monkeypatch.setattr(inference, "RUNS", tmp_path / "runs")
-    assert inference.newest_run().name == "short" and not capsys.readouterr().out  # nobody knows
+    assert inference.newest_run().name == "short" and not capsys.readouterr().out
+    assert not inference.doubt(tmp_path / "runs" / "short")  # nobody knows
     (tmp_path / "runs" / "short" / "history.csv").write_text(f"epoch,iou_at_threshold\n1,0.01\n2,{iou}\n")
-    inference.newest_run()
-    assert ("its masks mean nothing" in capsys.readouterr().out) == warned
+    for named in (tmp_path / "runs" / "short", tmp_path / "runs" / "short" / "best.pt"):
+        assert ("its masks mean nothing" in inference.doubt(named)) == warned
 
 
 def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):
