@@ -179,9 +179,10 @@ def full_width_px(measured):
 def quantities(measured, mm_per_pixel, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=WIDTH_EDGES_MM):
     """What measure gave -> dict: metres to seal by width class, square metres to patch, each with plus_minus.
 
-    Networks are patched, all else is sealed. The uncertainty is the root of the sum of squares of: mask edge
-    (1 px of width moves metres from class to class, 1 px round a network adds area), scale, tilt (a photo
-    tilted by t shortens one direction by 1 - cos t), LENGTH_RELATIVE. ValueError without a scale above 0.
+    Networks are patched, all else is sealed. The uncertainty is the root of the sum of squares of: what all
+    metres share (scale, tilt, LENGTH_RELATIVE; a photo tilted by t shortens one direction by 1 - cos t), and the
+    metres that change class if mask edge (1 px of width), scale and tilt all go one way. For an area: 1 px round
+    the network, twice the scale, tilt. ValueError without a scale above 0.
     """
     mm, tilt, cracks = _scale(mm_per_pixel), 1 - np.cos(np.radians(tilt_deg)), measured["cracks"]
     seal = _sealed(measured)

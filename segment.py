@@ -15,7 +15,7 @@ from command import BadInput, number_of
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from measure import measure
-from photo import SUFFIXES, is_mask, read_photo, write_image
+from photo import HEIC, REMEDIES, SUFFIXES, is_mask, read_photo, write_image
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, film_sentence, sentence
 from quantify.exif import exif
@@ -82,7 +82,7 @@ def photos_in(folder):
     if others:
         deeper = [number_of(len(others) - kinds.total(), "folder")] if len(others) > kinds.total() else []
         words = ", ".join(deeper + [f"{count} × {kind}" for kind, count in sorted(kinds.items())])
-        heic = "; convert HEIC photos to JPEG first" if ".heic" in map(str.lower, kinds) else ""
+        heic = f"; {HEIC}" if any(REMEDIES.get(kind.lower()) == HEIC for kind in kinds) else ""
         print(f"note: {folder}: left out {words}{heic}; a folder gives its {', '.join(sorted(SUFFIXES))}")
     return photos
 

@@ -89,7 +89,7 @@ def inside(folder, called):
     if len(handed_in) > 3 and called.is_dir():  # more than one student's masks, pictures and checkpoint
         return f" in it, but {len(handed_in)} folders or files hold masks or networks: to rank them give {called}/*"
     found = [f"{path.parent}/ holds a run: give that one" for path in files if path.name == "best.pt"]
-    found += [f"{path} is a checkpoint: give that one" for path in files if path.suffix == ".pt"]
+    found += [f"{path} is a checkpoint: give that one" for path in files if path.suffix.lower() in CHECKPOINTS]
     masks = list(dict.fromkeys(f"{path.parent}/" for path in files if path.suffix.lower() in SUFFIXES))
     if len(masks) > 1:
         found.append(f"{', '.join(masks)} hold some: put all masks into one folder")
@@ -194,7 +194,7 @@ def known_photos(photos, path, called):
     folder = path if path.is_dir() else path.parent
     taught, chose = (trained_on(folder / "splits.json", photos, part) for part in ("train", "valid"))
     if taught is None:
-        if path.suffix != ".pt" and not (folder / "best.pt").is_file():
+        if path.suffix.lower() not in CHECKPOINTS and not (folder / "best.pt").is_file():
             return 0, 0
         print(
             f"note: {called}: nobody can tell whether these photos trained it: no splits.json beside it says so; "

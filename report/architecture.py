@@ -1,6 +1,7 @@
 """A network explained: what every layer gives, costs and sees, as a table and as a picture."""
 
 import copy
+import math
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,8 +13,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+FAR = 900  # pixels that every layer sees which sees to an end of the strip: its middle is farther away than that
 ROW = 2048  # pixels of the strip on which receptive fields are measured: what a layer sees to its end is not known
-PERIOD = 32  # pixels after which all strides meet again
 TALL = 0.41  # of the distance between two rows of the picture, half the height of a box
 COLOURS = {"photo": "#d9d9d9", "down": "#56b4e9", "up": "#e69f00"}
 ARROWS = {"next": "k", "skip": "#009e73"}
@@ -61,7 +62,8 @@ def watch(model, photo):
 
         def note(module, inputs, output, name=name):
             if output is not inputs[0]:  # dropout that is off is no layer
-                seen[name] = inputs, list(output.values()) if isinstance(output, dict) else [output]
+                several = list(output.values()) if isinstance(output, dict) else output
+                seen[name] = inputs, list(several) if isinstance(several, (list, tuple)) else [several]
 
         hooks.append(child.register_forward_hook(note))
     model(photo)
@@ -70,14 +72,15 @@ def watch(model, photo):
     return seen
 
 
-def fields(model):
+def fields(model, period):
     """{name of a child: receptive field}: pixels of the photo in a row that one of its outputs depends on, the most of
     all its outputs.
 
     A nan in one column of the photo makes all nan that is computed from it, whatever the weights. It is put into each
-    of PERIOD neighbouring columns, for what an output sees depends on where it lies between the strides.
+    of `period` neighbouring columns, the largest stride of a power of 2, for what an output sees depends on where it
+    lies between the strides.
     """
-    photos = torch.zeros(PERIOD, 3, PERIOD, ROW)
+    photos = torch.zeros(period, 3, period, ROW)
     for i, photo in enumerate(photos):
         photo[:, :, ROW // 2 + i] = torch.nan
     with torch.no_grad():
@@ -86,13 +89,13 @@ def fields(model):
 
 
 def field(touched):
-    """(PERIOD, w) bool: is this output of the row nan, by the nan's column? -> pixels in a row that one output sees."""
-    width = touched.shape[1]
+    """(period, w) bool: is this output of the row nan, by the nan's column? -> pixels in a row that one output sees."""
+    period, width = touched.shape
     if touched[:, [0, -1]].any():
         return ROW  # reaches the end: more than can be told
     columns, outputs = np.nonzero(touched)
-    stride = round(ROW / width)
-    reach, phase = columns - outputs * stride, outputs % max(1, PERIOD // stride)  # columns repeat every PERIOD
+    stride = 2.0 ** round(math.log2(ROW / width))  # under 1 where a layer is finer than the photo
+    reach, phase = columns - np.floor(outputs * stride), outputs % max(1, int(period / stride))
     return max((int(np.ptp(reach[phase == one])) + 1 for one in set(phase)), default=0)
 
 
@@ -120,7 +123,9 @@ def layers(model, height, width):
     with FlopCounterMode(display=False) as counter:
         graph = watch(hollow, photo)
     made_by = {output.grad_fn: name for name, (_, outputs) in graph.items() for output in outputs}
-    costs, parts, seen, found = counter.get_flop_counts(), children(model), fields(model), []
+    stride = max(height / outputs[-1].shape[2] for _, outputs in graph.values() if outputs[-1].ndim == 4)
+    costs, parts, found = counter.get_flop_counts(), children(model), []
+    seen = fields(model, 2 ** math.ceil(math.log2(max(32, stride))))
     for name, (inputs, outputs) in graph.items():
         child, flops = parts[name], sum(costs.get(f"{type(model).__name__}.{name}", {}).values())
         parameters, shape = sum(parameter.numel() for parameter in child.parameters()), tuple(outputs[-1].shape[1:])
@@ -130,7 +135,7 @@ def layers(model, height, width):
 
 
 def sight(pixels):
-    return f"{pixels} px" if pixels < ROW else f"over {ROW // 2 - PERIOD} px"
+    return f"{pixels} px" if pixels < ROW else f"over {FAR} px"
 
 
 def table(found):

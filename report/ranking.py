@@ -49,7 +49,7 @@ def places(ordered, problems, seed):
     Down the list, who is within noise of the first of the place that is open shares it; who is not opens the next, 1 +
     how many score higher. Earlier places stay closed, so nobody who lacks nothing stands behind a lower score. Who
     lacks masks shares and opens none, for the zeros of these widen the interval: the place is 1 + how many score
-    higher, nobody else's. `problems` are those that count here, of photos with a crack: see `rank`.
+    higher, shared by an equal score alone. `problems` are those that count here, of photos with a crack: see `rank`.
     """
     found, firsts = {}, []
     for _, equal in groupby(ordered, key=points):

@@ -136,6 +136,13 @@ def test_a_long_epoch_is_saved_every_few_minutes(whole, tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / "run" / "last.pt")["training"]["done"]["batches"] == 2
 
 
+def test_after_a_save_the_minutes_begin_anew(monkeypatch):
+    clock, saves = iter(range(0, 10**6, 50)), []
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
+    run.learn((step for step in [False] * 6), lambda: saves.append(0), 1.6, torch.device("cpu"))
+    assert len(saves) == 3  # looked at after 50, 100 | 50, 100 | 50, 100 seconds
+
+
 def command(*flags):
     return [sys.executable, str(ROOT / "train.py"), *flags]
 

@@ -198,6 +198,13 @@ def test_a_pinhole_is_no_cell_and_changes_no_length():
     assert whole["area_px"] - holed["area_px"] == 3
 
 
+def test_a_dot_is_about_as_wide_as_it_is_though_no_place_of_it_is_clear_of_an_end():
+    dot = np.zeros((40, 40), np.uint8)
+    dot[16:23, 16:23] = 1
+    found = measure.measure(dot)
+    assert np.isnan(found["width_max_px"]) and measure.full_width_px(found).max() == pytest.approx(7, abs=1)
+
+
 def test_a_curve_is_measured_along_itself():
     assert measure.measure(draw(arc(100, 50, 8)))["length_px"] == pytest.approx(100 * np.radians(100), rel=0.02)
 
@@ -258,7 +265,11 @@ def test_points_lie_on_the_crack_and_every_one_has_a_full_width(wriggle):
     [
         (0, "transverse"),
         (20, "transverse"),
+        (28, "transverse"),
+        (32, "diagonal"),
         (45, "diagonal"),
+        (58, "diagonal"),
+        (62, "longitudinal"),
         (135, "diagonal"),
         (75, "longitudinal"),
         (90, "longitudinal"),
@@ -289,6 +300,20 @@ def test_a_grid_is_a_network_with_all_its_cells_and_its_area():
     assert found["area_px"] == crack["area_px"]
 
 
+def test_one_cell_with_many_junctions_is_no_network():
+    mask = np.zeros((100, 100), np.uint8)
+    for at in (30, 65):  # a # with one cell
+        mask[at : at + 5, 10:90] = mask[10:90, at : at + 5] = 1
+    found = measure.measure(mask)
+    assert (found["cells"], found["junctions"], found["cracks"][0]["network"]) == (1, 4, False)
+
+
+def test_a_side_branch_has_the_direction_of_its_crack():
+    mask = np.zeros((120, 220), np.uint8)
+    mask[100:105, 20:200] = mask[60:100, 110:115] = 1
+    assert {branch["pattern"] for branch in measure.measure(mask)["branches"]} == {"transverse"}
+
+
 def test_a_long_crack_with_small_loops_is_no_network():
     mask = np.zeros((80, 600), np.uint8)
     mask[40:43] = 1
@@ -316,6 +341,13 @@ def test_the_width_decides_the_class_and_unsure_edges_show_in_the_uncertainty():
     exact = measure.quantities(found, 1.01, scale_relative=0, tilt_deg=0)
     assert exact["seal"][1]["plus_minus_m"] > 0.5 * exact["seal_m"]  # one pixel of mask edge is enough
     assert [r["width_to_mm"] for r in measure.quantities(found, 1, width_edges_mm=(5,))["seal"]] == [5, np.inf]
+    for relative, tilt, moved in (
+        (0, 0, False),
+        (0.25, 0, True),
+        (0, 42, True),
+    ):  # 8 mm, + 0.8, may be 10 by scale or tilt
+        low = measure.quantities(found, 0.8, relative, tilt)["seal"][0]
+        assert (low["plus_minus_m"] > 0.9 * low["length_m"]) == moved
 
 
 @pytest.mark.parametrize("key", ["seal_plus_minus_m", "patch_plus_minus_m2", "width_plus_minus_mm"])
@@ -334,11 +366,18 @@ def test_severity_follows_the_width_in_millimetres(mm_per_pixel, level):
     assert found["linear_m"][level] == pytest.approx(0.15 * mm_per_pixel, rel=0.02)
 
 
+@pytest.mark.parametrize("wide, level", [(8, "low"), (70, "medium")])
+def test_a_place_of_less_than_a_twentieth_of_the_length_does_not_decide_the_severity(wide, level):
+    mask = np.zeros((200, 440), np.uint8)
+    mask[100:108, 20:420] = mask[97:111, 200 : 200 + wide] = 1  # 8 mm, and for a while 14
+    assert measure.indicative_severity(measure.measure(mask), 1)["indicative_severity"] == level
+
+
 def test_a_network_is_alligator_with_small_pieces_and_block_with_large_ones():
     found = measure.measure(grid())
     small, large = (measure.indicative_severity(found, mm) for mm in (1, 20))
     assert small["alligator_m2"]["medium"] == pytest.approx(165**2 / 1e6) and small["indicative_severity"] == "medium"
-    assert sum(large["alligator_m2"].values()) == 0 and sum(large["block_m2"].values()) > 0
+    assert sum(large["alligator_m2"].values()) == 0 and large["block_m2"]["high"] > 0  # 100 mm wide
     assert sum(small["linear_m"].values()) == 0
 
 

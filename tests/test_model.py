@@ -299,6 +299,28 @@ def test_what_a_layer_sees_is_the_most_of_its_outputs_whatever_the_network_is_bu
     assert found == {"first": 5, "second": 14, "back": 14, "again": 16}  # of two neighbours, one looks two pixels on
 
 
+class Coarse(nn.Module):
+    """Stride 64, over a layer that gives a list, then a layer finer than the photo."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Sequential(*[nn.Conv2d(3, 3, 3, 2, 1) for _ in range(6)])
+        self.pair, self.finer = Pair(), nn.Upsample(scale_factor=128, mode="nearest")
+
+    def forward(self, photo):
+        return self.finer(self.pair(self.down(photo))[1])
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return [x + 0, x + 1]
+
+
+def test_strides_over_32_lists_and_layers_finer_than_the_photo_are_counted_too():
+    found = {layer.name: layer.sees for layer in architecture.layers(Coarse(), 128, 128)}
+    assert found == {"down": 127, "pair": 127, "finer": 127}
+
+
 class Plain(nn.Module):
     """What the walkthrough allows: a network of one's own, without dropout, with a layer that multiplies nothing."""
 

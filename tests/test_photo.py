@@ -252,6 +252,11 @@ def test_a_photo_that_shrinks_is_averaged_over_what_becomes_one_pixel():
     assert np.abs(Preprocess(size=100).resize(stripes).astype(int) - 64).max() <= 1
 
 
+def test_a_photo_that_grows_is_interpolated():
+    ramp = np.repeat(np.linspace(0, 255, 20).astype(np.uint8)[None, :, None], 10, 0).repeat(3, 2)
+    assert len(np.unique(Preprocess(size=160).resize(ramp))) > 100
+
+
 @pytest.mark.parametrize("hidden", [0, 255])
 def test_a_mask_that_is_transparent_all_over_is_empty_whatever_its_hidden_colour(tmp_path, hidden):
     Image.fromarray(np.dstack([np.full((40, 60, 3), hidden, np.uint8), np.zeros((40, 60), np.uint8)])).save(

@@ -69,6 +69,7 @@ def test_submissions_are_ranked_and_one_that_is_within_noise_of_another_shares_i
     assert float(rows["worst"]["to that one"]) == pytest.approx(iou["worst"] - iou["half"])
     assert [row["measured by"] for row in rows.values()] == ["", "exact", "exact", "half", "half"]
     page = (tmp_path / "out" / "ranking.html").read_text()
+    assert "half too, worst: " in page
     assert (
         all(f"<td>{name}</td>" in page for name in cuts) and page.count("<img") == 2 * 4 + 1
     )  # exact is exact everywhere
@@ -117,6 +118,13 @@ def test_nobody_stands_before_a_higher_score_and_who_is_kept_back_by_that_is_tol
     assert placed(first, unsure)["c"] == (1, "within noise of a")
     said = "within noise of b; within noise of a, but b, who scores higher, is not within noise of a and closed place 1"
     assert placed(first, sure, unsure) == {"a": (1, ""), "b": (2, ""), "c": (2, said)}
+
+
+def test_of_two_within_noise_a_complete_one_is_named_before_a_higher_one_that_lacks_masks():
+    a, b = Fixed("a", *[0.9] * 8), Fixed("b", *MIXED)
+    c, x = Fixed("c", *[0.75, 0.95, 0.7, 0.7] * 2), Fixed("x", *[1.0] * 7, 0.3)
+    found = placed(a, b, c, x, lacking="x")
+    assert list(found)[0] == "x" and found["c"][1] == "within noise of b, but not of a, the first of place 2"
 
 
 def test_who_lacks_masks_shares_no_place_for_zeros_widen_the_interval():
@@ -225,6 +233,9 @@ def test_a_missing_mask_of_an_undamaged_photo_costs_no_place_and_is_no_right_ans
     with open(tmp_path / "out" / "photos.csv", newline="", encoding="utf-8") as file:
         last = list(csv.DictReader(file))[9]
     assert (last["whole"], last["lacks"]) == ("", "missing")
+    with open(tmp_path / "out" / "photos.csv", newline="", encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    assert int(first["true_pixels"]) == photos[0].read()[1].sum()
 
 
 def test_a_submission_with_many_missing_masks_takes_one_row_of_the_page_and_all_of_the_csv_file(

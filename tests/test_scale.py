@@ -266,6 +266,12 @@ def test_focal_length_and_place_are_read_in_both_byte_orders(tmp_path, order, wr
     assert found["gps"] == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
 
 
+def test_exif_behind_a_large_preview_is_found(tmp_path):
+    preview = b"\xff\xe2" + struct.pack(">H", 60_002) + bytes(60_000)
+    (tmp_path / "a").write_bytes(b"\xff\xd8" + preview + jpeg(full("<"))[2:])
+    assert exif(tmp_path / "a")["focal_35mm"] == 26
+
+
 def test_the_focal_length_follows_from_the_sensors_size_too(tmp_path):
     camera = [
         (0x920A, 5, 1, fractions("<", 4.5)),

@@ -22,8 +22,10 @@ import distributed
 import inference
 import segment
 from command import BadInput
+from measure import measure
 from model import CrackNet, save_checkpoint
-from quantify.damage import give_or_take
+from quantify.damage import damage, give_or_take
+from quantify.scale import Scale
 
 ROOT = Path(__file__).parent.parent
 
@@ -365,6 +367,36 @@ def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path
     folders = [write_folder(tmp_path / name, 2, 0, seed) for seed, name in enumerate("ab")]
     _, out = run(*folders)
     assert {row["photo"] for row in rows(out)} == {f"{name}_road000{k}.jpg" for name in "ab" for k in range(2)}
+
+
+def strip(mask):
+    mask[20:24, 10:90] = 1
+    return measure(mask)
+
+
+def test_of_a_road_seen_from_above_only_what_the_photo_shows_counts(monkeypatch):
+    valid = np.zeros((60, 100), bool)
+    valid[:, :40] = True
+    mask = np.zeros((60, 100), np.uint8)
+    strip(mask)
+    monkeypatch.setattr(segment, "find_scale", lambda *what: Scale(2, 0.01, "sheet", np.eye(3), 0.0))
+    monkeypatch.setattr(segment, "rectify", lambda image, scale: (image, valid))
+    job = segment.Job(lambda photo: (mask.astype(np.float32), mask, 0), None, (10, 75), {})
+    row = job.examine(np.zeros((60, 100, 3), np.uint8), Path("a.jpg"))[1]["row"]
+    assert row["photographed_m2"] == pytest.approx(60 * 40 * 4 / 1e6)
+    assert row["crack_percent"] == pytest.approx(100 * mask.sum() / (60 * 40))
+
+
+def test_every_uncertainty_of_a_row_follows_from_the_scale_and_the_tilt():
+    measured = strip(np.zeros((60, 100), np.uint8))
+    keys = [f"{name}_plus_minus_{unit}" for name, unit in (("seal_low", "m"), ("width_median", "mm"), ("length", "m"))]
+
+    def unsure(relative, tilt):
+        return damage(measured, 6000, Scale(1, relative, "given", tilt_deg=tilt))["row"]
+
+    good, rough, tilted = unsure(0.0, 0.0), unsure(0.3, 0.0), unsure(0.0, 40.0)
+    assert all(good[key] < min(rough[key], tilted[key]) for key in keys)
+    assert rough["photographed_plus_minus_m2"] == pytest.approx(2 * 0.3 * rough["photographed_m2"])
 
 
 def test_an_uncertainty_never_reads_as_none():

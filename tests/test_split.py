@@ -103,7 +103,7 @@ def test_a_large_group_is_dealt_first_so_that_the_single_photos_even_it_out():
 @pytest.mark.parametrize(("cracked", "undamaged"), [(1, 0), (0, 2), (1, 1)])
 def test_too_few_photos_are_told_to_be_too_few_by_training_and_by_the_audit(tmp_path, cracked, undamaged):
     export = read_export(write_export(tmp_path / "few", cracked, undamaged))
-    with pytest.raises(BadInput, match="label"):
+    with pytest.raises(BadInput, match="of [12] photos? none with a crack is left for train"):
         split(export)
     assert "training refuses it: " in dataset.audit(export)[0]
 
