@@ -62,7 +62,7 @@ from tqdm import tqdm
 
 import metrics
 from dataset import open_data
-from inference import RUNS, SHIPPED, doubt, newest_run, predict
+from inference import RUNS, SHIPPED, newest_run, predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
@@ -73,7 +73,6 @@ from split import same_photos, split
 from submission import (
     facts_of,
     forgiving,
-    known_photos,
     masks_of,
     open_submission,
     own_data,
@@ -163,8 +162,8 @@ def evaluate(scored, out, curves=None, harder=None):
     write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
-    if scored.doubts:
-        print(f"WARNING: {'; '.join(scored.doubts)}")
+    if said := "; ".join([*scored.doubts, *[scored.note] * bool(scored.note)]):
+        print(f"WARNING: {said}")
     print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
 
 
@@ -229,13 +228,13 @@ def open_job(path, args):
     ships = path.resolve() == SHIPPED.resolve()
     other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
     other += "-flips" if args.flips else ""
-    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}{doubt(path)}"
+    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}"
     name = (SHIPPED.stem if ships else folder.resolve().name) + other
     out = args.out or (RUNS / SHIPPED.stem if ships else folder) / (results + other)
     if args.out and len(args.runs) > 1:
         out = args.out / name
     return {"heading": heading, "name": name, "folder": folder, "out": out, "photos": photos, "title": title,
-            "answer": answer, "threshold": threshold, "known": known_photos(photos, path, folder)}  # fmt: skip
+            "answer": answer, "threshold": threshold, "facts": facts_of(photos, path)}  # fmt: skip
 
 
 def score_predictions(args):
@@ -275,7 +274,7 @@ def score_runs(args):
     for job in jobs:
         print(job["heading"], flush=True)
         what = job["photos"], job["answer"], job["name"], job["title"], job["threshold"], args.seed
-        runs.append(replace(score(*what, flips=args.flips), known=job["known"]))
+        runs.append(replace(score(*what, flips=args.flips), **job["facts"]))
         harder = robustness(runs[-1], job["answer"], job["out"], args.seed) if args.robustness else None
         evaluate(runs[-1], job["out"], job["folder"] / "curves.png", harder)
     if len(runs) > 1:

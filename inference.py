@@ -169,13 +169,13 @@ def newest_run():
 
 
 def doubt(checkpoint):
-    """A warning where the run of this checkpoint has learnt nothing, by its history.csv; nothing where nobody knows."""
+    """In words, that the run of this checkpoint has learnt nothing, by its history.csv; nothing where nobody knows."""
     try:
         with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
             iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
     except (OSError, KeyError, TypeError, ValueError):
         return ""
-    nothing = f"\nWARNING: {checkpoint} reached an IoU of {iou:.3f} on validation: its masks mean nothing"
+    nothing = f"this network reached an IoU of {iou:.3f} on validation: its masks mean nothing"
     return nothing if iou < NOTHING_LEARNT else ""
 
 
@@ -243,7 +243,9 @@ def segment_together(args, names):
     """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
     job, prices, words = prepare(args)
     results_folder(args.out)
-    print(f"{number_of(len(names), 'file')} with {words}{doubt(args.checkpoint)}")
+    print(f"{number_of(len(names), 'file')} with {words}")
+    if doubted := doubt(args.checkpoint):
+        print(f"WARNING: {doubted}")
     figures = args.figures or len(names) <= FEW
     mine = missing(job, distributed.share(list(names)), names, args.out, figures)
     if replaced := sum(record_file(args.out / names[path]).exists() for path in mine):

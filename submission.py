@@ -15,7 +15,7 @@ import numpy as np
 from command import BadInput, number_of
 from dataset import SAMPLE
 from formats.archive import JUNK, unpacked
-from inference import crack_mask, open_model, predict
+from inference import crack_mask, doubt, open_model, predict
 from model import fused
 from photo import SUFFIXES, read_mask
 from split import trained_on
@@ -219,7 +219,7 @@ def facts_of(photos, submission):
     except BadInput as error:
         print(f"note: {error}; so nobody can tell whether these photos trained it")
         known = None
-    return {"known": known, "note": note_on(place)}
+    return {"known": known, "note": "; ".join(filter(None, (note_on(place), doubt(place))))}
 
 
 def read_facts(file):

@@ -74,7 +74,7 @@ def write_comparison(path, first, content, items):
         "its 95 % interval",
         "verdict",
         *SHARED_KEYS,
-        "photos it knows",
+        "remarks",
     ]
     said = page.paragraph(f"Compared with {first.name}. {MEANING}")
     named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]

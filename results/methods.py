@@ -41,12 +41,12 @@ from tqdm import tqdm
 
 import metrics
 from dataset import find_export, open_data
-from evaluate import known_photos, score
+from evaluate import score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
 from split import split
-from submission import masks_of
+from submission import known_photos, masks_of
 
 KEYS = ("iou_cracked", "f1_2px", "cldice", "precision", "recall", "iou_all", "undamaged_correct")  # of the table
 ALL_BLACK, OURS = "all black", "ours"

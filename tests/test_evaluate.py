@@ -275,6 +275,14 @@ def test_a_run_is_scored_on_its_own_photos_or_on_those_that_are_asked_for_never_
     assert json.loads((run / "export-all" / "scores.json").read_text())["photos"] == 10
 
 
+def test_a_run_that_learnt_nothing_is_doubted_on_the_screen_and_on_its_page(export, tmp_path, capsys):
+    run = add_run(tmp_path / "run", export)
+    (run / "history.csv").write_text("epoch,iou_at_threshold\n1,0.02\n")
+    evaluate.main([str(run), "--device", "cpu"])
+    assert "WARNING: " in (said := capsys.readouterr().out) and "0.020 on validation: its masks mean nothing" in said
+    assert "its masks mean nothing" in (run / "export-test" / "report.html").read_text()
+
+
 def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_path):
     add_run(tmp_path / "runs" / "first", export)
     with pytest.raises(BadInput, match="an export goes after --data"):

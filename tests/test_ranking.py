@@ -300,13 +300,15 @@ def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_oth
 ):
     deep = hand_in(tmp_path / "deep" / "a" / "masks", photos)
     (tmp_path / "deep" / "__MACOSX").mkdir()
-    add_run(tmp_path / "run" / "runs" / "first", export)
+    run = add_run(tmp_path / "run" / "runs" / "first", export)
+    (run / "history.csv").write_text("epoch,iou_at_threshold\n1,0.02\n")
     for name in ("deep", "run"):
         shutil.make_archive(str(tmp_path / f"zip of {name}"), "zip", tmp_path / name)
     rows = ranking(tmp_path / "out", [*tmp_path.glob("*.zip"), tmp_path / "deep", tmp_path / "run"], export)
     assert rows["deep"]["iou_cracked"] == rows["zip of deep"]["iou_cracked"] == "1.0"
     assert {rows[name]["missing"] + rows[name]["unusable"] for name in ("run", "zip of run")} == {"00"}
     assert "trained on 4 of these photos" in rows["zip of run"]["remarks"]
+    assert all("masks mean nothing" in rows[name]["remarks"] for name in ("run", "zip of run"))
     assert "chosen on 2 of these photos" in rows["zip of run"]["remarks"]
     (tmp_path / "deep" / "b").mkdir()
     with pytest.raises(BadInput, match="nor any other picture in it, but a/masks/ holds some"):
