@@ -200,7 +200,7 @@ def write_ranking(path, ordered, problems, left_out, rows):
         f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
         "one. Down the list, who is within noise of the first of a place shares that place; the next who is not closes "
         "it and opens another, 1 + how many score higher. So who is within noise of somebody may yet stand behind: the "
-        "remarks name one such submission, the highest. One more submission can move others.",
+        "remarks name one such submission, the highest, rather a complete one. One more submission can move others.",
         "A mask that is missing or unusable counts as one without any crack. The place of who lacks that of a cracked "
         "photo is 1 + how many score higher, whatever is noise, and only an equal score shares it: so lower scores "
         "may share a place before it. On an undamaged photo such a mask would be right: in iou_all it is, "
