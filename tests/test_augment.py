@@ -134,4 +134,5 @@ def test_one_that_is_left_out_changes_nothing_and_the_others_are_drawn_as_before
     photo, every = np.full((60, 80, 3), 90, np.uint8), tuple(UNCHANGED)
     photo[10:30, 20:25] = 40
     assert np.array_equal(augment(photo, mask, np.random.default_rng(3), every)[0], photo)
-    assert not np.array_equal(augment(photo, mask, np.random.default_rng(3), set(every) - {name})[0], photo)
+    alone = [augment(photo, mask, np.random.default_rng(seed), set(every) - {name})[0] for seed in range(10)]
+    assert sum(np.array_equal(changed, photo) for changed in alone) < 5  # a draw may lie too near to the neutral value
