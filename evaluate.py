@@ -162,8 +162,8 @@ def evaluate(scored, out, curves=None, harder=None):
     write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
-    if said := "; ".join([*scored.doubts, *[scored.note] * bool(scored.note)]):
-        print(f"WARNING: {said}")
+    if scored.doubts:
+        print(f"WARNING: {'; '.join(scored.doubts)}")
     print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
 
 

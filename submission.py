@@ -209,7 +209,8 @@ def known_photos(photos, path, called):
 
 
 def facts_of(photos, submission):
-    """{"known": `known_photos`, "note": `note_on`} of what somebody handed in; what cannot be opened has none."""
+    """{"known": `known_photos`, "note": `note_on`, "useless": `doubt`} of what somebody handed in; {} if it cannot be
+    opened."""
     try:
         place = located(submission)
     except BadInput:
@@ -219,7 +220,7 @@ def facts_of(photos, submission):
     except BadInput as error:
         print(f"note: {error}; so nobody can tell whether these photos trained it")
         known = None
-    return {"known": known, "note": "; ".join(filter(None, (note_on(place), doubt(place))))}
+    return {"known": known, "note": note_on(place), "useless": doubt(place)}
 
 
 def read_facts(file):

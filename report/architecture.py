@@ -82,7 +82,7 @@ def fields(model, period):
     """
     photos = torch.zeros(period, 3, period, ROW)
     for i, photo in enumerate(photos):
-        photo[:, :, ROW // 2 + i] = torch.nan
+        photo[:, :, (ROW - period) // 2 + i] = torch.nan
     with torch.no_grad():
         met = watch(copy.deepcopy(model).cpu().float().eval(), photos)
     return {name: field(outputs[-1].isnan().any(2).any(1).numpy()) for name, (_, outputs) in met.items()}

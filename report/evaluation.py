@@ -34,6 +34,7 @@ class Scored:
     threshold: float | None = None
     flips: bool = False  # each answer is the mean of those to the photo and its three mirror images
     note: str = ""  # what a teacher should know of the files
+    useless: str = ""  # of a network that has learnt nothing, in words
     known: tuple | None = (0, 0)  # of the photos: taught the network, chose its epoch and threshold; None: nobody knows
 
     @property
@@ -64,10 +65,11 @@ class Scored:
 
     @property
     def doubts(self):
-        """[in words] what is odd about the masks themselves."""
+        """[in words] what is odd about the masks themselves, or the network behind them."""
         called = self.counts[:, :2].sum()
         found = ["more than half of all pixels are called crack: inverted?"] * bool(called > self.counts.sum() / 2)
-        return found + ["no crack in any usable mask"] * bool(len(self.cracked) and not called)
+        found += ["no crack in any usable mask"] * bool(len(self.cracked) and not called)
+        return found + [self.useless] * bool(self.useless)
 
     @property
     def sizes(self):

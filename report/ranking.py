@@ -91,9 +91,9 @@ def same_masks(run, other, problems):
     return lacking == others and all(np.array_equal(a["mask"], b["mask"]) for a, b in pairs)
 
 
-def some(names):
-    """The first three, and how many more."""
-    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+def some(names, most=3):
+    """The first of them, and how many more."""
+    return ", ".join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def apart(run, other, ordered, placed, problems, seed):
@@ -185,8 +185,7 @@ def counted_section(ordered, problems):
     rows = []
     for run in ordered:
         found = problems[run.name]
-        names = ", ".join(photo for photo, *_ in found[:FIRST])
-        names += f" and {len(found) - FIRST} more" if len(found) > FIRST else ""
+        names = some([photo for photo, *_ in found], FIRST)
         rows += [[run.name, *counted(found), names, *map(first_of_each(found).get, KINDS)]] if found else []
     heads = ["submission", *KINDS, "photos", *(f"the first that is {kind}" for kind in KINDS)]
     said = page.paragraph("All of them stand in counted_as_empty.csv.")
