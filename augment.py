@@ -86,7 +86,7 @@ def write_versions(parts, out, seed):
     from tqdm import tqdm
 
     from data.convert import export_folder, mask_to_annotations, write_annotations
-    from photo import write_image
+    from formats.photo import write_image
 
     with export_folder(out) as folder:
         for part, photos in parts.items():
@@ -122,11 +122,11 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
+    from data.split import split
     from dataset import open_data  # only now: these imports take seconds
-    from photo import Preprocess, write_image
+    from formats.photo import Preprocess, write_image
     from report.augmentation import distribution, sheet
     from report.figure import save_figure
-    from split import split
 
     export = open_data(args.data, args.classes)
     if args.out and args.out.resolve() == export.root.resolve():

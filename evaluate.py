@@ -61,22 +61,21 @@ import numpy as np
 from tqdm import tqdm
 
 import metrics
+from data.split import same_photos, split
 from dataset import open_data
-from inference import RUNS, SHIPPED, newest_run, predict
+from inference import predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
 from report.figure import save_figure
 from report.ranking import rank
 from report.robustness import CHANGES, unchanged
-from split import same_photos, split
+from runs import RUNS, SHIPPED, newest_run, own_data, read_facts
 from submission import (
     facts_of,
     forgiving,
     masks_of,
     open_submission,
-    own_data,
-    read_facts,
     strays,
     submission_names,
 )

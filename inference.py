@@ -8,7 +8,6 @@ photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0
 0.59 and 0.40. `--scale 1` does that, for photos that show much more road than those of the training.
 """
 
-import csv
 import hashlib
 import math
 import sys
@@ -82,21 +81,19 @@ import numpy as np
 import torch
 
 import distributed
-from formats.labels import keep_labels, name_in, write_coco
+from formats.annotate import keep_labels, name_in, write_coco
 from formats.onnx_model import export_onnx
-from measure import WIDTH_EDGES_MM
+from formats.photo import Preprocess, read_photo
 from model import autocast, fused, load_checkpoint, weights_file
-from photo import Preprocess, read_photo
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE
+from quantify.measure import WIDTH_EDGES_MM
 from quantify.specks import without_specks
 from report.survey import budget_line, record_file, too_much, write_survey
+from runs import doubt, newest_run
 from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeated, segment_all
 
-RUNS = Path("runs")
-SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
 LARGE = 2
-NOTHING_LEARNT = 0.1  # IoU of the crack: where all is called crack it is the crack's share of the photo, a few percent
 TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, to which inputs are padded
 
 
@@ -143,7 +140,9 @@ def look(model, view, photo):
     probability = np.zeros(seen.shape[:2], np.float32)
     for rows, down in tiles(seen.shape[0]):
         for columns, across in tiles(seen.shape[1]):
-            tile = view.normalise(seen[rows, columns])[None].to(device, memory_format=torch.channels_last)
+            tile = torch.from_numpy(view.normalise(seen[rows, columns]))[None].to(
+                device, memory_format=torch.channels_last
+            )
             with autocast(device):
                 logits = model(tile)
             answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
@@ -154,29 +153,6 @@ def look(model, view, photo):
 def crack_mask(probability, threshold):
     """(H, W) float32 -> ((H, W) uint8 0/1 without specks, number of specks left out): the mask that ships."""
     return without_specks((probability >= threshold).astype(np.uint8))
-
-
-def newest_run():
-    """The run folder under runs/ whose best.pt is the newest; before the first training, the weights that ship."""
-    checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
-    newest = checkpoints[-1].parent if checkpoints else SHIPPED
-    for begun in sorted(RUNS.glob("*/last.pt")):
-        if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
-            print(f"note: {begun.parent} has finished no epoch, so {newest} is taken")
-    if not checkpoints:
-        print(f"note: no run in {RUNS}/, so the weights that ship are taken")
-    return newest
-
-
-def doubt(checkpoint):
-    """In words, that the run of this checkpoint has learnt nothing, by its history.csv; nothing where nobody knows."""
-    try:
-        with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
-            iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, TypeError, ValueError):
-        return ""
-    nothing = f"this network reached an IoU of {iou:.3f} on validation: its masks mean nothing"
-    return nothing if iou < NOTHING_LEARNT else ""
 
 
 def open_model(path, device):

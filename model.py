@@ -288,7 +288,7 @@ def autocast(device):
 
 def main(argv=None):
     args = arguments(argv)
-    from photo import Preprocess, picture_name  # here: the network itself needs nothing of ours
+    from formats.photo import Preprocess, picture_name  # here: the network itself needs nothing of ours
     from report.architecture import layers, picture, table
     from report.figure import save_figure
 

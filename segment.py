@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 import distributed
 from command import BadInput, number_of
+from formats.photo import HEIC, REMEDIES, SUFFIXES, is_mask, read_photo, write_image
 from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
-from measure import measure
-from photo import HEIC, REMEDIES, SUFFIXES, is_mask, read_photo, write_image
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, film_sentence, sentence
 from quantify.exif import exif
+from quantify.measure import measure
 from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
 from report.survey import read_record, record_file, save_record

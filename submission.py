@@ -4,7 +4,6 @@ The mask is (H, W) uint8 0/1 at the photo's size; the probability (H, W) float32
 """
 
 import atexit
-import json
 import tempfile
 from functools import cache, partial
 from itertools import combinations
@@ -13,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from command import BadInput, number_of
-from dataset import SAMPLE
+from data.split import trained_on
 from formats.archive import JUNK, unpacked
-from inference import crack_mask, doubt, open_model, predict
+from formats.photo import SUFFIXES, read_mask
+from inference import crack_mask, open_model, predict
 from model import fused
-from photo import SUFFIXES, read_mask
-from split import trained_on
+from runs import doubt
 
 CHECKPOINTS = (".pt", ".pth")
 PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # handed in by somebody, if only .zip can be opened
@@ -221,18 +220,3 @@ def facts_of(photos, submission):
         print(f"note: {error}; so nobody can tell whether these photos trained it")
         known = None
     return {"known": known, "note": note_on(place), "useless": doubt(place)}
-
-
-def read_facts(file):
-    """arguments.json of a run -> dict, {} where there is none. Raises BadInput."""
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-    except (ValueError, TypeError):
-        raise BadInput(f"{file}: damaged; give --data, --splits and the run's best.pt instead of its folder") from None
-
-
-def own_data(folder, facts):
-    """The export that a run was trained on, by its `facts`, or None. Raises BadInput where it is not here."""
-    if (data := facts.get("data")) and not Path(data).exists() and Path(data).resolve() != SAMPLE.resolve():
-        raise BadInput(f"{folder}: was trained on {data}, which is not here; give --data")
-    return data

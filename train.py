@@ -114,14 +114,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import distributed
-import run
+import runs
+from data.split import NOT_VALIDATED, same_photos, split
 from dataset import CrackDataset, Shuffled, loader, open_data, workers_ended
 from evaluate import best_threshold, threshold_counts
+from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, autocast, precision
-from photo import Preprocess
-from split import NOT_VALIDATED, same_photos, split
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
@@ -207,7 +207,7 @@ def validate(model, batches, preprocess, loss_of, device):
     counts = np.array(distributed.gathered(list(counts)))
     best = best_threshold(counts)
     scores, at_best = (summary(counts[:, THRESHOLDS.tolist().index(value)]) for value in (0.5, best))
-    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in run.IOU_KEYS}
+    row = {"valid_loss": total / len(batches.dataset)} | {key: scores[key] for key in runs.IOU_KEYS}
     return row | {"threshold": best, "iou_at_threshold": at_best["iou_cracked"]}
 
 
@@ -291,7 +291,7 @@ def open_parts(args, folder, saved):
 
 def train(args, device):
     """The command, in each of the processes that share the work."""
-    folder, saved = run.open_run(args)
+    folder, saved = runs.open_run(args)
     torch.manual_seed(args.seed)
     parts = open_parts(args, folder, saved)
 
@@ -303,26 +303,26 @@ def train(args, device):
     train_batches, valid_batches = loaders(parts, preprocess, args, device)
     state = optimisation(model, args, args.epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=args.dice, bce_weight=args.bce)
-    history, done, threshold = run.restore(folder, saved, state) if saved else ([], dict(run.NOTHING_DONE), 0.5)
-    print(run.introduction(folder, parts, model, args, device, saved), flush=True)
-    run.write_facts(folder, args, parts, device, history)
+    history, done, threshold = runs.restore(folder, saved, state) if saved else ([], dict(runs.NOTHING_DONE), 0.5)
+    print(runs.introduction(folder, parts, model, args, device, saved), flush=True)
+    runs.write_facts(folder, args, parts, device, history)
 
     with workers_ended(train_batches):
         for epoch in range(len(history), args.epochs):
             train_batches.batch_sampler.sampler.epoch = epoch
             steps = train_one_epoch(parallel, train_batches, loss_of, **state, device=device, done=done)
-            save_now = partial(run.save, folder, model, preprocess, threshold, args, state, history, done)
-            run.learn(steps, save_now, args.save_minutes, device)
+            save_now = partial(runs.save, folder, model, preprocess, threshold, args, state, history, done)
+            runs.learn(steps, save_now, args.save_minutes, device)
             began = time.perf_counter()
             ships = state["average"].module if args.ema else model
             scores = validate(ships, valid_batches, preprocess, loss_of, device)
             threshold = scores["threshold"]
             row = {"epoch": epoch + 1, "train_loss": done["loss"] / done["photos"]} | scores
             history.append(row | {"seconds": done["seconds"] + time.perf_counter() - began})
-            done = dict(run.NOTHING_DONE)
-            run.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
-            print(run.in_words(history[-1], args.epochs), flush=True)
-    print(run.conclusion(history, len(parts["valid"]), folder, args.data))
+            done = dict(runs.NOTHING_DONE)
+            runs.save_epoch(folder, model, ships, preprocess, threshold, args, state, history)
+            print(runs.in_words(history[-1], args.epochs), flush=True)
+    print(runs.conclusion(history, len(parts["valid"]), folder, args.data))
 
 
 def main(argv=None):

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import NOT_LABELS, Photo, read_json, uncorrected
 from command import BadInput, number_of
 from data import overlap
+from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
-from measure import MEASURABLE_PX
-from photo import ORANGE, SUFFIXES, is_mask, read_photo
-from split import CRACKED, UNDAMAGED, copies
+from formats.coco import NOT_LABELS, Photo, read_json, uncorrected
+from formats.photo import ORANGE, SUFFIXES, is_mask, read_photo
+from quantify.measure import MEASURABLE_PX
 
 SMALL = 512  # pixels of the short side: messengers send less
 TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"

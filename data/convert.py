@@ -37,8 +37,8 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 
-from coco import JSON_NAME, digest
-from photo import SUFFIXES, read_mask, read_photo
+from formats.coco import JSON_NAME, digest
+from formats.photo import SUFFIXES, read_mask, read_photo
 
 MANIFEST = "manifest.csv"  # beside it in an export that data/merge.py wrote
 CATEGORIES = [

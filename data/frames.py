@@ -42,9 +42,9 @@ from tqdm import tqdm
 from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.convert import export_folder
 from data.overlap import AGREEING, features, overlap, shrunk
-from dataset import contact_sheet
+from formats.photo import write_image
 from formats.video import read_frames, timing
-from photo import write_image
+from report.figure import contact_sheet
 
 LOOK = 0.1  # seconds between frames that are looked at
 MOMENT = 0.5  # seconds; of each, only the sharpest frame may be kept

@@ -47,11 +47,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export, refuse_masks
 from data.convert import MANIFEST, export_folder, write_annotations
+from data.split import SHARES, copies
 from formats.archive import unpacked
 from formats.categories import says_crack
-from split import SHARES, copies
+from formats.coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export, refuse_masks
 
 DISAGREE = 0.5  # IoU of two students' masks of one photo under which somebody should look
 DEALS = 2000  # random deals of students to parts, of which the nearest to split.SHARES is taken

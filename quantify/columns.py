@@ -1,6 +1,6 @@
 """What each column of cracks.csv, and each key of a row in cracks.json, says: shown in report.html."""
 
-from measure import MEASURABLE_PX, WIDTH_EDGES_MM
+from quantify.measure import MEASURABLE_PX, WIDTH_EDGES_MM
 from quantify.specks import SPECK_SHARE
 
 PIXELS = {

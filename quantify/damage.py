@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from command import number_of, plain
-from measure import (
+from quantify.measure import (
     LENGTH_RELATIVE,
     MEASURABLE_PX,
     SEVERITIES,

@@ -242,7 +242,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.file.suffix != ".png":
         raise BadInput(f"{args.file}: a marker is written as .png; give a name such as marker.png")
-    from photo import write_image  # takes seconds, and the flags above are asked for by --help
+    from formats.photo import write_image  # takes seconds, and the flags above are asked for by --help
 
     write_image(args.file, draw_marker())
     print(f"{args.file}: print it and measure the side of the black square in millimetres, for --marker-mm")

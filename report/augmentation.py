@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from augment import SIGMA
-from dataset import contact_sheet, outlined
+from report.figure import contact_sheet, outlined
 
 
 def sheet(rows):

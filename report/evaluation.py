@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 import metrics
 from command import plain, written_whole
-from photo import read_photo
+from formats.photo import read_photo
 from report import page
 from report.curves import figures
 from report.figure import save_figure

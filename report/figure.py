@@ -6,8 +6,9 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from command import written_whole
-from measure import full_width_px
+from formats.photo import ORANGE
 from quantify.damage import scale_words, sentence, widest
+from quantify.measure import full_width_px
 
 rcParams["text.parse_math"] = False  # a $ in the name of a photo is a $
 COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]  # no dark end
@@ -162,3 +163,26 @@ def save_figure(path, fig):
     """A matplotlib figure as PNG or JPEG, as the path says, whole or not at all."""
     with written_whole(path) as temporary:
         fig.savefig(temporary, dpi=110)
+
+
+def outlined(photo, mask):
+    """Copy of the photo with an orange line one pixel outside the mask, so that a thin crack stays visible."""
+    outlines, _ = cv2.findContours(cv2.dilate(mask, np.ones((3, 3), np.uint8)), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(photo.copy(), outlines, -1, ORANGE, 1)
+
+
+def contact_sheet(tiles, columns=4):
+    """[(caption, (h, w, 3) uint8)] -> one (H, W, 3) uint8 picture, each tile undistorted above its caption."""
+    columns = min(columns, len(tiles))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    width = max(tile.shape[1] for _, tile in tiles) + 8
+    strips = []
+    for row in rows:
+        strip = np.full((max(tile.shape[0] for _, tile in row) + 28, columns * width, 3), 255, np.uint8)
+        for left, (caption, tile) in zip(range(0, columns * width, width), row, strict=False):
+            cv2.putText(
+                strip, caption, (left, tile.shape[0] + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
+            )
+            strip[: tile.shape[0], left : left + tile.shape[1]] = tile
+        strips.append(strip)
+    return np.vstack(strips)

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from command import number_of, write_json, written_whole
-from measure import WIDTH_EDGES_MM
-from photo import read_photo
+from formats.photo import read_photo
 from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, worst_first
+from quantify.measure import WIDTH_EDGES_MM
 from report import page
 from report.figure import colours_of, width_ticks
 

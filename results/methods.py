@@ -40,12 +40,12 @@ import numpy as np
 from tqdm import tqdm
 
 import metrics
+from data.split import split
 from dataset import find_export, open_data
 from evaluate import score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
-from split import split
 from submission import known_photos, masks_of
 
 KEYS = ("iou_cracked", "f1_2px", "cldice", "precision", "recall", "iou_all", "undamaged_correct")  # of the table

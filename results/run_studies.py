@@ -50,10 +50,10 @@ if __name__ == "__main__":
 
 
 from augment import UNCHANGED
-from coco import read_export
 from data import merge
+from data.split import stratified, write_splits
+from formats.coco import read_export
 from results.tables import RECORDS, record, write_tables
-from split import stratified, write_splits
 
 PLAIN = ("--versions", "0", "--epochs", str(round(EPOCHS * STEPS_RATIO)))
 ENCODER = ("--encoder", "mobilenet_v2")

@@ -31,19 +31,20 @@ import torch
 import evaluate
 import inference
 import metrics
+import runs
 import train
 from augment import augment, versions
-from coco import read_export
 from data import synthesize
-from dataset import CrackDataset, collate, contact_sheet, outlined
-from measure import measure
-from photo import write_image
+from data.split import split
+from dataset import CrackDataset, collate
+from formats.coco import read_export
+from formats.photo import write_image
 from quantify.damage import damage, sentence
+from quantify.measure import measure
 from quantify.scale import GIVEN_RELATIVE, Scale
 from report import architecture, evaluation
 from report.augmentation import sheet
-from report.figure import overlay, save_figure
-from split import split
+from report.figure import contact_sheet, outlined, overlay, save_figure
 
 MM_PER_PIXEL = 0.5  # as if the photo had been measured
 PAGE = """# One photo through every function
@@ -90,7 +91,7 @@ What the stages answer to this photo, mean over the channels, bright where stron
 ## 4. Logits to loss
 
 `train.dice_bce(logits, mask)` is one number, here {loss}. `train.train_step` turns it into a step of AdamW;
-`train.validate` gives an epoch's IoU and its best threshold, `run.save_epoch` keeps the epoch that is best at its own, and
+`train.validate` gives an epoch's IoU and its best threshold, `runs.save_epoch` keeps the epoch that is best at its own, and
 `model.save_checkpoint` writes network, preprocessing and threshold with the weights.
 
 ## 5. Logits to answer
@@ -121,7 +122,7 @@ the headline is the mean over photos, pooled scores sum the counts first and div
 | ... | where | then |
 |---|---|---|
 | another input size | nothing to write: `python train.py --size 768` | the checkpoint carries it to scoring and inference |
-| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; with the README's words on it; the flags `--dice` and `--bce` go with it, which stand in `add_optimisation_flags` and twice in `check` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep -r dice_bce` names its other callers (`tests/benchmark.py`, `results/walkthrough.py`), and the entry "Dice per photo" of `tests/mutations.py` breaks its line. Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; whatever else in `tests/test_train.py` and `tests/test_distributed.py` names `dice_bce` takes the new one, first the imports |
+| another loss | `train.py`: a function of (logits, mask) in the place of `dice_bce`, used in the line `loss_of = ...`; with the README's words on it; the flags `--dice` and `--bce` go with it, which stand in `add_optimisation_flags` and twice in `check` | it gets logits and a mask of 0 and 1, both (N, 1, H, W) float32; where several processes train, it must be that of all their photos: sum by `distributed.total`; `grep -r dice_bce` names its other callers (`results/benchmark.py`, `results/walkthrough.py`), and the entry "Dice per photo" of `tests/mutations.py` breaks its line. Of its tests, those of the value worked out by hand, of Dice over the batch and of the two flags go; whatever else in `tests/test_train.py` and `tests/test_distributed.py` names `dice_bce` takes the new one, first the imports |
 | a wider or deeper network, another block | the defaults of `CrackNet.__init__`; for another block a new argument whose default is the old one | old checkpoints keep their own arguments and still load; `--from` keeps those of the checkpoint; the budget stands in `tests/test_model.py` |
 | one more stage, stride 32 | `model.py`: a fifth width and `lift16`, `merge16` in `WayUp`, `stage32` in `CrackNet`, padding to 32 in `WayUp.forward`, where the dropout moves to the new coarsest map; a fifth map in each row of `TransferNet.MAPS` | raise `CHECKPOINT_FORMAT`: old checkpoints no longer fit, so `inference.py` stops until `sh weights/make.sh` has made `weights/crack.pt` anew. Tests that name all depths want a fifth; those of dropout's place, shifts by 16, merged batch norm and receptive field in `tests/test_model.py`, of the encoders' strides in `tests/test_transfer.py` and of the weights in `tests/test_weights.py` hold the numbers of four |
 | another encoder of torchvision | `model.py`: a row in `TransferNet.MAPS`, the names of its maps at 1/2, 1/4, 1/8 and 1/16 of the photo | `python train.py --encoder NAME`; say so in that flag's help |
@@ -260,7 +261,7 @@ def words(x):
 
 
 def main(argv=None):
-    run = arguments(argv).run or inference.SHIPPED
+    run = arguments(argv).run or runs.SHIPPED
     with tempfile.TemporaryDirectory() as temporary:
         export = drawn_export(Path(temporary) / "drawn")
         found = follow(export, run)

@@ -11,7 +11,7 @@ import torch
 
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from coco import read_export  # noqa: E402
+from formats.coco import read_export  # noqa: E402
 
 CATEGORIES = [
     {"id": 0, "name": "cracks", "supercategory": "none"},

@@ -24,10 +24,10 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from coco import read_export
 from command import BadInput
-from dataset import audit
-from split import copies
+from data.audit import audit
+from data.split import copies
+from formats.coco import read_export
 
 HEIGHT, WIDTH = 60, 80
 SECONDS = 10  # of computing, so that a busy machine does not matter

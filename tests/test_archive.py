@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from conftest import write_export
 
-from coco import read_export
 from command import BadInput
 from formats import archive
+from formats.coco import read_export
 
 
 def pack(file, folder, inside="", more=(), how=zipfile.ZIP_DEFLATED):

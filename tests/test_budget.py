@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accuracy import draw, strip
 
 from command import BadInput
-from measure import measure, quantities
 from quantify.budget import COLUMNS, estimate, read_prices, width_edges
+from quantify.measure import measure, quantities
+from results.accuracy import draw, strip
 
 HEAD = ",".join(COLUMNS)
 EXAMPLE = Path(__file__).resolve().parent.parent / "data" / "prices.csv"

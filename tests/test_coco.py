@@ -6,10 +6,10 @@ import pytest
 from conftest import CATEGORIES, edit_json, write_export
 from pycocotools import mask as coco_mask
 
-import coco
-from coco import read_export
 from command import BadInput
+from formats import coco
 from formats.categories import says_crack
+from formats.coco import read_export
 from formats.shapes import decode_runs
 
 CRACK = ["crack", "Crack", "CRACK", "cracks", "crack ", "Crank", "Cracked", "alligator_crack", "Abnormal crack"]

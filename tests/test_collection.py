@@ -7,12 +7,12 @@ import pytest
 from test_overlap import seen, stones
 
 import dataset
-from coco import read_export
 from command import BadInput
 from data import collection
 from data.collection import unlabelled
 from data.overlap import shrunk
-from formats.labels import keep_labels, write_coco
+from formats.annotate import keep_labels, write_coco
+from formats.coco import read_export
 
 
 def sharpness(photo):

@@ -17,10 +17,11 @@ import augment
 import dataset
 import evaluate
 import inference
+import runs
 import train
 from command import answer_flags, execute, signals_noted
+from formats.photo import read_photo
 from inference import predict
-from photo import read_photo
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--size", "96", "--versions", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
@@ -92,7 +93,7 @@ def test_the_threshold_moves_the_mask(trained, tmp_path):
 
 def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsys):
     data, run = trained
-    monkeypatch.setattr(inference, "RUNS", run.parent)
+    monkeypatch.setattr(runs, "RUNS", run.parent)
     inference.main([str(data / "road000.jpg"), "--out", str(tmp_path)])
     assert str(run) in capsys.readouterr().out
 
@@ -101,12 +102,12 @@ def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsy
 def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou, warned):
     (tmp_path / "runs" / "short").mkdir(parents=True)
     (tmp_path / "runs" / "short" / "best.pt").touch()
-    monkeypatch.setattr(inference, "RUNS", tmp_path / "runs")
-    assert inference.newest_run().name == "short" and not capsys.readouterr().out
-    assert not inference.doubt(tmp_path / "runs" / "short")  # nobody knows
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    assert runs.newest_run().name == "short" and not capsys.readouterr().out
+    assert not runs.doubt(tmp_path / "runs" / "short")  # nobody knows
     (tmp_path / "runs" / "short" / "history.csv").write_text(f"epoch,iou_at_threshold\n1,0.01\n2,{iou}\n")
     for named in (tmp_path / "runs" / "short", tmp_path / "runs" / "short" / "best.pt"):
-        assert ("its masks mean nothing" in inference.doubt(named)) == warned
+        assert ("its masks mean nothing" in runs.doubt(named)) == warned
 
 
 def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):

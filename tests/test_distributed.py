@@ -10,9 +10,9 @@ import torch
 from conftest import write_export
 
 import distributed
-from coco import read_export
 from dataset import CrackDataset, Shuffled, loader
-from photo import Preprocess
+from formats.coco import read_export
+from formats.photo import Preprocess
 from train import dice_bce
 
 ROOT = Path(__file__).parent.parent
@@ -136,10 +136,10 @@ TOGETHER = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 import distributed
-from coco import read_export
+from formats.coco import read_export
 from dataset import CrackDataset, loader
 from model import CrackNet
-from photo import Preprocess
+from formats.photo import Preprocess
 from train import dice_bce, validate
 
 device, preprocess = torch.device("cpu"), Preprocess(64)

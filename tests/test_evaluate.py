@@ -11,16 +11,16 @@ from conftest import write_export
 
 import evaluate
 import submission
-from coco import read_export
 from command import BadInput
+from data.split import write_splits
 from evaluate import best_threshold, score, score_photo, score_sheet
+from formats.coco import read_export
+from formats.photo import Preprocess
 from metrics import MEANING, THRESHOLDS, WIDTHS
 from model import CrackNet, save_checkpoint
-from photo import Preprocess
 from report import evaluation
 from report.comparison import compare
 from report.robustness import CHANGES
-from split import write_splits
 
 
 def darkness(item, photo):

@@ -12,8 +12,8 @@ from conftest import draw_crack, draw_road
 import inference
 from command import BadInput
 from formats.onnx_model import STEP, export_onnx
+from formats.photo import Preprocess
 from model import CrackNet, save_checkpoint
-from photo import Preprocess
 
 
 def random_network():

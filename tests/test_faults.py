@@ -16,7 +16,7 @@ import torch
 from conftest import write_export
 
 import evaluate
-import run
+import runs
 import train
 from command import execute
 from model import read_checkpoint
@@ -113,8 +113,8 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where
     "where",
     [
         (train, "train_step", STEPS + 2),
-        (run, "save_checkpoint", STEPS + 2),  # best.pt has been written, last.pt not
-        (run, "write_history", 1),
+        (runs, "save_checkpoint", STEPS + 2),  # best.pt has been written, last.pt not
+        (runs, "write_history", 1),
     ],
 )
 def test_a_run_that_dies_anywhere_goes_on_bit_for_bit(whole, where, tmp_path, monkeypatch):
@@ -138,8 +138,8 @@ def test_a_long_epoch_is_saved_every_few_minutes(whole, tmp_path, monkeypatch):
 
 def test_after_a_save_the_minutes_begin_anew(monkeypatch):
     clock, saves = iter(range(0, 10**6, 50)), []
-    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
-    run.learn((step for step in [False] * 6), lambda: saves.append(0), 1.6, torch.device("cpu"))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: next(clock))
+    runs.learn((step for step in [False] * 6), lambda: saves.append(0), 1.6, torch.device("cpu"))
     assert len(saves) == 3  # looked at after 50, 100 | 50, 100 | 50, 100 seconds
 
 

@@ -19,10 +19,10 @@ from conftest import CATEGORIES, edit_json, write_export
 import dataset
 import evaluate
 import inference
-from coco import read_export
 from command import BadInput
+from formats.coco import read_export
+from formats.photo import Preprocess
 from model import CrackNet, load_checkpoint, save_checkpoint
-from photo import Preprocess
 
 ROOT = Path(__file__).parent.parent
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)<script>.jpg'

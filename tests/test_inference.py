@@ -15,13 +15,13 @@ import dataset
 import inference
 import segment
 from command import BadInput, execute
-from formats import labels
+from formats import annotate
+from formats.photo import Preprocess, read_photo
 from inference import crack_mask, look, predict, tiles, viewing_sizes
-from measure import measure
 from model import CrackNet, save_checkpoint
-from photo import Preprocess, read_photo
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, sentence
+from quantify.measure import measure
 from quantify.scale import Scale
 from report import survey
 from report.figure import colours_of, emptier, figure, nice, overlay, width_map, width_ticks
@@ -459,7 +459,7 @@ def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
     masks = {f"{k}.png": wild_mask(np.random.default_rng(k)) for k in range(3)} | {"n.png": np.zeros((9, 9), np.uint8)}
     for name, mask in masks.items():
         cv2.imwrite(str(tmp_path / name), 0 * mask)
-    labels.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
+    annotate.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
     export = dataset.read_export(tmp_path)
     assert [photo.name for photo in export.photos] == list(masks) and len(export.problems) == 1  # no labels yet
     corners = 0
@@ -473,9 +473,9 @@ def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
 
 
 def test_pieces_add_up_to_the_mask(monkeypatch):
-    monkeypatch.setattr(labels, "LARGEST", 50)
+    monkeypatch.setattr(annotate, "LARGEST", 50)
     mask, total = wild_mask(np.random.default_rng(1)), np.zeros((240, 320), int)
-    for x, y, part in labels.pieces(mask):
+    for x, y, part in annotate.pieces(mask):
         assert max(part.shape) <= 50
         total[y : y + part.shape[0], x : x + part.shape[1]] += part
     assert np.array_equal(total, mask)

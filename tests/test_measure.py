@@ -10,12 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import accuracy  # noqa: E402
-from accuracy import arc, cross, draw, ring, strip  # noqa: E402
 from conftest import write_export  # noqa: E402
 
 import inference  # noqa: E402
-import measure  # noqa: E402
+from quantify import measure  # noqa: E402
+from results import accuracy
+from results.accuracy import arc, cross, draw, ring, strip  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import CATEGORIES, edit_json, write_export
 
-from coco import digest, read_export
 from command import BadInput
 from data import merge
-from split import PARTS, split
+from data.split import PARTS, split
+from formats.coco import digest, read_export
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from conftest import draw_crack, write_export
 from test_evaluate import add_run
-from test_help import run
 
 import dataset
 import metrics
-from coco import Photo, read_export
 from command import BadInput
 from evaluate import score_photo, score_sheet
+from formats.coco import Photo, read_export
 from report.evaluation import Scored
 from results import methods
 
@@ -152,9 +151,3 @@ def test_without_a_crack_among_the_test_photos_nothing_is_chosen(tmp_path):
     folder = add_run(tmp_path / "run", data, parts=(4, 4, 2))  # the last two are undamaged
     with pytest.raises(BadInput, match="splits.json: no test photo has a crack"):
         methods.main(["--data", str(data), "--splits", str(folder / "splits.json"), "--out", str(tmp_path)])
-
-
-def test_help_comes_without_the_slow_imports():
-    ended = run("results/methods.py", "--help")
-    assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == "imported:", ended.stderr
-    assert "python results/methods.py" in ended.stdout and not ended.stderr

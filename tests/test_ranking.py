@@ -13,11 +13,11 @@ from test_evaluate import add_run, speckled
 
 import evaluate
 import submission
-from coco import read_export
 from command import BadInput
+from data.split import write_splits
+from formats.coco import read_export
 from report.comparison import SHARED_KEYS
 from report.ranking import in_order, places, remarks
-from split import write_splits
 from submission import facts_of, masks_from, open_submission
 
 

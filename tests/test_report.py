@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from coco import read_export
 from evaluate import evaluate, robustness, score
+from formats.coco import read_export
 from report import evaluation, page
 
 EVIL = '<script>alert("1")</script>&.jpg'

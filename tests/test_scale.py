@@ -10,8 +10,8 @@ import pytest
 import inference
 from command import BadInput, Parser
 from data import asphalt
+from formats.photo import read_photo, write_image
 from model import CrackNet, save_checkpoint
-from photo import read_photo, write_image
 from quantify.exif import DIAGONAL_35MM, exif
 from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify
 from quantify.sheet import A4_MM, draw_marker, rectangle

@@ -22,9 +22,9 @@ import distributed
 import inference
 import segment
 from command import BadInput
-from measure import measure
 from model import CrackNet, save_checkpoint
 from quantify.damage import damage, give_or_take
+from quantify.measure import measure
 from quantify.scale import Scale
 
 ROOT = Path(__file__).parent.parent

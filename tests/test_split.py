@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import edit_json, write_export
 
-import dataset
-from coco import read_export
 from command import BadInput
-from split import PARTS, copies, read_splits, split, stratified, trained_on, what_is_kept, write_splits
+from data import audit as data_audit
+from data.split import PARTS, copies, read_splits, split, stratified, trained_on, what_is_kept, write_splits
+from formats.coco import read_export
 
 SHARES = dict(zip(PARTS, (70, 15, 15), strict=True))
 
@@ -105,7 +105,7 @@ def test_too_few_photos_are_told_to_be_too_few_by_training_and_by_the_audit(tmp_
     export = read_export(write_export(tmp_path / "few", cracked, undamaged))
     with pytest.raises(BadInput, match="of [12] photos? none with a crack is left for train"):
         split(export)
-    assert "training refuses it: " in dataset.audit(export)[0]
+    assert "training refuses it: " in data_audit.audit(export)[0]
 
 
 @pytest.mark.parametrize(

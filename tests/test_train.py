@@ -10,16 +10,16 @@ from conftest import write_export
 import model as networks
 import train
 from augment import UNCHANGED, augment
-from coco import read_export
 from command import HALF_WRITTEN, BadInput
+from data.split import split
 from dataset import CrackDataset, Shuffled, loader
 from evaluate import best_threshold, threshold_counts
+from formats.coco import read_export
+from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
-from photo import Preprocess
-from run import NOTHING_DONE, conclusion, merit, restore
-from split import split
+from runs import NOTHING_DONE, conclusion, merit, restore
 from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
 
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from command import BadInput, in_short
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
+from formats.photo import SUFFIXES, read_photo
 from formats.shapes import drawn, usable
-from photo import SUFFIXES, read_photo
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it

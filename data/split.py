@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import PARTS, BadInput, number_of, written_whole
-from photo import read_photo
+from formats.photo import read_photo
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
 SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from coco import digest, read_json, uncorrected
 from command import BadInput, written_whole
 from data.convert import CATEGORIES
+from formats.coco import digest, read_json, uncorrected
 
 FINE = 4  # sub-pixels a side: the outline runs 1/8 pixel inside the mask's edge, where all rasterisers agree
 TOLERANCES = (1.0, 0.7, 0.5, 0.35, 0.25)  # pixels that a simplified outline may leave the mask's edge

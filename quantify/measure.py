@@ -1,7 +1,7 @@
 """Measure a crack mask: centre line, length, width, pattern; with a scale, severity and quantities.
 
 A mask is (H, W) uint8, 0 road and 1 crack. Pixel centres lie at whole (x, y); three rows are 3 px wide.
-Without a scale all is in pixels. Undefined is nan. How exact it is: python tests/accuracy.py
+Without a scale all is in pixels. Undefined is nan. How exact it is: python results/accuracy.py
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ from quantify.skeleton import check_mask, depth, junctions, prune, skeleton, thi
 MEASURABLE_PX = 3  # below, one pixel of mask edge is more than a third of the width
 WIDTH_EDGES_MM = (10, 75)  # low | medium | high in ASTM D6433
 ALLIGATOR_PIECE_MM = 500  # ASTM D6433: larger pieces are block cracking
-LENGTH_RELATIVE = 0.03  # bound of the length method's mean error, held by tests/accuracy.py
+LENGTH_RELATIVE = 0.03  # bound of the length method's mean error, held by results/accuracy.py
 SEVERITIES = ("low", "medium", "high")
 
 

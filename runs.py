@@ -1,6 +1,7 @@
 """The run folder: what a training writes there, whole or not at all, and how a stopped one goes on."""
 
 import csv
+import json
 import math
 import subprocess
 import time
@@ -12,16 +13,18 @@ from pathlib import Path
 import torch
 
 import distributed
-from coco import PART_NAMES
 from command import HALF_WRITTEN, BadInput, number_of, signals_noted, write_json, written_whole
+from data.split import trained_on, write_splits
 from dataset import SAMPLE
-from inference import NOTHING_LEARNT, RUNS
+from formats.coco import PART_NAMES
+from formats.photo import SUFFIXES
 from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
-from photo import SUFFIXES
 from report.curves import training_curves
 from report.figure import save_figure
-from split import trained_on, write_splits
 
+RUNS = Path("runs")
+SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
+NOTHING_LEARNT = 0.1  # IoU of the crack: where all is called crack it is the crack's share of the photo, a few percent
 IOU_KEYS = ("iou_cracked", "iou_all", "iou_pooled")  # at 0.5
 FEW = (("train", 10, "to learn from"), ("valid", 3, "to choose epoch and threshold by"))  # cracked photos
 MACHINE = {"resume", "device", "workers", "save_minutes"}  # flags that a resumed run may change
@@ -227,3 +230,41 @@ def restore(folder, saved, state):
         raise BadInput(
             f"--resume {folder}: its last.pt is of another version; start a new run with --from {folder}"
         ) from None
+
+
+def newest_run():
+    """The run folder under runs/ whose best.pt is the newest; before the first training, the weights that ship."""
+    checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
+    newest = checkpoints[-1].parent if checkpoints else SHIPPED
+    for begun in sorted(RUNS.glob("*/last.pt")):
+        if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
+            print(f"note: {begun.parent} has finished no epoch, so {newest} is taken")
+    if not checkpoints:
+        print(f"note: no run in {RUNS}/, so the weights that ship are taken")
+    return newest
+
+
+def doubt(checkpoint):
+    """In words, that the run of this checkpoint has learnt nothing, by its history.csv; nothing where nobody knows."""
+    try:
+        with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
+            iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
+    except (OSError, KeyError, TypeError, ValueError):
+        return ""
+    nothing = f"this network reached an IoU of {iou:.3f} on validation: its masks mean nothing"
+    return nothing if iou < NOTHING_LEARNT else ""
+
+
+def read_facts(file):
+    """arguments.json of a run -> dict, {} where there is none. Raises BadInput."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (ValueError, TypeError):
+        raise BadInput(f"{file}: damaged; give --data, --splits and the run's best.pt instead of its folder") from None
+
+
+def own_data(folder, facts):
+    """The export that a run was trained on, by its `facts`, or None. Raises BadInput where it is not here."""
+    if (data := facts.get("data")) and not Path(data).exists() and Path(data).resolve() != SAMPLE.resolve():
+        raise BadInput(f"{folder}: was trained on {data}, which is not here; give --data")
+    return data

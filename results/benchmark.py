@@ -1,8 +1,8 @@
 """CrackNet beside what people would pick instead, all measured in one run: cost, speed, quality for equal time.
 
-    python tests/benchmark.py cost                                  # parameters, work, latency, share of the machine
-    python tests/benchmark.py photos                                # whole photos and folders, file to mask; loader
-    python tests/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
+    python results/benchmark.py cost                                  # parameters, work, latency, share of the machine
+    python results/benchmark.py photos                                # whole photos and folders, file to mask; loader
+    python results/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
 Absolute times are this machine's; quote the ratios. Nothing else may run beside cost and photos. All compute in what
 `model.precision` says: bfloat16 where the processor has instructions for it, else float32.
@@ -13,7 +13,6 @@ one of a shorter budget, or of --size 512, that the JSON file already holds; the
 validation, with the remaining seeds. Every finished training is added to the JSON file at once and not repeated.
 """
 
-import argparse
 import json
 import math
 import platform
@@ -40,17 +39,18 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import inference
+import runs
 from augment import augment
-from command import BadInput, choose_device, execute, written_whole
+from command import BadInput, Parser, choose_device, execute, written_whole
+from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
+from formats.photo import Preprocess, read_photo, write_image
 from inference import crack_mask, predict
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, fused, parameter_count, precision
-from photo import Preprocess, read_photo, write_image
-from run import NOTHING_DONE, number_type
-from split import split
+from runs import NOTHING_DONE, number_type
 from train import arguments as recipe
 from train import dice_bce, pace, train_one_epoch, train_step
 
@@ -272,7 +272,7 @@ SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48
 @cache
 def shipped():
     """(model ready to predict, Preprocess, threshold) of the weights that ship: random ones would find noise."""
-    model, preprocess, threshold = inference.open_model(inference.SHIPPED, "cpu")
+    model, preprocess, threshold = inference.open_model(runs.SHIPPED, "cpu")
     return fused(model), preprocess, threshold
 
 
@@ -309,7 +309,7 @@ def folder_rate(folder, megapixels, photos):
     for copy in range(photos):
         drawn_file(files, megapixels, copy)
     began = time.perf_counter()
-    inference.main([str(files), "--checkpoint", str(inference.SHIPPED), "--out", str(files / "out")])
+    inference.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(files / "out")])
     return photos / (time.perf_counter() - began)
 
 
@@ -463,7 +463,7 @@ def save(path, results):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("what", choices=("cost", "photos", "quality"))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all")
     parser.add_argument("--data", help="folder of a COCO export (default: data/sample)")

@@ -1,7 +1,7 @@
 """How exact are length and width? Of drawn shapes, and of real photos whose labels are known.
 
-    python tests/accuracy.py                                                  # measure.py on shapes, at 13 angles
-    python tests/accuracy.py real --checkpoint RUN --data EXPORT              # prediction against ground truth
+    python results/accuracy.py                                                  # measure.py on shapes, at 13 angles
+    python results/accuracy.py real --checkpoint RUN --data EXPORT              # prediction against ground truth
 
 The first prints the errors of length and width and the time for 12 megapixels; exit code 1 if a bound is broken.
 A shape is drawn by its exact distance function: a pixel is crack if more than half of its 9 x 9 samples are.
@@ -12,7 +12,6 @@ prediction minus truth) and the 95 % limits of agreement (bias ± 1.96 standard 
 them.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -21,8 +20,8 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import measure  # noqa: E402  (the repository is not a package)
-from command import execute  # noqa: E402
+from command import Parser, execute  # noqa: E402
+from quantify import measure  # noqa: E402  (the repository is not a package)
 from quantify.specks import without_specks  # noqa: E402
 
 LENGTH_MEAN, LENGTH_WORST = 0.03, 0.06  # relative
@@ -245,7 +244,7 @@ def real(args):
     if not args.data.exists():
         print(f"skipped: {args.data} is not there")
         return 0
-    from coco import read_export
+    from formats.coco import read_export
     from inference import open_model, predict
 
     model, preprocess, threshold = open_model(args.checkpoint, "cpu")
@@ -260,7 +259,7 @@ def real(args):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     real_photos = parser.add_subparsers(metavar="real").add_parser("real", help="on a labelled export")
     real_photos.add_argument("--checkpoint", type=Path, required=True, help="best.pt or its run folder")
     real_photos.add_argument("--data", type=Path, required=True, help="COCO export; without it the check is skipped")

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torchvision.transforms import Normalize
 
 from command import BadInput, written_whole
 
@@ -157,9 +155,13 @@ class Preprocess:
         return photo, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def normalise(self, photo):
-        """(h, w, 3) uint8 at the input's size -> (3, h', w') float32, padded to multiples of 32."""
-        tensor = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))).float() / 255
-        return pad(Normalize(self.mean, self.std)(tensor), *ceil32(photo))
+        """(h, w, 3) uint8 at the input's size -> (3, h', w') float32, padded to multiples of 32.
+
+        The same bits as torchvision's ToTensor and Normalize give, without torch.
+        """
+        values = photo.astype(np.float32) / np.float32(255)
+        values = (values - np.float32(self.mean)) / np.float32(self.std)
+        return pad(np.ascontiguousarray(values.transpose(2, 0, 1)), *ceil32(photo))
 
     def to_input(self, photo):
         """(H, W, 3) uint8 RGB -> (3, h', w') float32 network input."""
@@ -176,6 +178,6 @@ def ceil32(image):
     return tuple(-(-side // 32) * 32 for side in image.shape[:2])
 
 
-def pad(tensor, height, width):
+def pad(image, height, width):
     """(C, h, w) -> (C, height, width), zeros to the right and below."""
-    return torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]))
+    return np.pad(image, ((0, 0), (0, height - image.shape[1]), (0, width - image.shape[2])))
