@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import CATEGORIES, edit_json, write_export
-from PIL import Image
+from conftest import CATEGORIES, edit_json, turn, write_export
 from pycocotools import mask as coco_mask
 
 from command import BadInput
@@ -459,16 +458,6 @@ def test_photos_that_are_mostly_crack_are_named_and_kept(export):
     found = read_export(export)
     assert [p.name for p in found.problems if p.kind == MOSTLY_CRACK] == ["road002.jpg", "road005.jpg"]
     assert len(found.photos) == 10 and "inverted mask?" in each_once(found.problems)[0]
-
-
-def turn(path, way):
-    """Store the photo so that EXIF brings it back to what it was."""
-    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
-    with Image.open(path) as image:
-        stored = image.copy() if undo is None else image.transpose(undo)
-    note = Image.Exif()
-    note[0x0112] = way
-    stored.save(path, exif=note, quality=98)
 
 
 @pytest.mark.parametrize("size,ways", [((96, 128), {2, 3, 4}), ((96, 96), {2, 3, 4, 5, 6, 7, 8})])
