@@ -17,7 +17,7 @@ from formats.video import SUFFIXES as VIDEOS
 from formats.video import read_frames, timing, written_video
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, film_sentence, sentence
-from quantify.exif import exif
+from formats.exif import exif
 from quantify.measure import measure
 from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
