@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 import distributed
 from command import BadInput, number_of
+from formats.exif import exif
 from formats.photo import HEIC, REMEDIES, SUFFIXES, is_mask, read_photo, write_image
 from formats.video import SUFFIXES as VIDEOS
-from formats.video import read_frames, timing, written_video
+from formats.video import frame_rate, read_frames, written_video
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, film_sentence, sentence
-from formats.exif import exif
 from quantify.measure import measure
 from quantify.scale import find_scale, rectify
 from report.figure import figure, overlay, save_figure
@@ -158,14 +158,15 @@ def segment_photo(job, photo, path, start, with_figure):
 
 def segment_video(job, path, start, every):
     """Write START_cracks.mp4, the frames with their cracks marked, and last START_cracks.json; returns that."""
-    results, (step, fps) = [], timing(path, every)
-    with written_video(start.with_name(f"{start.name}_cracks.mp4"), fps) as add:
-        for number, frame in tqdm(read_frames(path, step), path.name, leave=False, unit="frame"):
+    results = []
+    rate = min(1 / every, frame_rate(path))
+    with written_video(start.with_name(f"{start.name}_cracks.mp4"), rate) as add:
+        for _, second, frame in tqdm(read_frames(path, every), path.name, leave=False, unit="frame"):
             mask, result, (flat, *_, measured) = job.examine(frame, path)
             if flat is not frame:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            add(overlay(frame, mask, measured, result["row"]))
-            results.append(result | {"row": first_columns(path, start, frame, number / step / fps) | result["row"]})
+            add(overlay(frame, mask, measured, result["row"]), second)
+            results.append(result | {"row": first_columns(path, start, frame, second) | result["row"]})
     return save_record(start, path, job.about(path), results)
 
 
