@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from command import BadInput, answer_flags, choose_device, execute, flags, number_of, results_folder
-from quantify.scale import SCALE_FLAGS, add_scale_flags
+from quantify.scale import SCALE_FLAGS, add_scale_flags, scale_options
 
 
 def arguments(argv):
@@ -26,7 +26,7 @@ def arguments(argv):
         "report.html. Started again, it goes on with what is missing.",
         "python inference.py road.jpg",
         "python inference.py photos/ --out masks --threshold 0.4 --figures --flips",
-        "python inference.py photos/ --find-a4 --prices data/prices.csv",
+        "python inference.py photos/ --find-sheet a4 --prices data/prices.csv",
         "python inference.py photos/ --marker-mm 100",
         "python inference.py photos/ --camera-height-mm 1500",
         "python inference.py road.jpg --reference 100,200,900,210,500",
@@ -67,9 +67,8 @@ def check(parser, args):
         parser.error(f"--every {args.every}: seconds between two frames, above 0")
     if bool(args.photos) == bool(args.export):
         parser.error("give photos, a folder or a video; or --export alone")
-    if args.prices and not any(getattr(args, flag) for flag in SCALE_FLAGS):
-        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in SCALE_FLAGS)
-        parser.error(f"--prices {args.prices}: no budget without a scale; give one of {flags}")
+    if args.prices and not scale_options(args).given:
+        parser.error(f"--prices {args.prices}: no budget without a scale; give one of {', '.join(SCALE_FLAGS)}")
     return args
 
 
@@ -172,7 +171,7 @@ def prepare(args):
     model, threshold = fused(model), threshold if args.threshold is None else args.threshold
     prices = read_prices(args.prices) if args.prices else None
     edges = width_edges(prices) if prices else WIDTH_EDGES_MM
-    scale = tuple(getattr(args, flag) for flag in SCALE_FLAGS)
+    scale = scale_options(args)
     made_with = {
         "weights": hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
         "flags": str((threshold, args.scale, args.flips, args.every, edges, scale)),
@@ -184,7 +183,7 @@ def prepare(args):
         probability = predict(model, preprocess, photo, size, args.flips)
         return probability, *crack_mask(probability, threshold)
 
-    return Job(answer, args, edges, made_with), prices, words
+    return Job(answer, scale, edges, made_with), prices, words
 
 
 def stills(paths):
