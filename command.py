@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import csv
 import json
 import math
 import os
@@ -161,6 +162,36 @@ def write_json(path, content):
     """What is undefined is null."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
+
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins with one of these
+
+
+def csv_cell(value):
+    """A value as it stands in a CSV file: None and nan are empty, text that a spreadsheet would compute gets a '."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else ""
+    if not isinstance(value, str) or not value.startswith(FORMULA_SIGNS):
+        return value
+    try:
+        float(value)  # "-3.5" is a number, not a formula
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def write_csv(path, columns, rows):
+    """Column names, rows of cells in their order -> CSV file, atomically.
+
+    It begins with a byte-order mark, by which Excel knows that it is UTF-8: read it with encoding="utf-8-sig".
+    """
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([csv_cell(value) for value in row])
 
 
 @contextlib.contextmanager
