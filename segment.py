@@ -19,7 +19,7 @@ from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, film_sentence, sentence
 from quantify.exif import exif
 from quantify.measure import measure
-from quantify.scale import find_scale, rectify
+from quantify.scale import ScaleOptions, find_scale, rectify
 from report.figure import figure, overlay, save_figure
 from report.survey import read_record, record_file, save_record
 
@@ -37,14 +37,14 @@ class Job:
     """What is done with every photo of this command."""
 
     answer: object  # function: photo -> (crack probability, mask without specks, number of specks)
-    args: object  # the flags of find_scale
+    scale: ScaleOptions
     width_edges_mm: tuple
     made_with: dict  # plain values on which the results depend
 
     def examine(self, photo, path):
         """Photo -> (mask of its size, result of `damage`, views): views are photo, probability, mask, what measure
         gave. With a homography they are the road from above."""
-        scale = find_scale(photo, path, self.args)  # first: a missing sheet is found out at once
+        scale = find_scale(photo, path, self.scale)  # first: a missing sheet is found out at once
         probability, mask, specks = self.answer(photo)
         views, valid_px = (photo, probability, mask), mask.size
         if scale and scale.homography is not None:

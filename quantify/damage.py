@@ -17,7 +17,7 @@ from quantify.measure import (
 
 NO_SCALE = (
     "No scale, so no millimetres and no budget: give --mm-per-pixel, --reference x1,y1,x2,y2,MM, or lay an A4 sheet "
-    "or a printed marker on the road and give --find-a4 or --marker-mm."
+    "or a printed marker on the road and give --find-sheet a4 or --marker-mm."
 )
 SEAL_KEYS = (("m", "length_m"), ("plus_minus_m", "plus_minus_m"))  # row's key, key of quantities
 BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: the narrowest that can be measured
@@ -59,7 +59,8 @@ def in_millimetres(measured, valid_px, scale, amounts):
         "indicative_severity": severity["indicative_severity"],
         "mm_per_pixel": mm,
         "scale_plus_minus_percent": 100 * scale.relative,
-        "scale_source": scale.source + " (rough)" * (scale.rough and "rough" not in scale.source),
+        "scale_source": scale.source,
+        "scale_note": scale.note,
         "photographed_m2": valid_px * mm**2 / 1e6,
         "photographed_plus_minus_m2": 2 * uncertainty(valid_px * mm**2 / 1e6, scale),
         "length_m": length,
