@@ -13,6 +13,7 @@ from textwrap import shorten
 
 ROOT = Path(__file__).resolve().parent
 PARTS = ("train", "valid", "test")
+FEW = 20  # photos; up to so many, each gets a line on the screen and a figure, which takes a second
 HALF_WRITTEN = ".half-written-"  # prefix of a file that is still being written; a killed process may leave one behind
 
 
@@ -141,6 +142,49 @@ def flags(description, *examples, common=tuple(COMMON)):
     for name in common:
         group.add_argument(f"--{name}", **COMMON[name])
     return parser
+
+
+def probability(text):
+    """A probability, for argparse."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: a probability is a number from 0 to 1")
+    return float(text)
+
+
+def factor(text):
+    """A factor of a photo's size, for argparse."""
+    if not 0 < float(text) <= 4:
+        raise argparse.ArgumentTypeError(f"{text}: give a factor above 0 and up to 4; 1 is full resolution")
+    return float(text)
+
+
+def add_network_flags(parser, out):
+    """The flags of the commands that run the network on photos; out: their folder for the results, if none is given."""
+    network = parser.add_argument
+    network(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="best.pt or run folder (default: newest run, else the shipped weights/crack.pt)",
+    )
+    network("--out", type=Path, default=Path(out), metavar="FOLDER", help="folder for results (default: %(default)s)")
+    network(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="probability from which a pixel is crack (default: the one chosen on the validation photos)",
+    )
+    network(
+        "--scale",
+        type=factor,
+        metavar="FACTOR",
+        help="run at FACTOR × full resolution (default: at the size of "
+        "the training photos, and also at twice that for large photos)",
+    )
+    network(
+        "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"
+    )
+    network("--figures", action="store_true", help=f"write a figure for each photo, even for more than {FEW} photos")
 
 
 def results_folder(path):

@@ -9,8 +9,6 @@ that size, and the two probabilities are averaged. IoU of the shipped weights at
 training photos did.
 """
 
-import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +16,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from command import BadInput, choose_device, execute, flags, number_of, results_folder
+from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
 from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, write_image
 from model import autocast, fused, load_checkpoint, weights_file
-from quantify.damage import damage, sentence
+from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
 from quantify.specks import without_specks
 from report.figure import figure, overlay, save_figure
@@ -31,7 +29,6 @@ from runs import doubt, newest_run
 
 LARGE = 2
 TILE, OVERLAP = 1024, 256  # pixels; the tile bounds the memory. Multiples of 32, to which inputs are padded
-FEW = 20  # up to so many photos each gets a figure, which takes longer than everything else
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
 
@@ -91,6 +88,13 @@ def predict(model, preprocess, photo, size=None, flips=False):
     return total / len(mirrors)
 
 
+def viewing_size(photo, factor):
+    """--scale FACTOR -> pixels on the longer side at which to look at this photo; None without the flag."""
+    if factor is None:
+        return None
+    return max(32, round(factor * max(photo.shape[:2])))
+
+
 def crack_mask(probability, threshold):
     """(H, W) float32 -> ((H, W) uint8 0/1 without specks, number of specks removed): the mask that is written."""
     return without_specks((probability >= threshold).astype(np.uint8))
@@ -126,46 +130,6 @@ def read_one(path):
     return photo
 
 
-def probability(text):
-    """Text of a flag -> float from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: a probability lies between 0 and 1")
-    return value
-
-
-def factor(text):
-    """Text of a flag -> float above 0 and up to 4, for argparse."""
-    value = float(text)
-    if not 0 < value <= 4:
-        raise argparse.ArgumentTypeError(f"{text}: give a factor above 0 and up to 4; 1 is full resolution")
-    return value
-
-
-def add_network_flags(parser, out):
-    """The flags that inference.py and survey.py share; out: default folder of the results."""
-    add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="best.pt or run folder (default: newest run in runs/, else weights/crack.pt)",
-    )
-    add("--out", type=Path, default=Path(out), metavar="FOLDER", help="folder for the results (default: %(default)s)")
-    add("--threshold", type=probability, help="probability from which a pixel is crack (default: the checkpoint's)")
-    add(
-        "--scale",
-        type=factor,
-        metavar="FACTOR",
-        help="run at FACTOR times full resolution (default: at the size of "
-        "the training photos, for large photos also at twice that size)",
-    )
-    add(
-        "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"
-    )
-    add("--figures", action="store_true", help=f"write figures even for more than {FEW} photos")
-
-
 def arguments(argv):
     parser = flags(
         "Find the cracks in photos. For each photo this writes NAME_mask.png (0 and 255, same size as the photo), "
@@ -183,8 +147,7 @@ def arguments(argv):
         "--coco",
         type=Path,
         metavar="OUT.json",
-        help="also write the outlines of the masks, to "
-        "correct in a labelling tool; put the file into the photos' folder, its paths are relative",
+        help="also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder",
     )
     return parser.parse_args(argv)
 
@@ -206,13 +169,14 @@ def main(argv=None):
     if doubt(checkpoint):
         print(f"WARNING: {doubt(checkpoint)}")
 
+    with_figures = args.figures or len(names) <= FEW
     rows, failed = {}, []
     for path, name in tqdm(names.items(), unit="photo", disable=len(names) == 1 or None):
         try:
             photo = read_one(path)
-            size = args.scale and max(32, round(args.scale * max(photo.shape)))
+            size = viewing_size(photo, args.scale)
             answer = predict(model, preprocess, photo, size, args.flips)
-            rows[path] = write_results(args.out / name, photo, answer, threshold, args.figures or len(names) <= FEW)
+            rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
         except FAULTS as error:
             failed.append(why(path, error))
         else:
@@ -220,10 +184,11 @@ def main(argv=None):
                 tqdm.write(f"{path}: {sentence(rows[path])}")
 
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
-    print(f"{cracked} of {number_of(len(rows), 'photo')} with a crack; masks and overlays are in {args.out}/")
+    print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    if too_much(rows.values()):
+        print(f"WARNING: {too_much(rows.values())}")
     if args.coco and rows:
-        masks = ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows)
-        write_coco(args.coco, masks)
+        write_coco(args.coco, ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows))
         print(f"outlines to correct: {args.coco}")
     elif args.coco:
         print(f"{args.coco}: not written, because no photo could be used")

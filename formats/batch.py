@@ -52,10 +52,16 @@ def result_names(photos):
     """List of files -> {file: how the names of its results begin}: its name without suffix, or, where several files
     share that, with folder and suffix. Raises BadInput where even these are the same."""
     stems = Counter(path.stem for path in photos)
-    names = {path: path.stem if stems[path.stem] == 1 else long_name(path) for path in photos}
-    name, count = Counter(names.values()).most_common(1)[0]
-    if count > 1:
-        raise BadInput(f"{name}: the results of {count} photos would get this name; rename one of their folders")
+    return different({path: path.stem if stems[path.stem] == 1 else long_name(path) for path in photos})
+
+
+def different(names):
+    """{file: name} as it is. Raises BadInput if two files have the same name, so that no result replaces another."""
+    files = {}
+    for path, name in names.items():
+        if name in files:
+            raise BadInput(f"{path} and {files[name]}: the results of both would be called {name}; rename a folder")
+        files[name] = path
     return names
 
 
