@@ -201,7 +201,10 @@ def quantities_section(results, prices):
     rows.append(("patch a network of cracks", f"{patch} m²"))
     area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
     rows.append(("road in the photos", f"{give_or_take(area, unsure)} m²"))
-    parts = [page.table(["for the photographed area", "amount"], rows, sortable=False), page.paragraph(NOT_IN_IT)]
+    parts = [
+        page.table(["for the photographed area", "amount"], rows, "Quantities", sortable=False),
+        page.paragraph(NOT_IN_IT),
+    ]
     if prices:
         parts += money_parts(estimate(total, prices))
     return page.section("Quantities", *parts)
@@ -251,7 +254,11 @@ def money_parts(money):
     sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
     how = "Low: the low price of the amount less its ±; high: the high price of the amount and its ±. Rounded, so a "
     how += "column may differ from its total by one."
-    parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False), page.paragraph(how)]
+    parts = [
+        page.paragraph(f"Budget {money['scope']}:"),
+        page.table(heads, lines, "Budget", sortable=False),
+        page.paragraph(how),
+    ]
     parts += [page.paragraph(f"Where the prices come from: {sources or 'not said in the table of prices'}.")]
     if money["minimum_applied"]:
         parts.append(page.paragraph(MINIMUM))
@@ -299,7 +306,7 @@ def table_section(rows):
     """Every photo in a sortable table."""
     columns = IN_MM if "length_m" in rows[0] else IN_PX
     cells = [(name_of(row), *(shown(row, of) for of in columns.values())) for row in rows]
-    return page.section("Every photo", page.table(["photo", *columns], cells))
+    return page.section("Every photo", page.table(["photo", *columns], cells, "Every photo"))
 
 
 def shown(row, column):
@@ -315,7 +322,7 @@ def shown(row, column):
 def columns_section(scaled):
     """What the columns of cracks.csv say."""
     meaning = PIXELS | MILLIMETRES if scaled else PIXELS
-    parts = [page.table(["column", "what it says"], meaning.items(), sortable=False)]
+    parts = [page.table(["column", "what it says"], meaning.items(), "Columns of cracks.csv", sortable=False)]
     return page.section("The columns of cracks.csv", *parts, *[page.paragraph(PLUS_MINUS)] * scaled)
 
 
