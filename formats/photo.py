@@ -133,16 +133,6 @@ def read_photo(path, flags=cv2.IMREAD_COLOR):
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
 
 
-def turned_without_trace(path):
-    """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
-
-    Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells. Raises BadInput.
-    """
-    _, header = load(path)
-    on_its_side = header.orientation >= 5
-    return header.orientation != 1 and (not on_its_side or header.width == header.height)
-
-
 def load(path):
     """File -> (its bytes, Header). Raises BadInput for what need not be decoded to be refused."""
     try:
@@ -165,7 +155,7 @@ def read_header(path, data):
             too_large = width * height > MEGAPIXELS * 10**6
             is_tiff = image.format == "TIFF"
             largest = image.tag_v2.get(MAX_SAMPLE_VALUE) if is_tiff else None
-            turn = 1 if too_large else orientation(image, data)
+            turn = 1 if too_large else orientation(image)
             header = Header(width, height, turn, image.has_transparency_data, largest)
     except Exception:  # Pillow raises a dozen types for files that are cut or foreign
         raise no_image(path, data) from None
