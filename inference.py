@@ -33,7 +33,6 @@ def arguments(argv):
         "python inference.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first --device cpu",
         "python inference.py drive.mp4 --every 0.5",
         "python inference.py photos/ --coco photos/to-correct.json",
-        "python inference.py --export crack.onnx",
         "torchrun --nproc-per-node 4 inference.py photos/",
     )
     add = parser.add_argument
@@ -52,7 +51,6 @@ def arguments(argv):
         "added to a folder done before, all its photos are done again")  # fmt: skip
     add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand; give it in the "
         "photos' own folder: its file_name entries lead from there to the photos")  # fmt: skip
-    add("--export", type=Path, metavar="OUT.onnx", help="the network for OpenCV alone; then stop")
     add_scale_flags(parser)
     return check(parser, parser.parse_args(argv))
 
@@ -65,8 +63,8 @@ def check(parser, args):
         parser.error(f"--scale {args.scale}: a factor above 0, up to 4; 1 looks at the photo's own pixels")
     if not 0 < args.every < math.inf:
         parser.error(f"--every {args.every}: seconds between two frames, above 0")
-    if bool(args.photos) == bool(args.export):
-        parser.error("give photos, a folder or a video; or --export alone")
+    if not args.photos:
+        parser.error("give photos, a folder or a video")
     if args.prices and not any(getattr(args, flag) for flag in SCALE_FLAGS):
         flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in SCALE_FLAGS)
         parser.error(f"--prices {args.prices}: no budget without a scale; give one of {flags}")
@@ -82,7 +80,6 @@ import torch
 
 import distributed
 from formats.annotate import keep_labels, name_in, write_coco
-from formats.onnx_model import export_onnx
 from formats.photo import Preprocess, read_photo
 from model import autocast, fused, load_checkpoint, weights_file
 from quantify.budget import read_prices, width_edges
@@ -199,10 +196,6 @@ def saved_mask(start):
 
 def main(argv=None):
     args = arguments(argv)
-    if args.export:
-        model, preprocess, threshold = open_model(args.checkpoint or newest_run(), "cpu")
-        print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
-        return 0
     names = list_photos(args.photos, args.out)
     if args.coco:  # refused now, not after the last photo
         keep_labels(args.coco)
