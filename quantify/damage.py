@@ -93,7 +93,13 @@ def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
 
 
 def give_or_take(value, unsure, decimals=2):
-    """ "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none."""
+    """0.07, 0.0043 -> "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none.
+
+    A value that would read as 0 gets the decimals that show it and its uncertainty: "0.0004 ± 0.0002".
+    """
+    if 0 < value < 10**-decimals:
+        smallest = min(value, unsure) if unsure > 0 else value
+        decimals = max(decimals, min(6, -math.floor(math.log10(smallest))))
     unsure = math.ceil(unsure * 10**decimals - 1e-9) / 10**decimals
     return f"{value:.{decimals}f} ± {unsure:.{decimals}f}"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import draw_road
 
-import inference
+import survey
 from command import BadInput
 from formats import video
 from model import CrackNet, save_checkpoint
@@ -29,11 +29,11 @@ def drive(tmp_path):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
+    monkeypatch.setattr(survey, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
 
     def command(*arguments):
         flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-        return inference.main([*map(str, arguments), *flags]), tmp_path / "out"
+        return survey.main([*map(str, arguments), *flags]), tmp_path / "out"
 
     return command
 
@@ -58,7 +58,7 @@ def test_an_annotated_video_and_a_row_a_frame(drive, run, capsys):
     assert video.timing(out / "drive_cracks.mp4", 1) == (2, 1)  # two frames a second: as long as the drive
     coloured = np.ptp(frames[0][1].astype(int), axis=2) > 60
     assert coloured[20:80, 40:46].mean() > 0.9 > 0.1 > coloured[:, 70:].mean()
-    with open(out / "cracks.csv", newline="") as file:
+    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["second"]) for row in rows] == [0, 0.5, 1, 1.5]
     assert [float(row["width_median_px"]) for row in rows] == pytest.approx([6, 12, 18, 24], abs=2)
