@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from html import unescape
 
 import numpy as np
 import pytest
@@ -107,8 +108,9 @@ def test_a_folder_becomes_a_table_and_a_report_that_needs_nothing_else(strips, r
     html = (out / "report.html").read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption>(\w)\.png", html)
     assert captions == ["b", "c", "a", "d"]  # the worst first
-    assert "purple is a width of 1 px or less, yellow one of 16 px or more" in html
+    assert "1 px and less" in html and "16 px and more" in html  # what the colours stand for
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "no millimetres" in html and " mm" not in html
+    assert html.count('class="plain"') == 4 and str(strips) not in html and str(out) not in html
 
 
 def test_names_are_escaped_in_the_report(strips, run):
@@ -250,7 +252,9 @@ def test_a_folder_of_which_one_photo_was_readable_has_its_tables_and_says_what_f
         (strips / name).write_text("no photo")
     code, out = run(strips)
     assert code == 1 and len(table(out)) == 1 and len(json.loads((out / "cracks.json").read_text())["failed"]) == 3
-    assert "3 more could not be used" in (out / "report.html").read_text()
+    html = (out / "report.html").read_text()
+    assert "3 files could not be used" in html and str(strips) not in html
+    assert all(f"<p>{name}.png: " in html for name in "bcd")
 
 
 def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_any_work(strips, run, tmp_path):
@@ -264,7 +268,7 @@ def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_a
 
 def test_a_place_on_earth_is_written_to_a_decimetre(tmp_path):
     row = {"photo": "=a.jpg", "latitude": 35.689487, "longitude": -139.691706, "length_px": 1234.56789, "copy_of": None}
-    records.write_tables(tmp_path, records.Findings([{"row": row, "quantities": None}], [tmp_path], [], "", None))
+    records.write_tables(tmp_path, records.Findings([{"row": row, "quantities": None}], [], [], [], "", None))
     lines = (tmp_path / "cracks.csv").read_text(encoding="utf-8-sig").splitlines()
     assert lines[1] == "'=a.jpg,35.689487,-139.691706,1234.57,"
 
@@ -315,6 +319,53 @@ def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path,
     header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
     (tmp_path / "prices.csv").write_text(f"{header}\npatch,m2,1,2,3,EUR,,,0,me\n")
     run(strips, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
-    assert re.search(
-        r"without a price and not in it: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert re.search(r"no price: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", said)
+
+
+def photo_values(html):
+    """What the gallery sorts and filters by, of each picture in the page's order."""
+    found = re.findall(r'<figure class="picture" data-values="([^"]*)"', html)
+    return [json.loads(unescape(text)) for text in found]
+
+
+def test_the_page_begins_with_cards_then_photos_to_sort_and_filter_then_tables(strips, run):
+    _, out = run(strips, "--mm-per-pixel", "2", "--prices", "data/prices.csv")
+    html = (out / "report.html").read_text(encoding="utf-8")
+    places = [
+        html.index(words) for words in ('class="cards"', 'class="gallery"', "<h2>Budget", "<h2>All photos", "<details")
+    ]
+    assert places[:4] == sorted(places[:4])
+    cards = dict(re.findall(r'<div class="card">([^<]*)<b>([^<]*)</b>', html))
+    rows = table(out).values()
+    assert cards["photos"] == "4" and cards["with cracks"] == "3" and cards["severity"] == "2 medium"
+    assert cards["length of cracks"] == f"{sum(float(row['length_m']) for row in rows):.2f} m"
+    budget = json.loads((out / "cracks.json").read_text())["budget"]
+    assert f"{budget['low']:,.0f}" in cards["budget, USD"] and f"{budget['high']:,.0f}" in cards["budget, USD"]
+    values = photo_values(html)
+    assert [value["severity"] for value in values] == ["medium", "medium", "low", "none"]
+    assert values[0]["largest width, mm"] == pytest.approx(42, abs=3)
+    severities = re.search(r'data-key="severity">(.*?)</select>', html)[1]
+    assert re.findall(r"<option>(\w+)", severities) == ["high", "medium", "low", "none"]
+
+
+def test_without_a_scale_the_page_has_no_budget_and_filters_by_crack(strips, run):
+    _, out = run(strips)
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert [value["crack"] for value in photo_values(html)] == ["yes", "yes", "yes", "no"]
+    assert "Budget" not in html and "severity" not in html
+
+
+def test_a_photo_shown_from_above_has_no_photo_to_compare_with_and_its_scale_is_no_assumption(strips, run, monkeypatch):
+    monkeypatch.setattr(survey, "find_scale", lambda *_: Scale(1, 0.01, "A4 sheet", np.diag([0.5, 1.0, 1.0]), 0.0))
+    _, out = run(strips)
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert html.count('class="marked"') == 4 and 'class="plain"' not in html and "assumption" not in html
+
+
+def test_what_speaks_against_a_scale_is_on_the_page(strips, run, monkeypatch):
+    doubtful = Scale(2, 0.05, "test", note="the marker has no white rim")
+    monkeypatch.setattr(survey, "find_scale", lambda *_: doubtful)
+    _, out = run(strips)
+    notices = re.findall(r'<p class="notice">([^<]*)', (out / "report.html").read_text(encoding="utf-8"))
+    assert any("4 photos" in text and doubtful.note in text for text in notices)
