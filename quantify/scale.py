@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, Parser, execute
-from quantify.exif import DIAGONAL_35MM, exif
+from formats.exif import DIAGONAL_35MM, exif
 from quantify.sheet import SHEETS, draw_marker, find_a4, find_marker, rectangle
 
 FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
