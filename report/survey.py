@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from command import BadInput, number_of
+from formats import video
 from formats.batch import beside
 from formats.photo import RESULTS, read_photo
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
@@ -202,10 +203,10 @@ def unmarked(file, result):
 
 def frame_at(path, second):
     """The frame of a video at this second, (H, W, 3) uint8 RGB; None if it cannot be read."""
-    video = cv2.VideoCapture(str(path))
-    video.set(cv2.CAP_PROP_POS_MSEC, 1000 * second + 1)
-    success, frame = video.read()
-    video.release()
+    film = video.opened(path)
+    film.set(cv2.CAP_PROP_POS_FRAMES, round(second * film.get(cv2.CAP_PROP_FPS)))
+    success, frame = film.read()
+    film.release()
     return shrunk(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) if success else None
 
 
