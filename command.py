@@ -1,7 +1,8 @@
-"""What every command shares: flags, exit codes, one clear line for bad input, files written whole or not at all."""
+"""What every command shares: common flags, exit codes, one clear line for bad input, files written atomically."""
 
 import argparse
 import contextlib
+import csv
 import json
 import math
 import os
@@ -10,79 +11,81 @@ import sys
 from pathlib import Path
 from textwrap import shorten
 
+ROOT = Path(__file__).resolve().parent
 PARTS = ("train", "valid", "test")
-HALF_WRITTEN = ".half-written-"  # begins the name of a file until it is whole; a killed process may leave one
+FEW = 20  # photos; up to so many, each gets a line on the screen and a figure, which takes a second
+HALF_WRITTEN = ".half-written-"  # prefix of a file that is still being written; a killed process may leave one behind
 
 
 class BadInput(Exception):
-    """Something the user gave is wrong: the message says which file, what is wrong and what to do."""
+    """The user's input is wrong. The message names the file, says what is wrong and what to do."""
 
 
 def in_short(error):
-    """What an error of a library says, in one line of at most 100 characters that ends with a whole word."""
+    """The text of a library's error on one line of at most 100 characters, cut between words."""
     return shorten(str(error), 100)
 
 
 def number_of(count, noun):
     """1, "photo" -> "1 photo"; 2, "photo" -> "2 photos"."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}s"
 
 
 def tally(count, cracked):
-    """Photos, those of them with a crack -> in words."""
+    """10 photos, 8 of them cracked -> "10 photos, 8 cracked, 2 undamaged"."""
     return f"{number_of(count, 'photo')}, {cracked} cracked, {count - cracked} undamaged"
 
 
 @contextlib.contextmanager
 def exit_codes():
-    """Exit code 2 and one line for bad input, 1 for a failure, 130 after Ctrl-C."""
+    """Turns an exception into one line on stderr and an exit code: 2 for bad input, 1 for a failure, 130 for Ctrl-C."""
     try:
         yield
     except BadInput as error:
-        # a DataLoader worker puts its own traceback before the message
+        # a DataLoader worker sends its error as text, with its own traceback in front of the message
         message = str(error).rpartition("command.BadInput: ")[2].strip()
-        print("error:", " ".join(message.splitlines()), file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever reads what is printed, like `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        fail(2, "error:", " ".join(message.splitlines()))
+    except BrokenPipeError:  # the reader of our output, like `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it exits
         sys.exit(1)
     except OSError as error:  # disk full, folder read-only
-        named = error.filename and error.strerror
-        print("error:", f"{error.filename}: {error.strerror}" if named else error, file=sys.stderr)
-        sys.exit(1)
+        if error.filename and error.strerror:
+            fail(1, "error:", f"{error.filename}: {error.strerror}")
+        fail(1, "error:", error)
     except (FloatingPointError, MemoryError) as error:  # a loss that is not finite; a GPU that is too small
-        print("error:", error, file=sys.stderr)
-        sys.exit(1)
+        fail(1, "error:", error)
     except KeyboardInterrupt as stop:
-        print(": ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
-        sys.exit(130)
+        fail(130, ": ".join(["interrupted", *map(str, stop.args)]))
+
+
+def fail(code, *words):
+    """Print the words on stderr and exit with this code."""
+    print(*words, file=sys.stderr)
+    sys.exit(code)
 
 
 def answer_flags(arguments):
-    """Parse the flags ahead of the imports that take seconds: --help and a wrong flag are answered at once, and Ctrl-C
-    during the imports ends it without a traceback."""
+    """Going away: parse the flags before the other imports of the file."""
     with exit_codes():
         arguments(sys.argv[1:])
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def execute(main):
     """Run a `main` as a command, with the exit codes above."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # since answer_flags
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_codes():
         sys.exit(main())
 
 
 def choose_device(name):
-    """Name (auto, cuda, mps or cpu) -> torch.device; auto takes the first that is there. Raises BadInput."""
-    import torch  # heavy: only once the flags have been understood
+    """auto, cuda, mps or cpu -> torch.device; auto is the first of the three that this machine has. Raises BadInput."""
+    import torch  # here, so that photos and labels can be read, checked and converted without torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind in there if there[kind])
-    if not there[name]:
+        name = next(kind for kind in available if available[kind])
+    if not available[name]:
         raise BadInput(f"--device {name}: not on this machine; leave the flag out")
     return torch.device(name)
 
@@ -94,37 +97,98 @@ def seed(text):
     return int(text)
 
 
-class Parser(argparse.ArgumentParser):
-    """Wrong flags are bad input like any other: one line. What is written for --help keeps its lines."""
+def script_name():
+    """The running script as our pages write it: "train.py", "data/merge.py"."""
+    path = Path(sys.argv[0]).resolve()
+    if path.is_relative_to(ROOT):
+        return path.relative_to(ROOT).as_posix()
+    return path.name
 
-    def __init__(self, *names, **words):
-        super().__init__(*names, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | words)
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that treats a wrong flag like other bad input: one line. --help keeps the given line breaks."""
+
+    def __init__(self, prog=None, **settings):
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog or script_name(), **settings)
+
+    def parse_args(self, args=None, namespace=None):
+        values, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            hint = ""
+            if not unknown[0].startswith("-") and "--data" in self._option_string_actions:
+                hint = "; an export goes after --data"
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return values
 
     def error(self, message):
-        left, _, words = message.partition("unrecognized arguments: ")
-        if not left and not words.startswith("-") and "--data" in self.format_usage():
-            message += "; an export goes after --data"
         raise BadInput(f"{message}; python {self.prog} --help explains the flags")
 
 
 COMMON = {
-    "seed": {"type": seed, "default": 0, "help": "of everything that is drawn at random (default: 0)"},
-    "device": {"choices": ("auto", "cuda", "mps", "cpu"), "default": "auto", "help": "where a network runs (default: "
-               "the best)"},
-}  # fmt: skip
+    "seed": {"type": seed, "default": 0, "help": "random seed (default: %(default)s)"},
+    "device": {
+        "choices": ("auto", "cuda", "mps", "cpu"),
+        "default": "auto",
+        "help": "device for the network (default: the fastest available)",
+    },
+}
 
 
 def flags(description, *examples, common=tuple(COMMON)):
-    """ArgumentParser with those flags that mean the same everywhere; `examples` stand at the end of its --help."""
+    """A Parser with the flags that mean the same in every command; its --help ends with the `examples`."""
     parser = Parser(description=description, epilog="examples:\n  " + "\n  ".join(examples))
-    group = parser.add_argument_group("as in every command")
+    group = parser.add_argument_group("common options")
     for name in common:
         group.add_argument(f"--{name}", **COMMON[name])
     return parser
 
 
+def probability(text):
+    """A probability, for argparse."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: a probability is a number from 0 to 1")
+    return float(text)
+
+
+def factor(text):
+    """A factor of a photo's size, for argparse."""
+    if not 0 < float(text) <= 4:
+        raise argparse.ArgumentTypeError(f"{text}: give a factor above 0 and up to 4; 1 is full resolution")
+    return float(text)
+
+
+def add_network_flags(parser, out):
+    """The flags of the commands that run the network on photos; out: their folder for the results, if none is given."""
+    network = parser.add_argument
+    network(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="best.pt or run folder (default: newest run, else the shipped weights/crack.pt)",
+    )
+    network("--out", type=Path, default=Path(out), metavar="FOLDER", help="folder for results (default: %(default)s)")
+    network(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="probability from which a pixel is crack (default: the one chosen on the validation photos)",
+    )
+    network(
+        "--scale",
+        type=factor,
+        metavar="FACTOR",
+        help="run at FACTOR × full resolution (default: at the size of "
+        "the training photos, and also at twice that for large photos)",
+    )
+    network(
+        "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"
+    )
+    network("--figures", action="store_true", help=f"write a figure for each photo, even for more than {FEW} photos")
+
+
 def results_folder(path):
-    """The folder, made where it is missing, before any work is done. Raises BadInput."""
+    """Create the folder for results if it is missing, before any work is done; returns it. Raises BadInput."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,17 +198,17 @@ def results_folder(path):
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Gives a temporary path of the same suffix; it takes the place of `path` only if the block succeeds."""
+    """Write a file atomically: yields a temporary path, which replaces `path` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{HALF_WRITTEN}{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:  # of a full disk, which does not say which file, or names the temporary one
+    except OSError as error:  # a full disk names no file, or the temporary one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        with contextlib.suppress(OSError):  # a read-only disk refuses even that; the first error tells
+        with contextlib.suppress(OSError):  # fails on a read-only disk, too; the first error is the one to report
             temporary.unlink(missing_ok=True)
 
 
@@ -154,22 +218,54 @@ def plain(value):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_json(path, content):
-    """What is undefined is null."""
+    """Write the content as JSON, atomically; nan and inf become null."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins with one of these
+
+
+def csv_cell(value):
+    """A value as it stands in a CSV file: None and nan are empty, text that a spreadsheet would compute gets a '."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else ""
+    if not isinstance(value, str) or not value.startswith(FORMULA_SIGNS):
+        return value
+    try:
+        float(value)  # "-3.5" is a number, not a formula
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def write_csv(path, columns, rows):
+    """Column names, rows of cells in their order -> CSV file, atomically.
+
+    It begins with a byte-order mark, by which Excel knows that it is UTF-8: read it with encoding="utf-8-sig".
+    """
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([csv_cell(value) for value in row])
+
+
 @contextlib.contextmanager
 def signals_noted():
-    """Inside, Ctrl-C and SIGTERM only fill the list that this gives, so that what is begun is brought to an end."""
+    """Inside, Ctrl-C and SIGTERM only add to the list that this yields, so that the current step can be finished."""
     asked = []
 
     def note(number, frame):
-        if not asked:  # past sys.stderr: it may be in the middle of a line, and cannot be entered twice
+        if not asked:  # not by print: a signal may arrive while print is running, and it must not be entered twice
             os.write(2, b"\nstopping: saving first ...\n")
         asked.append(number)
 

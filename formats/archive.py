@@ -20,7 +20,7 @@ ENTRIES, GIGABYTES, RATIO = 200_000, 20, 200  # the most that is unpacked; photo
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, NotImplementedError)
 CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)  # names that are one file, or folder and file
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-JUNK = ("__MACOSX", ".DS_Store")
+JUNK = ("__MACOSX", ".DS_Store", ".ipynb_checkpoints")  # left behind by a Mac and by Jupyter, never a part of an export
 
 
 def unpacked(file, keep, into=None):

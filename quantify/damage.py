@@ -20,6 +20,7 @@ NO_SCALE = (
     "or a printed marker on the road and give --find-sheet a4 or --marker-mm."
 )
 SEAL_KEYS = (("m", "length_m"), ("plus_minus_m", "plus_minus_m"))  # row's key, key of quantities
+PLAUSIBLE = 30  # percent of a photo: the most that is crack in DeepCrack is 20, in SUT-Crack 12, in CrackForest 6
 BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: the narrowest that can be measured
 BINS_MM = [0, 2, 5, 10, 20, 30, 50, 75, math.inf]  # holds the class limits of ASTM D6433
 
@@ -92,7 +93,13 @@ def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
 
 
 def give_or_take(value, unsure, decimals=2):
-    """ "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none."""
+    """0.07, 0.0043 -> "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none.
+
+    A value that would read as 0 gets the decimals that show it and its uncertainty: "0.0004 ± 0.0002".
+    """
+    if 0 < value < 10**-decimals:
+        smallest = min(value, unsure) if unsure > 0 else value
+        decimals = max(decimals, min(6, -math.floor(math.log10(smallest))))
     unsure = math.ceil(unsure * 10**decimals - 1e-9) / 10**decimals
     return f"{value:.{decimals}f} ± {unsure:.{decimals}f}"
 
@@ -149,3 +156,15 @@ def worst_first(row):
     """Sorting key: severity, then share of the photo."""
     levels = {"high": 3, "medium": 2, "low": 1}
     return -levels.get(row.get("indicative_severity"), 0), -row["crack_percent"]
+
+
+def too_much(rows):
+    """Rows -> a warning in words if masks cover more of their photo than cracks do; else ""."""
+    over = [row["photo"] for row in rows if row["crack_percent"] > PLAUSIBLE]
+    if not over:
+        return ""
+    return (
+        f"{len(over)} of {number_of(len(rows), 'mask')} cover more than {PLAUSIBLE} % of their photo, {over[0]} for "
+        "one. Cracks hardly ever do, so these numbers mean nothing: the network is not trained enough, or the photos "
+        "are unlike its training photos."
+    )

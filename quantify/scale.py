@@ -14,8 +14,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, Parser, execute
+from formats.exif import DIAGONAL_35MM, exif
 from formats.photo import write_image
-from quantify.exif import DIAGONAL_35MM, exif
 from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
 from quantify.sheet import MARKER_ID, PAPER_NAMES, SHEETS, draw_marker, find_markers, find_sheets, rectangle
 

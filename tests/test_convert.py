@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import draw_road
 from pycocotools.coco import COCO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -38,7 +39,7 @@ def folders(tmp_path, masks, suffix="", ending=".png"):
     photos.mkdir()
     truth.mkdir()
     for stem, mask in masks.items():
-        cv2.imwrite(str(photos / f"{stem}.jpg"), np.full((*mask.shape, 3), 90, np.uint8))
+        cv2.imwrite(str(photos / f"{stem}.jpg"), draw_road(np.random.default_rng(0), *mask.shape))
         cv2.imwrite(str(truth / f"{stem}{suffix}{ending}"), mask)
     return photos, truth
 

@@ -29,6 +29,7 @@ def with_orientation(jpeg, orientation):
 
 def test_colours_are_read_in_the_order_red_green_blue(tmp_path):
     blue_green_red = np.full((8, 8, 3), (10, 20, 200), np.uint8)
+    blue_green_red[4:] = 90
     assert read_photo(save(tmp_path / "a.png", blue_green_red))[0, 0].tolist() == [200, 20, 10]
 
 
@@ -40,9 +41,12 @@ def test_what_is_written_is_read_back(tmp_path, rng):
 
 @pytest.mark.parametrize("shape", [(8, 6), (8, 6, 4)], ids=["grey", "alpha"])
 def test_grey_alpha_and_16_bit_become_8_bit_rgb(tmp_path, shape):
-    for dtype, value in ((np.uint8, 100), (np.uint16, 100 * 257)):
-        photo = read_photo(save(tmp_path / "a.png", np.full(shape, value, dtype)))
-        assert photo.shape == (8, 6, 3) and photo.dtype == np.uint8 and (photo == 100).all()
+    values = np.full(shape, 100)
+    values[:4] = 200
+    for stored in (values.astype(np.uint8), (257 * values).astype(np.uint16)):
+        photo = read_photo(save(tmp_path / "a.png", stored))
+        assert photo.shape == (8, 6, 3) and photo.dtype == np.uint8
+        assert (photo[:4] == 200).all() and (photo[4:] == 100).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -81,10 +85,10 @@ def test_what_is_no_image_gets_the_remedy_for_its_kind(tmp_path, name, remedy):
         read_photo(tmp_path / name)
 
 
-def test_a_photo_over_the_limit_is_refused_and_never_decoded(tmp_path, monkeypatch):
+def test_a_photo_over_the_limit_is_refused_and_never_decoded(tmp_path, monkeypatch, rng):
     monkeypatch.setattr(module, "MEGAPIXELS", 0.0048)
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
-        assert read_photo(save(tmp_path / f"fits{suffix}", np.zeros((60, 80, 3), np.uint8))).shape == (60, 80, 3)
+        assert read_photo(save(tmp_path / f"fits{suffix}", draw_road(rng, 60, 80))).shape == (60, 80, 3)
         save(tmp_path / f"large{suffix}", np.zeros((60, 81, 3), np.uint8))
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
@@ -100,9 +104,9 @@ def test_a_few_kilobytes_that_claim_60_000_by_60_000_pixels_are_refused(tmp_path
         read_photo(tmp_path / "bomb.png")
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (10, 30_000), (30_000, 10), (1, 3)])
-def test_photos_of_one_pixel_and_of_one_row_go_there_and_back(tmp_path, shape):
-    photo = read_photo(save(tmp_path / "a.png", np.full((*shape, 3), 90, np.uint8)))
+@pytest.mark.parametrize("shape", [(2, 1), (10, 30_000), (30_000, 10), (1, 3)])
+def test_photos_of_two_pixels_and_of_one_row_go_there_and_back(tmp_path, shape, rng):
+    photo = read_photo(save(tmp_path / "a.png", rng.integers(0, 256, (*shape, 3), dtype=np.uint8)))
     preprocess = Preprocess()
     height, width = preprocess.to_input(photo).shape[1:]
     assert photo.shape == (*shape, 3) and max(height, width) == 512
@@ -112,7 +116,7 @@ def test_photos_of_one_pixel_and_of_one_row_go_there_and_back(tmp_path, shape):
 @pytest.mark.parametrize("mode,kind", [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("P", "PNG"), ("P", "GIF"), ("1", "PNG"),
                                        ("LA", "PNG"), ("RGBA", "PNG"), ("L", "JPEG"), ("I;16", "TIFF")])  # fmt: skip
 def test_a_photo_of_another_colour_mode_looks_the_same(tmp_path, mode, kind):
-    upright = Image.fromarray(np.repeat(np.uint8([[[250, 20, 30]], [[20, 120, 230]]]), 8, axis=0).repeat(24, axis=1))
+    upright = Image.fromarray(np.repeat(np.uint8([[[250, 20, 30]], [[20, 160, 230]]]), 8, axis=0).repeat(24, axis=1))
     image = upright.convert("L" if mode == "I;16" else mode)
     stored = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image
     stored.save(tmp_path / "a.jpg", kind)  # whatever its name says
@@ -124,6 +128,7 @@ def test_a_photo_of_another_colour_mode_looks_the_same(tmp_path, mode, kind):
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_of_an_animation_the_first_picture_is_read(tmp_path, kind):
     pictures = [Image.new("RGB", (24, 16), colour) for colour in ((250, 20, 30), (20, 120, 230))]
+    pictures[0].paste((20, 20, 30), (0, 8, 24, 16))
     options = {"lossless": True} if kind == "WEBP" else {}
     pictures[0].save(tmp_path / "a.jpg", kind, save_all=True, append_images=pictures[1:], **options)
     try:
@@ -131,7 +136,7 @@ def test_of_an_animation_the_first_picture_is_read(tmp_path, kind):
     except BadInput:
         assert kind == "GIF"  # OpenCV reads it from 4.11 on
     else:
-        assert photo.shape == (16, 24, 3) and np.abs(photo.astype(int) - (250, 20, 30)).max() < 6
+        assert photo.shape == (16, 24, 3) and np.abs(photo[:8].astype(int) - (250, 20, 30)).max() < 6
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (1400, 1050), (320, 480), (100, 100)])
@@ -291,3 +296,45 @@ def test_a_crack_in_red_is_called_coloured_not_dark(tmp_path):
     cv2.imwrite(str(tmp_path / "red.png"), mask)
     with pytest.raises(BadInput, match="the crack is in a colour"):
         read_mask(tmp_path / "red.png")
+
+
+# ---------------------------------------------------------------------------------------------- which files
+def test_a_folder_gives_its_photos_and_neither_hidden_files_nor_side_files_nor_junk_folders(tmp_path):
+    for name in ("b.JPG", "a.png", "._b.JPG", ".c.jpg", "b.JPG.supplemental-metadata.json", "b.AAE", "notes.txt"):
+        (tmp_path / name).touch()
+    for name in (".ipynb_checkpoints", "__MACOSX", "folder.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "copy.jpg").touch()
+    assert module.photos_in(tmp_path) == [tmp_path / "a.png", tmp_path / "b.JPG"]
+    assert module.photos_in(tmp_path / ".ipynb_checkpoints") == module.photos_in(tmp_path / "__MACOSX") == []
+    assert [path.name for path in module.photos_in(tmp_path / "folder.jpg")] == ["copy.jpg"]
+
+
+def test_results_of_inference_are_no_photos_but_a_mask_or_an_overlay_alone_may_be(tmp_path):
+    for name in ("a.jpg", "a_mask.png", "a_overlay.jpg", "a_figure.png", "b_mask.png", "c_overlay.jpg", "d_figure.png"):
+        (tmp_path / name).touch()
+    names = [path.name for path in module.photos_in(tmp_path)]
+    assert names == ["a.jpg", "b_mask.png", "c_overlay.jpg", "d_figure.png"]
+    assert len(module.pictures_in(tmp_path)) == 7
+
+
+def test_what_a_folder_leaves_out_is_counted_by_kind_and_heic_has_its_remedy(tmp_path):
+    for name in ("a.jpg", "b.heic", "c.HEIC", "d.mp4", "a_mask.png", "a_overlay.jpg", "._a.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    words = module.left_out(tmp_path, module.photos_in(tmp_path))
+    for part in ("2 .heic files", "1 .mp4 file", "2 pictures of an earlier", "1 folder", module.HEIC):
+        assert part in words
+    (tmp_path / "more" / "a.jpg").touch()
+    assert module.left_out(tmp_path / "more", module.photos_in(tmp_path / "more")) == ""
+
+
+def test_a_pattern_that_the_shell_did_not_expand_is_expanded_and_an_unmatched_one_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.jpg", "c.png", ".d.jpg", "odd[1].jpg"):
+        (tmp_path / name).touch()
+    assert [path.name for path in module.expand(["c.png", "?.jpg"])] == ["c.png", "a.jpg", "b.jpg"]
+    assert [path.name for path in module.expand([tmp_path / "*.jpg"])] == ["a.jpg", "b.jpg", "odd[1].jpg"]
+    assert [str(path) for path in module.expand(["odd[1].jpg", "missing.jpg"])] == ["odd[1].jpg", "missing.jpg"]
+    with pytest.raises(BadInput, match="nothing"):
+        module.expand(["nothing*.jpg"])
