@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import inference
 import runs
+import survey
 from augment import augment
 from command import BadInput, Parser, choose_device, execute, written_whole
 from data.split import split
@@ -300,14 +301,14 @@ def drawn_file(folder, megapixels, copy=0):
 
 
 def folder_rate(folder, megapixels, photos):
-    """Photos a second of `inference.py FOLDER` with the weights that ship, everything included: mask, measuring,
+    """Photos a second of `survey.py FOLDER` with the weights that ship, everything included: mask, measuring,
     overlay, tables, report."""
     files = folder / f"folder-{megapixels}"
     files.mkdir()
     for copy in range(photos):
         drawn_file(files, megapixels, copy)
     began = time.perf_counter()
-    inference.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(files / "out")])
+    survey.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(files / "out")])
     return photos / (time.perf_counter() - began)
 
 
