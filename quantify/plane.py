@@ -1,8 +1,9 @@
 """The road as a plane: from the corners of something flat and known to the road seen from straight above.
 
-A homography is a (3, 3) matrix that maps points of one plane to another: multiply it with (x, y, 1) and divide by the
-third number of the result (Hartley and Zisserman, "Multiple View Geometry in Computer Vision", 2nd ed. 2004, chapter 2).
-Points are (N, 2) arrays of x and y; pixel centres lie at whole numbers. Lens distortion and an uneven road are left out.
+A homography is a (3, 3) matrix that maps the points of one plane to another: multiply it with (x, y, 1) and divide by
+the third number of the result (Hartley and Zisserman, "Multiple View Geometry in Computer Vision", 2nd ed. 2004,
+chapter 2). Points are (N, 2) arrays of x and y; pixel centres lie at whole numbers. Lens distortion and an uneven road
+are left out.
 """
 
 import cv2
