@@ -24,7 +24,8 @@ SPAN = 16  # of 255: a photo whose values span less holds no picture; the noise 
 STRAY = 1e-4  # share of values, at either end, that may be hot or dead pixels
 WHITE_16 = 65535
 GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
-FLAT = ((8, 247, 0), (40, 215, 6))  # what third_level looks at: from, to, spread; JPEG spreads a flat level
+FLAT = ((8, 247, 0), (40, 215, 6))  # what third_level looks at: above, below, spread; JPEG spreads a flat level
+LEAST_FLAT = 0.02  # of what is drawn, that a third level covers
 HEIC = "convert HEIC photos to JPEG first"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
@@ -133,16 +134,6 @@ def read_photo(path, flags=cv2.IMREAD_COLOR):
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
 
 
-def turned_without_trace(path):
-    """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
-
-    Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells. Raises BadInput.
-    """
-    _, header = load(path)
-    on_its_side = header.orientation >= 5
-    return header.orientation != 1 and (not on_its_side or header.width == header.height)
-
-
 def load(path):
     """File -> (its bytes, Header). Raises BadInput for what need not be decoded to be refused."""
     try:
@@ -164,8 +155,9 @@ def read_header(path, data):
             width, height = image.size  # nothing is decoded
             too_large = width * height > MEGAPIXELS * 10**6
             is_tiff = image.format == "TIFF"
-            largest = image.tag_v2.get(MAX_SAMPLE_VALUE) if is_tiff else None
-            turn = 1 if too_large else orientation(image, data)
+            stated = image.tag_v2.get(MAX_SAMPLE_VALUE) if is_tiff else None
+            turn = 1 if too_large else orientation(image)
+            largest = None if stated is None else int(np.max(stated))  # one for each channel
             header = Header(width, height, turn, image.has_transparency_data, largest)
     except Exception:  # Pillow raises a dozen types for files that are cut or foreign
         raise no_image(path, data) from None
@@ -246,7 +238,7 @@ def eight_bit(path, pixels, largest=None):
         return cv2.convertScaleAbs(pixels, alpha=255 / largest)
     photo = cv2.convertScaleAbs(pixels, alpha=255 / WHITE_16)
     brightest = max(high for _, high in value_ranges(photo))
-    if brightest < 64:  # the lower 14 bits hold no more
+    if brightest <= 64:  # the lower 14 bits hold no more
         raise BadInput(
             f"{path}: its values reach {found} of {WHITE_16}, as those of 10, 12 or 14 bits do in a file of 16; scale "
             "them to 16 bits, or save it as JPEG"
@@ -326,15 +318,16 @@ def third_level(grey):
 
     The soft edges of a crack are grey too, but lie beside white, or have many values.
     """
-    beside_white = cv2.dilate((grey > 215).astype(np.uint8), np.ones((5, 5), np.uint8))
     for low, high, spread in FLAT:
+        white = grey >= high
+        beside_white = cv2.dilate(white.astype(np.uint8), np.ones((5, 5), np.uint8))
         inside = (grey > low) & (grey < high) & (beside_white == 0)
         values = np.rint(grey[inside]).astype(np.int64)
         counts = np.bincount(values, minlength=256)
         alike = np.convolve(counts, np.ones(2 * spread + 1, np.int64), "same")
         level = int(alike.argmax())
-        crack = np.count_nonzero(grey > 215) + len(values)
-        if alike[level] > max(len(values) / 2, crack / 50, 9):
+        drawn = np.count_nonzero(white) + len(values)
+        if white.any() and alike[level] > max(len(values) / 2, LEAST_FLAT * drawn):
             return level
     return None
 
