@@ -33,7 +33,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -45,19 +44,18 @@ from augment import augment
 from command import BadInput, Parser, choose_device, execute, written_whole
 from data.split import split
 from data.synthesize import draw_photo
-from dataset import CrackDataset, Shuffled, loader, open_data
-from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
+from dataset import CrackDataset, loader, open_data
+from evaluate import score_photo, score_sheet
 from formats.photo import Preprocess, read_photo, write_image
 from inference import crack_mask, predict
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, fused, parameter_count, precision
-from runs import NOTHING_DONE, number_type
-from train import arguments as recipe
-from train import dice_bce, pace, train_one_epoch, train_step
+from runs import number_type
+from train import Settings, best_threshold, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
 DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
-BATCH = recipe([]).batch_size
+BATCH = Settings.batch_size
 SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # of the sheets that quality keeps
 SIZE = Preprocess.size  # longer side of the photos at which all contenders are compared
 MATRIX = 2048  # side of the matrices whose product is the limit
@@ -317,14 +315,12 @@ def folder_rate(folder, megapixels, photos):
 def loader_rates(parts, workers=2):
     """Photos a second that the loader alone gives, and that training takes, with the same photos and augmentation."""
     data = CrackDataset(parts["train"], Preprocess(), augment, 5, 0)
-    batches, rates = loader(data, BATCH, workers, Shuffled(len(data), 0)), []
-    model = CrackNet().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    rest = dice_bce, optimizer, LambdaLR(optimizer, lambda _: 1.0), torch.amp.GradScaler("cpu", enabled=False), CPU
+    batches, rates = loader(data, BATCH, workers, seed=0), []
+    state = optimisation(CrackNet().to(memory_format=torch.channels_last), Settings(lr=1e-4), len(batches), CPU)
     next(iter(batches))  # the workers have started
     passes = (
         lambda: deque(batches, 0),
-        lambda: deque(train_one_epoch(model, batches, *rest, dict(NOTHING_DONE)), 0),
+        lambda: train_one_epoch(state, batches, dice_bce, CPU, lambda: None),
     )
     for consume in passes:
         began = time.perf_counter()
@@ -358,7 +354,7 @@ def photos(args, results):
 
 def endless(batches):
     """A loader's batches, epoch after epoch."""
-    for batches.batch_sampler.sampler.epoch in count():
+    for batches.batch_sampler.epoch in count():
         yield from batches
 
 
@@ -376,14 +372,12 @@ def train_for(build, parts, steps, rate, seed, size):
     torch.manual_seed(seed)
     model, preprocess = build().to(DEVICE, memory_format=torch.channels_last), Preprocess(size)
     data = CrackDataset(parts["train"], preprocess, augment, 5, seed)
-    batches = loader(data, BATCH, 2, Shuffled(len(data), seed), DEVICE.type == "cuda")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
-    scaler = torch.amp.GradScaler(DEVICE.type, enabled=precision(DEVICE) == torch.float16)
+    batches = loader(data, BATCH, 2, seed, DEVICE.type == "cuda")
+    state = optimisation(model, Settings(lr=rate), steps, DEVICE)
     model.train()
     for inputs, masks, _ in islice(endless(batches), steps):
         inputs = inputs.to(DEVICE, memory_format=torch.channels_last, non_blocking=True)
-        train_step(model, inputs, masks.to(DEVICE, non_blocking=True), dice_bce, optimizer, schedule, scaler)
+        train_step(state, inputs, masks.to(DEVICE, non_blocking=True), dice_bce)
     return model, preprocess
 
 
