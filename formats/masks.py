@@ -92,9 +92,8 @@ def located(path):
         temporary = tempfile.TemporaryDirectory()
         atexit.register(temporary.cleanup)
         path = unpacked(path, keep=(), into=Path(temporary.name) / path.stem)
-    while path.is_dir():
-        held = visible(path)
-        if len(held) != 1:
-            break
+    held = [path]
+    while len(held) == 1 and held[0].is_dir():
         path = held[0]
+        held = visible(path)
     return path

@@ -138,5 +138,5 @@ def photo_groups(items):
     groups = []
     for label, images in items:
         pictures = [page.picture(image, f"{label}, {name}", longest=PANEL) for name, image in images.items()]
-        groups.append(page.group(label, page.gallery(pictures, 15)))
+        groups.append(page.group(label, page.gallery(pictures, 13)))
     return groups

@@ -375,7 +375,9 @@ def sheet_section(sheet):
     tables, meaning = [], {}
     for heading, names in GROUPS.items():
         rows = [[name, sheet[key]] for key, name in names.items()]
-        tables.append(page.group(heading, page.table(["score", "value"], rows, f"Scores: {heading}", sortable=False)))
+        if not all(math.isnan(value) for _, value in rows):
+            shown = page.table(["score", "value"], rows, f"Scores: {heading}", sortable=False)
+            tables.append(page.group(heading, shown))
         meaning[heading] = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
     columns = ["score", "key in scores.json", "what it is"]
     said = page.grouped_table(columns, meaning, "What the scores mean")
@@ -409,7 +411,7 @@ def write_report(path, scored, curves=None, harder=None):
     sections += [answer(scored), how(scored), *photo_sections(scored)]
     drawn = [page.figure(fig, caption) for fig, caption in charts(scored)]
     if drawn:
-        sections.append(page.section("Curves", page.gallery(drawn, 21)))
+        sections.append(page.section("Curves", page.gallery(drawn, 25)))
     if curves and curves.is_file():
         picture = page.picture(read_photo(curves), "Losses and validation IoU of the training")
         sections.append(page.section("Training", page.gallery([picture], 40)))

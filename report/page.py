@@ -185,7 +185,7 @@ def line(bar, limits, marks=()):
         start, end = place(bar.low), place(bar.high)
         parts.append(f'<line x1="{start}" x2="{end}" y1="11" y2="11" stroke="{colour}" stroke-width="6"/>')
     if not math.isnan(bar.value):
-        parts.append(f'<circle cx="{place(bar.value)}" cy="11" r="6" fill="{colour}" stroke="var(--paper)"/>')
+        parts.append(f'<circle cx="{place(bar.value)}" cy="11" r="5" fill="{colour}" stroke="var(--paper)"/>')
     return Html("".join(parts) + "</svg>")
 
 

@@ -168,6 +168,10 @@ def problem_rows(entry):
     return [[entry.name, problem.photo, problem.kind, problem.reason] for problem in entry.problems]
 
 
+def rounded(value):
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def rank(entries, left_out, out):
     """[Entry] of the same photos, [name of a file that is no submission] -> places on the screen; ranking.csv,
     photos.csv, counted_as_empty.csv and ranking.html in `out`."""
@@ -185,7 +189,7 @@ def rank(entries, left_out, out):
             if found:
                 print(f"     {kind} masks counted as empty: {len(found)}; first: {found[0]}")
     columns = [*COLUMNS, *SHARED]
-    write_csv(out / "ranking.csv", columns, [[row[key] for key in columns] for row in rows])
+    write_csv(out / "ranking.csv", columns, [[rounded(row[key]) for key in columns] for row in rows])
     write_csv(out / "photos.csv", *every_photo(entries))
     every = [row for entry in entries for row in problem_rows(entry)]
     write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "reason"], every)
@@ -196,17 +200,21 @@ def rank(entries, left_out, out):
 # -------------------------------------------------------------------------------------------------- the page
 def places_table(entries, rows):
     """The ranking itself: place, name, drawn interval, missing masks, verdict, remarks."""
+    columns = ["place", "submission", "IoU", "its 95 % interval, from 0 to 1", "masks counted as empty", "verdict"]
+    with_undamaged = len(entries[0].scored.cracked) < len(entries[0].scored.photos)
+    if with_undamaged:
+        columns.append("undamaged photos left empty")
     cells = []
     for row, entry in zip(rows, entries, strict=True):
         interval = row["low"], row["high"]
         bar = page.line(page.Bar(entry.name, row["iou_cracked"], *interval), (0, 1))
-        drawn = page.Cell(bar, row["iou_cracked"])
-        undamaged = row["undamaged_correct"]
+        drawn = page.Cell(page.Html(bar + span(interval)), row["iou_cracked"])
         empty = row["missing"] + row["unusable"]
-        named = [row["place"], entry.name, row["iou_cracked"], drawn, span(interval), empty]
-        cells.append([*named, row["verdict"], undamaged, row["remarks"]])
-    columns = ["place", "submission", "IoU", "0 to 1, with its interval", "95 % interval", "masks counted as empty"]
-    return page.table([*columns, "verdict", "undamaged photos left empty", "remarks"], cells, "Places")
+        line = [row["place"], entry.name, row["iou_cracked"], drawn, empty, row["verdict"]]
+        if with_undamaged:
+            line.append(row["undamaged_correct"])
+        cells.append([*line, row["remarks"]])
+    return page.table([*columns, "remarks"], cells, "Places")
 
 
 def separating_photos(entries):
@@ -220,7 +228,7 @@ def separating_photos(entries):
         low, high = iou[:, k].argmin(), iou[:, k].argmax()
         said = f"IoU {iou[low, k]:.2f} ({entries[low].name}) to {iou[high, k]:.2f} ({entries[high].name})"
         pictures.append(page.picture(outlined(photo, truth), f"{item.title}: {said}", plain=photo, longest=PANEL))
-    return page.gallery(pictures, 13)
+    return page.gallery(pictures, 11)
 
 
 def best_and_worst(entries):
