@@ -42,11 +42,10 @@ from tqdm import tqdm
 import metrics
 from data.split import split
 from dataset import find_export, open_data
-from evaluate import score
+from evaluate import known_photos, open_network, score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
-from submission import known_photos, masks_of
 
 KEYS = ("iou_cracked", "f1_2px", "cldice", "precision", "recall", "iou_all", "undamaged_correct")  # of the table
 ALL_BLACK, OURS = "all black", "ours"
@@ -205,7 +204,7 @@ def choose(photos):
 
 
 def answers(chosen):
-    """{row of the table: its `answer` of submission.py}; of the method with the best f1_2px that choice too."""
+    """{row of the table: its predictor of evaluate.py}; of the method with the best f1_2px that choice too."""
 
     def by(name, settings):
         return lambda item, photo: (METHODS[name].detect(photo, settings), None)
@@ -223,7 +222,7 @@ def gathered(runs):
     """[Scored], the seeds of one method -> what methods.json says: means, lowest and highest, interval over photos."""
     sheets = {key: [run.sheet[key] for run in runs] for key in metrics.MEANING}
     found = evaluation.facts(runs[0]) | {key: metrics.mean(values) for key, values in sheets.items()}
-    found["iou_cracked_interval"] = metrics.interval(each_photo(runs))
+    found["iou_cracked_interval"] = metrics.interval(each_photo(runs), limits=(0, 1))
     found["lowest_highest"] = {key: [min(values), max(values)] for key, values in sheets.items()}
     return found | {"scored": [run.name for run in runs]}
 
@@ -295,12 +294,12 @@ def picture(photos, named, canny, title):
 
 
 def open_runs(paths, test, device):
-    """[(name, `answer` of submission.py)] of runs and checkpoints; says where one was trained on a test photo."""
+    """[(name, predictor of evaluate.py)] of runs and checkpoints; says where one was trained on a test photo."""
     folders = [path if path.is_dir() else path.parent for path in paths]
     for path, folder in zip(paths, folders, strict=True):
         known_photos(test, path, folder)
     names = [folder.resolve().name for folder in folders]
-    return [(name, masks_of(path, device)[0]) for name, path in zip(names, paths, strict=True)]
+    return [(name, open_network(path, device)) for name, path in zip(names, paths, strict=True)]
 
 
 def main(argv=None):

@@ -79,7 +79,7 @@ def record(folder, tests):
     facts["seconds"] = sum(float(row["seconds"]) for row in history)
     content = {"facts": facts, "valid_iou": [float(row["iou_cracked"]) for row in history], "tests": {}}
     for test in tests:
-        with open(folder / test / "photos.csv", newline="", encoding="utf-8") as photos:
+        with open(folder / test / "photos.csv", newline="", encoding="utf-8-sig") as photos:
             each = {row["photo"]: float(row["iou"]) for row in csv.DictReader(photos) if float(row["true_pixels"])}
         scores = json.loads((folder / test / "scores.json").read_text(encoding="utf-8"))
         content["tests"][test] = {"scores": scores, "photos": each}
@@ -111,7 +111,7 @@ def of_key(records, name, test, key):
 
 
 def difference(records, name, first, test, first_test=None):
-    """(mean over photos of the IoU that a run has more than the first, its 95 % bootstrap interval, the same for each
+    """(mean over photos of the IoU that a run has more than the first, its 95 % interval, the same for each
     seed that both have), or None.
 
     Each photo's IoU is first averaged over these seeds, so that chance in training counts less.
