@@ -1,16 +1,16 @@
-"""CrackNet beside what people would pick instead, all measured in one run: cost, speed, quality for equal time.
+"""CrackNet beside other networks: cost, speed, and quality for the same training time.
 
-    python results/benchmark.py cost                                  # parameters, work, latency, share of the machine
+    python results/benchmark.py cost                                  # parameters, work, time per photo, memory
     python results/benchmark.py photos                                # whole photos and folders, file to mask; loader
     python results/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
-Absolute times are this machine's; quote the ratios. Nothing else may run beside cost and photos. All compute in what
-`model.precision` says: bfloat16 where the processor has instructions for it, else float32.
+Times are those of this machine, so quote ratios. Nothing else may run beside cost and photos. All networks compute in
+bfloat16 where the processor has instructions for it, else in float32 (model.precision).
 
-quality: the budget of minutes is one of steps, as many as the machine of cost and photos makes in them, so trainings
-may run on any device, beside other work. Each contender is trained with seed 0 at both learning rates, or at the better
-one of a shorter budget, or of --size 512, that the JSON file already holds; then CrackNet and the two best others, by
-validation, with the remaining seeds. Every finished training is added to the JSON file at once and not repeated.
+quality counts minutes in steps: as many as the machine of cost and photos makes in that time. So trainings may run on any
+device and beside other work. Each network is trained with the first seed at both learning rates, or at the better one if
+the JSON file already knows it; then CrackNet and the two best others, by validation, with the other seeds. A finished
+training is added to the JSON file at once and not repeated.
 """
 
 import json
@@ -22,8 +22,8 @@ import tempfile
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
-from importlib.util import find_spec
 from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,108 +31,35 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
 
-import inference
 import runs
+import survey
 from augment import augment
-from command import BadInput, Parser, choose_device, execute, written_whole
+from command import BadInput, Parser, choose_device, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, Shuffled, loader, open_data
 from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
 from formats.photo import Preprocess, read_photo, write_image
-from inference import crack_mask, predict
+from inference import crack_mask, open_model, predict
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, fused, parameter_count, precision
+from results.contenders import CONTENDERS, available
 from runs import NOTHING_DONE, number_type
 from train import arguments as recipe
 from train import dice_bce, pace, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
-DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
 BATCH = recipe([]).batch_size
-SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # of the sheets that quality keeps
-SIZE = Preprocess.size  # longer side of the photos at which all contenders are compared
-MATRIX = 2048  # side of the matrices whose product is the limit
-RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
-
-
-class UNet(nn.Module):
-    """The plain U-Net of Ronneberger et al. 2015 with batch norm: two 3×3 convolutions a level, concatenated skips."""
-
-    def __init__(self, base, levels=5):
-        super().__init__()
-        widths = [base * 2**i for i in range(levels)]
-        self.down = nn.ModuleList(self.pair(cin, cout) for cin, cout in zip([3, *widths], widths, strict=False))
-        pairs = list(zip(widths[1:], widths, strict=False))[::-1]
-        self.lift = nn.ModuleList(nn.ConvTranspose2d(deep, flat, 2, 2) for deep, flat in pairs)
-        self.up = nn.ModuleList(self.pair(2 * flat, flat) for _, flat in pairs)
-        self.head = nn.Conv2d(base, 1, 1)
-
-    @staticmethod
-    def pair(cin, cout):
-        layers = []
-        for channels in (cin, cout):
-            layers += [nn.Conv2d(channels, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
-        return nn.Sequential(*layers)
-
-    def forward(self, x):
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(nn.functional.max_pool2d(x, 2) if level else x)
-            skips.append(x)
-        for lift, block, skip in zip(self.lift, self.up, skips[-2::-1], strict=True):
-            x = block(torch.cat([lift(x), skip], dim=1))
-        return self.head(x)
-
-
-class Out(nn.Module):
-    """A torchvision segmentation network that answers with logits only."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x):
-        return self.network(x)["out"]
-
-
-def torchvision_network(name):
-    from torchvision.models import segmentation
-
-    return Out(getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=1))
-
-
-def smp_unet():
-    """U-Net-ResNet34 of segmentation_models_pytorch, an extra of this benchmark; ImportError where it is missing."""
-    import segmentation_models_pytorch as smp
-
-    return smp.Unet("resnet34", encoder_weights=None, classes=1)
-
-
-CONTENDERS = {
-    "CrackNet": CrackNet,
-    "U-Net 16": partial(UNet, 16),
-    "U-Net 32": partial(UNet, 32),
-    "LRASPP-MobileNetV3": partial(torchvision_network, "lraspp_mobilenet_v3_large"),
-    "DeepLabV3-MobileNetV3": partial(torchvision_network, "deeplabv3_mobilenet_v3_large"),
-    "U-Net-ResNet34": smp_unet,
-}
-
-
-def available(names):
-    """Names of the contenders; says which optional one is missing."""
-    chosen = list(names or CONTENDERS)
-    if "U-Net-ResNet34" in chosen and not find_spec("segmentation_models_pytorch"):
-        print("U-Net-ResNet34 left out: pip install segmentation-models-pytorch")
-        chosen.remove("U-Net-ResNet34")
-    return chosen
+SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # printed by quality
+SIZE = Preprocess.size  # longer side of the input at which all networks are compared
+MATRIX = 2048  # side of the matrices whose product shows what the machine can do
+RATES = (1e-3, 3e-3)  # learning rates that each network may choose from, by validation
 
 
 # ---------------------------------------------------------------------------------------------- cost
