@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import csv
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from textwrap import shorten
 
 ROOT = Path(__file__).resolve().parent
 PARTS = ("train", "valid", "test")
+FEW = 20  # photos; up to so many, each gets a line on the screen and a figure, which takes a second
 HALF_WRITTEN = ".half-written-"  # prefix of a file that is still being written; a killed process may leave one behind
 
 
@@ -142,6 +144,49 @@ def flags(description, *examples, common=tuple(COMMON)):
     return parser
 
 
+def probability(text):
+    """A probability, for argparse."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: a probability is a number from 0 to 1")
+    return float(text)
+
+
+def factor(text):
+    """A factor of a photo's size, for argparse."""
+    if not 0 < float(text) <= 4:
+        raise argparse.ArgumentTypeError(f"{text}: give a factor above 0 and up to 4; 1 is full resolution")
+    return float(text)
+
+
+def add_network_flags(parser, out):
+    """The flags of the commands that run the network on photos; out: their folder for the results, if none is given."""
+    network = parser.add_argument
+    network(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="best.pt or run folder (default: newest run, else the shipped weights/crack.pt)",
+    )
+    network("--out", type=Path, default=Path(out), metavar="FOLDER", help="folder for results (default: %(default)s)")
+    network(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="probability from which a pixel is crack (default: the one chosen on the validation photos)",
+    )
+    network(
+        "--scale",
+        type=factor,
+        metavar="FACTOR",
+        help="run at FACTOR × full resolution (default: at the size of "
+        "the training photos, and also at twice that for large photos)",
+    )
+    network(
+        "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"
+    )
+    network("--figures", action="store_true", help=f"write a figure for each photo, even for more than {FEW} photos")
+
+
 def results_folder(path):
     """Create the folder for results if it is missing, before any work is done; returns it. Raises BadInput."""
     try:
@@ -182,6 +227,36 @@ def write_json(path, content):
     """Write the content as JSON, atomically; nan and inf become null."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
+
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins with one of these
+
+
+def csv_cell(value):
+    """A value as it stands in a CSV file: None and nan are empty, text that a spreadsheet would compute gets a '."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else ""
+    if not isinstance(value, str) or not value.startswith(FORMULA_SIGNS):
+        return value
+    try:
+        float(value)  # "-3.5" is a number, not a formula
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def write_csv(path, columns, rows):
+    """Column names, rows of cells in their order -> CSV file, atomically.
+
+    It begins with a byte-order mark, by which Excel knows that it is UTF-8: read it with encoding="utf-8-sig".
+    """
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([csv_cell(value) for value in row])
 
 
 @contextlib.contextmanager

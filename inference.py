@@ -1,100 +1,35 @@
-"""A photo goes in, its crack probability, mask, numbers and pictures come out; also for folders and videos.
+"""A photo goes in; its crack probability, its mask and pictures of both come out.
 
-How large a photo is looked at. The network learnt at `preprocess.size` pixels on the longer side, and finds cracks
-about as wide as there. So a photo is looked at at that size; one more than LARGE times as long, which may be a close-up
-or show much more road, at that size and at twice that, and the two answers are averaged. IoU of the weights that ship,
-on photos of SUT-Crack and of DeepCrack's training part, at 512, at 1024 and averaged: wide views put together from 16
-photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0.54, 0.62. At their own pixels they gave
-0.59 and 0.40. `--scale 1` does that, for photos that show much more road than those of the training.
+At which size does the network look at a photo? It was trained on photos of `preprocess.size` pixels on the longer side,
+and finds cracks that are about as wide as they are there, so every photo is scaled to that size. A photo of more than
+LARGE times that size may be a close-up, or show much more road, so it is looked at twice, at that size and at double
+that size, and the two probabilities are averaged. IoU of the shipped weights at 512, at 1024 and averaged, on photos of
+2048 pixels: wide views (16 SUT-Crack and DeepCrack photos put together) 0.47, 0.57, 0.57; close-ups (enlarged 4 times)
+0.65, 0.54, 0.62. At full resolution they gave 0.59 and 0.40: `--scale 1`, for photos that show much more road than the
+training photos did.
 """
 
-import hashlib
-import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from command import BadInput, answer_flags, choose_device, execute, flags, number_of, results_folder
-from quantify.scale import SCALE_FLAGS, add_scale_flags
-
-
-def arguments(argv):
-    parser = flags(
-        "Find and measure the cracks in photos and videos. For each photo: NAME_mask.png (0 and 255, the photo's own "
-        "size), NAME_overlay.jpg (the crack coloured by width), NAME_cracks.json; for only a few photos: "
-        "NAME_figure.png. For a video: NAME_cracks.mp4. For more than one, and with --prices: cracks.csv, cracks.json, "
-        "report.html. Started again, it goes on with what is missing.",
-        "python inference.py road.jpg",
-        "python inference.py photos/ --out masks --threshold 0.4 --figures --flips",
-        "python inference.py photos/ --find-a4 --prices data/prices.csv",
-        "python inference.py photos/ --marker-mm 100",
-        "python inference.py photos/ --camera-height-mm 1500",
-        "python inference.py road.jpg --reference 100,200,900,210,500",
-        "python inference.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first --device cpu",
-        "python inference.py drive.mp4 --every 0.5",
-        "python inference.py photos/ --coco photos/to-correct.json",
-        "python inference.py --export crack.onnx",
-        "torchrun --nproc-per-node 4 inference.py photos/",
-    )
-    add = parser.add_argument
-    add("photos", nargs="*", metavar="PHOTO", help="photo or video file, or a folder of photos")
-    add("--checkpoint", type=Path, metavar="FILE", help="best.pt or run folder (default: newest run, else "
-        "weights/crack.pt)")  # fmt: skip
-    add("--out", type=Path, default=Path("predictions"), help="folder for results (default: %(default)s)")
-    add("--threshold", type=float, help="probability from which a pixel is crack (default: chosen on validation)")
-    add("--scale", type=float, metavar="FACTOR", help="look at the photo at this factor of its size: 1 for its own "
-        "pixels, in tiles (default: the training's size, and twice that where large: top of inference.py)")  # fmt: skip
-    add("--flips", action="store_true", help="average the answers to a photo and its three mirror images, in 4 times "
-        "the time")  # fmt: skip
-    add("--figures", action="store_true", help="a NAME_figure.png also for many photos")
-    add("--every", type=float, default=1.0, metavar="SECONDS", help="a frame of a video (default: 1)")
-    add("--prices", type=Path, metavar="CSV", help="unit prices: the budget, where there is a scale; "
-        "added to a folder done before, all its photos are done again")  # fmt: skip
-    add("--coco", type=Path, metavar="OUT.json", help="the masks as polygons, to correct by hand; give it in the "
-        "photos' own folder: its file_name entries lead from there to the photos")  # fmt: skip
-    add("--export", type=Path, metavar="OUT.onnx", help="the network for OpenCV alone; then stop")
-    add_scale_flags(parser)
-    return check(parser, parser.parse_args(argv))
-
-
-def check(parser, args):
-    """The arguments, if they make sense together; else the parser's one-line error."""
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        parser.error(f"--threshold {args.threshold}: a probability lies between 0 and 1")
-    if args.scale is not None and not 0 < args.scale <= 4:
-        parser.error(f"--scale {args.scale}: a factor above 0, up to 4; 1 looks at the photo's own pixels")
-    if not 0 < args.every < math.inf:
-        parser.error(f"--every {args.every}: seconds between two frames, above 0")
-    if bool(args.photos) == bool(args.export):
-        parser.error("give photos, a folder or a video; or --export alone")
-    if args.prices and not any(getattr(args, flag) for flag in SCALE_FLAGS):
-        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in SCALE_FLAGS)
-        parser.error(f"--prices {args.prices}: no budget without a scale; give one of {flags}")
-    return args
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
-
-import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
-import distributed
+from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
-from formats.onnx_model import export_onnx
-from formats.photo import Preprocess, read_photo
+from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
+from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, write_image
 from model import autocast, fused, load_checkpoint, weights_file
-from quantify.budget import read_prices, width_edges
-from quantify.damage import NO_SCALE
-from quantify.measure import WIDTH_EDGES_MM
+from quantify.damage import damage, sentence, too_much
+from quantify.measure import measure
 from quantify.specks import without_specks
-from report.survey import budget_line, record_file, too_much, write_survey
+from report.figure import figure, overlay, save_figure
 from runs import doubt, newest_run
-from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeated, segment_all
 
 LARGE = 2
-TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, to which inputs are padded
+TILE, OVERLAP = 1024, 256  # pixels; the tile bounds the memory. Multiples of 32, to which inputs are padded
+MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
 
 def viewing_sizes(preprocess, shape):
@@ -106,7 +41,7 @@ def viewing_sizes(preprocess, shape):
 def tiles(length):
     """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
 
-    A tile's outermost quarter of the overlap has no weight: there the network sees too little around.
+    The outermost quarter of an overlap has weight 0: near its border a tile shows the network too little context.
     """
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
@@ -119,151 +54,145 @@ def tiles(length):
         yield slice(start, start + len(weight)), weight
 
 
-def predict(model, preprocess, photo, size=None, flips=False):
-    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability, looked at at `size` px (default: viewing_sizes).
-
-    With `flips` the mean of the answers to the photo and its three mirror images, each turned back.
-    """
-    if flips:
-        mirrored = (np.s_[::down, ::across] for down in (1, -1) for across in (1, -1))
-        return sum(predict(model, preprocess, np.ascontiguousarray(photo[turn]), size)[turn] for turn in mirrored) / 4
-    model.eval()
-    sizes = (size,) if size else viewing_sizes(preprocess, photo.shape)
-    return sum(look(model, replace(preprocess, size=size), photo) for size in sizes) / len(sizes)
-
-
 @torch.inference_mode()
-def look(model, view, photo):
-    """`predict` at one size, that of `view`; in tiles where it is large."""
+def look(model, preprocess, photo):
+    """Photo -> (H, W) float32 crack probability, seen once, at `preprocess.size`, in tiles if that is large."""
     device = next(model.parameters()).device
-    seen = view.resize(photo)
+    seen = preprocess.resize(photo)
     probability = np.zeros(seen.shape[:2], np.float32)
     for rows, down in tiles(seen.shape[0]):
         for columns, across in tiles(seen.shape[1]):
-            tile = torch.from_numpy(view.normalise(seen[rows, columns]))[None].to(
-                device, memory_format=torch.channels_last
-            )
+            tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
             with autocast(device):
-                logits = model(tile)
+                logits = model(tile.to(device, memory_format=torch.channels_last))
+            # the network's input was padded on the right and below: cut that off
             answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
             probability[rows, columns] += np.outer(down, across) * answer
-    return view.to_photo(probability, *photo.shape[:2])
+    return preprocess.to_photo(probability, *photo.shape[:2])
+
+
+def predict(model, preprocess, photo, size=None, flips=False):
+    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
+
+    size: pixels on the longer side at which to look at the photo; default: viewing_sizes.
+    flips: average over the photo and its three mirror images, each mirrored back.
+    """
+    model.eval()
+    sizes = [size] if size else viewing_sizes(preprocess, photo.shape)
+    mirrors = [(), (1,), (0,), (0, 1)] if flips else [()]  # the axes along which the photo is mirrored
+    total = np.zeros(photo.shape[:2], np.float32)
+    for axes in mirrors:
+        mirrored = np.ascontiguousarray(np.flip(photo, axes))
+        views = [look(model, replace(preprocess, size=size), mirrored) for size in sizes]
+        total += np.flip(sum(views) / len(sizes), axes)
+    return total / len(mirrors)
+
+
+def viewing_size(photo, factor):
+    """--scale FACTOR -> pixels on the longer side at which to look at this photo; None without the flag."""
+    if factor is None:
+        return None
+    return max(32, round(factor * max(photo.shape[:2])))
 
 
 def crack_mask(probability, threshold):
-    """(H, W) float32 -> ((H, W) uint8 0/1 without specks, number of specks left out): the mask that ships."""
+    """(H, W) float32 -> ((H, W) uint8 0/1 without specks, number of specks removed): the mask that is written."""
     return without_specks((probability >= threshold).astype(np.uint8))
 
 
 def open_model(path, device):
     """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
     try:
-        model, values, threshold = load_checkpoint(weights_file(path))
+        model, values, threshold = load_checkpoint(weights_file(Path(path)))
         preprocess = Preprocess(**values)
     except (ValueError, TypeError) as error:
         raise BadInput(error) from None
     return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
-def prepare(args):
-    """Arguments -> (Job, list of Price or None, words on which network this is)."""
-    checkpoint = args.checkpoint = args.checkpoint or newest_run()
-    model, preprocess, threshold = open_model(checkpoint, device := choose_device(args.device))
-    model, threshold = fused(model), threshold if args.threshold is None else args.threshold
-    prices = read_prices(args.prices) if args.prices else None
-    edges = width_edges(prices) if prices else WIDTH_EDGES_MM
-    scale = tuple(getattr(args, flag) for flag in SCALE_FLAGS)
-    made_with = {
-        "weights": hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
-        "flags": str((threshold, args.scale, args.flips, args.every, edges, scale)),
-    }
-    words = f"{checkpoint} at threshold {threshold:.2f} on {device}"
-
-    def answer(photo):
-        size = args.scale and max(32, round(args.scale * max(photo.shape)))
-        probability = predict(model, preprocess, photo, size, args.flips)
-        return probability, *crack_mask(probability, threshold)
-
-    return Job(answer, args, edges, made_with), prices, words
+def write_results(start, photo, probability, threshold, with_figure):
+    """Write START_mask.png (0 and 255), START_overlay.jpg and perhaps START_figure.png -> dict: row of `damage`."""
+    mask, specks = crack_mask(probability, threshold)
+    measured = measure(mask)
+    row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": start.name}
+    write_image(beside(start, MASK), 255 * mask)
+    write_image(beside(start, OVERLAY), overlay(photo, mask, measured, row))
+    if with_figure:
+        save_figure(beside(start, FIGURE), figure(photo, probability, mask, measured, row))
+    return row
 
 
-def stills(paths):
-    """Those that are no videos."""
-    return [path for path in paths if path.suffix.lower() not in VIDEOS]
+def read_one(path):
+    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask, which would be taken for an odd photo."""
+    photo = read_photo(path)
+    if is_mask(photo):
+        raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
+    return photo
 
 
-def saved_mask(start):
-    """What segment_photo wrote -> (H, W) uint8 0/1."""
-    return read_photo(start.with_name(f"{start.name}_mask.png"), cv2.IMREAD_GRAYSCALE) // 255
+def arguments(argv):
+    parser = flags(
+        "Find the cracks in photos. For each photo this writes NAME_mask.png (0 and 255, same size as the photo), "
+        "NAME_overlay.jpg (cracks coloured by width) and, for up to 20 photos, NAME_figure.png. "
+        "For lengths in metres, a budget or videos use survey.py.",
+        "python inference.py road.jpg",
+        "python inference.py photos/ --out masks --threshold 0.4 --flips --figures",
+        "python inference.py photos/ --coco photos/to-correct.json",
+        "python inference.py road.jpg --checkpoint runs/first --scale 1 --device cpu",
+        common=["device"],
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
+    add_network_flags(parser, "predictions")
+    parser.add_argument(
+        "--coco",
+        type=Path,
+        metavar="OUT.json",
+        help="also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder",
+    )
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = arguments(argv)
-    if args.export:
-        model, preprocess, threshold = open_model(args.checkpoint or newest_run(), "cpu")
-        print(export_onnx(args.export, model, preprocess), f"mask = probability >= {threshold:.2f}", sep="\n")
-        return 0
-    names = list_photos(args.photos, args.out)
-    if args.coco:  # refused now, not after the last photo
+    names = result_names(list_photos(args.photos, args.out))
+    if args.coco:  # a file that cannot be written is refused now, not after the last photo
         keep_labels(args.coco)
-        for path in stills(names):
+        for path in names:
             name_in(args.coco, path)
-    try:
-        with distributed.joined(choose_device(args.device)):
-            return segment_together(args, names)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on with what is missing") from None
-
-
-def segment_together(args, names):
-    """Segment the photos, in the processes of torchrun each its share; process 0 merges and says what failed."""
-    job, prices, words = prepare(args)
+    checkpoint = args.checkpoint or newest_run()
+    model, preprocess, threshold = open_model(checkpoint, choose_device(args.device))
+    model = fused(model)  # the same answers, faster
+    if args.threshold is not None:
+        threshold = args.threshold
     results_folder(args.out)
-    print(f"{number_of(len(names), 'file')} with {words}")
-    if doubted := doubt(args.checkpoint):
-        print(f"WARNING: {doubted}")
-    figures = args.figures or len(names) <= FEW
-    mine = missing(job, distributed.share(list(names)), names, args.out, figures)
-    if replaced := sum(record_file(args.out / names[path]).exists() for path in mine):
-        print(f"note: results of {replaced} of them in {args.out}, of another network or other flags, are replaced; "
-              "with another --out they would stay")  # fmt: skip
-    todo = distributed.gathered(mine)  # all begin with the same list, before any of it is done
-    if len(todo) < len(names):
-        print(f"{len(names) - len(todo)} of {len(names)} were done before, with the same flags; kept")
-    failed = segment_all(job, distributed.share(todo), names, args.out, args.every, figures)
-    failed = sorted(distributed.gathered(failed))
-    if distributed.rank():
-        return 0
-    merge(args, job, names, prices, words, failed)
-    for line in failed:
-        print("error:", line, file=sys.stderr)
-    return 0 if not failed else 2 if len(failed) == len(names) else 1
+    print(f"{number_of(len(names), 'photo')} with {checkpoint} at threshold {threshold:.2f}")
+    if doubt(checkpoint):
+        print(f"WARNING: {doubt(checkpoint)}")
 
+    with_figures = args.figures or len(names) <= FEW
+    rows, failed = {}, []
+    for path, name in tqdm(names.items(), unit="photo", disable=len(names) == 1 or None):
+        try:
+            photo = read_one(path)
+            size = viewing_size(photo, args.scale)
+            answer = predict(model, preprocess, photo, size, args.flips)
+            rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
+        except FAULTS as error:
+            failed.append(why(path, error))
+        else:
+            if len(names) <= FEW:
+                tqdm.write(f"{path}: {sentence(rows[path])}")
 
-def merge(args, job, names, prices, words, failed):
-    """The results of all files, read back from their records, so that they did not stand in memory -> tables, report.
-
-    Prints what was found and where it lies.
-    """
-    records = {path: done_before(job, path, args.out / name) for path, name in names.items()}
-    records = {path: record for path, record in records.items() if record}
-    for copy, original in repeated(list(records)).items():
-        print(f"note: {copy} is {original} once more: in the sums it counts once")
-        for result in records[copy]["results"]:
-            result["row"]["copy_of"] = records[original]["results"][0]["row"]["photo"]
-    print(f"{len(records)} of {len(names)} done, in {args.out}/")
-    results = [result for record in records.values() for result in record["results"]]
-    if warning := too_much([result["row"] for result in results]):
-        print(f"WARNING: {warning}")
-    if results and (len(names) > 1 or len(results) > 1 or prices):
-        starts = {path: args.out / name for path, name in names.items()}
-        write_survey(args.out, records, starts, prices, words, failed)
-        print(f"all together: {args.out}/cracks.csv, cracks.json, report.html")
-    if results:
-        print(budget_line(results, prices) if results[0]["quantities"] else NO_SCALE)
-    if args.coco:
-        write_coco(args.coco, ((path, saved_mask(args.out / names[path])) for path in stills(records)))
-        print(f"to correct by hand: {args.coco}; keep it there, its file_name entries lead from there to the photos")
+    cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
+    print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    if too_much(rows.values()):
+        print(f"WARNING: {too_much(rows.values())}")
+    if args.coco and rows:
+        write_coco(args.coco, ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows))
+        print(f"outlines to correct: {args.coco}")
+    elif args.coco:
+        print(f"{args.coco}: not written, because no photo could be used")
+    return exit_code(failed, len(names))
 
 
 if __name__ == "__main__":

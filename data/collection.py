@@ -15,7 +15,7 @@ from data import overlap
 from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
 from formats.coco import NOT_LABELS, Photo, read_json, uncorrected
-from formats.photo import ORANGE, SUFFIXES, is_mask, read_photo
+from formats.photo import ORANGE, SUFFIXES, is_mask, photos_in, read_photo, visible
 from quantify.measure import MEASURABLE_PX
 
 SMALL = 512  # pixels of the short side: messengers send less
@@ -69,11 +69,10 @@ def sharpness(grey):
 def shots(folder):
     """[Shot], not yet measured, of the photos in a folder and its sub-folders; `cracked` by the sub-folder's name."""
     found = []
-    for place in (folder, *sorted(f for f in folder.iterdir() if f.is_dir())):
+    for place in (folder, *(path for path in visible(folder) if path.is_dir())):
         cracked = None if place == folder else says_crack(place.name)
-        for path in sorted(place.iterdir()):
-            if path.suffix.lower() in SUFFIXES | UNREADABLE:
-                found.append(Shot(path.relative_to(folder).as_posix(), path, cracked))
+        for path in photos_in(place, SUFFIXES | UNREADABLE):
+            found.append(Shot(path.relative_to(folder).as_posix(), path, cracked))
     return found
 
 

@@ -1,7 +1,9 @@
 """A photo on its way in and out: file -> RGB, RGB -> network input and back, image -> file."""
 
+import glob
 import io
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from command import BadInput, written_whole
+from command import BadInput, number_of, written_whole
 
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
 GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
@@ -17,11 +19,87 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
 HEIC = "convert HEIC photos to JPEG first"
 REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
+JUNK_FOLDERS = ("__MACOSX", ".ipynb_checkpoints")  # copies that a Mac's zip and Jupyter leave behind
+RESULTS = ("_mask.png", "_overlay.jpg", "_figure.png")  # what inference.py writes for NAME, in this order
 Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
 warnings.filterwarnings("ignore", module="PIL")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a photo is said here, once
 
 
+# --------------------------------------------------------------------------------------------- which files
+def visible(folder):
+    """The files and folders directly in a folder, sorted, without hidden ones and what systems leave behind.
+
+    Hidden means that the name begins with a dot, like `._IMG_1.jpg`, which a Mac writes beside IMG_1.jpg.
+    """
+    folder = Path(folder)
+    if folder.name in JUNK_FOLDERS:
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in JUNK_FOLDERS)
+
+
+def pictures_in(folder, suffixes=frozenset(SUFFIXES)):
+    """The pictures directly in a folder, sorted: photos and masks, whoever made them. Told by their suffix."""
+    return [path for path in visible(folder) if path.suffix.lower() in suffixes and not path.is_dir()]
+
+
+def photos_in(folder, suffixes=frozenset(SUFFIXES)):
+    """The photos directly in a folder, sorted: its pictures without the results of inference.py."""
+    ours = results_in(folder)
+    return [path for path in pictures_in(folder, suffixes) if path not in ours]
+
+
+def results_in(folder):
+    """The set of pictures in a folder that inference.py wrote: NAME_mask.png and NAME_overlay.jpg, always both, and
+    NAME_figure.png beside them. A folder of masks alone holds no results."""
+    pictures = set(pictures_in(folder))
+    results = set()
+    for mask in pictures:
+        if mask.name.endswith(RESULTS[0]):
+            name = mask.name.removesuffix(RESULTS[0])
+            written = [mask.with_name(name + end) for end in RESULTS]
+            if written[1] in pictures:
+                results |= pictures & set(written)
+    return results
+
+
+def left_out(folder, photos):
+    """What a folder holds besides these photos, in words such as "2 folders, 1 .heic file"; "" if there is nothing.
+
+    Hidden files are not mentioned. HEIC is named with what to do about it.
+    """
+    others = [path for path in visible(folder) if path not in set(photos)]
+    folders = [path for path in others if path.is_dir()]
+    results = results_in(folder) & set(others)
+    kinds = Counter(path.suffix.lower() for path in others if path not in results and path not in folders)
+    parts = [number_of(count, f"{kind} file" if kind else "file") for kind, count in kinds.items()]
+    if results:
+        parts.append(number_of(len(results), "picture") + " of an earlier prediction")
+    if folders:
+        parts.append(number_of(len(folders), "folder"))
+    words = ", ".join(parts)
+    heic = any(REMEDIES.get(kind) == HEIC for kind in kinds)
+    return f"{words} ({HEIC})" if heic else words
+
+
+def expand(arguments):
+    """Paths from the command line -> list of Path, with *, ? and [...] expanded where the shell (on Windows) did not.
+
+    Raises BadInput for a pattern that nothing matches. A file whose own name holds such a letter is taken as it is.
+    """
+    paths = []
+    for argument in map(str, arguments):
+        if not glob.has_magic(argument) or Path(argument).exists():
+            paths.append(Path(argument))
+            continue
+        found = sorted(glob.glob(argument))
+        if not found:
+            raise BadInput(f"{argument}: no file of such a name; check the folder")
+        paths += map(Path, found)
+    return paths
+
+
+# ---------------------------------------------------------------------------------------------- photo, mask
 def read_photo(path, flags=cv2.IMREAD_COLOR):
     """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
 

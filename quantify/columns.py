@@ -33,6 +33,7 @@ MILLIMETRES = {
     "mm_per_pixel": "size of a pixel on the road",
     "scale_plus_minus_percent": "how sure that is",
     "scale_source": "where it comes from",
+    "scale_note": "what speaks against it: check this before you use the millimetres; mostly empty",
     "photographed_m2": "road in the photo, square metres",
     "length_m": "length_px in metres",
     "width_median_mm": "width_median_px in millimetres",

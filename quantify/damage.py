@@ -17,9 +17,10 @@ from quantify.measure import (
 
 NO_SCALE = (
     "No scale, so no millimetres and no budget: give --mm-per-pixel, --reference x1,y1,x2,y2,MM, or lay an A4 sheet "
-    "or a printed marker on the road and give --find-a4 or --marker-mm."
+    "or a printed marker on the road and give --find-sheet a4 or --marker-mm."
 )
 SEAL_KEYS = (("m", "length_m"), ("plus_minus_m", "plus_minus_m"))  # row's key, key of quantities
+PLAUSIBLE = 30  # percent of a photo: the most that is crack in DeepCrack is 20, in SUT-Crack 12, in CrackForest 6
 BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: the narrowest that can be measured
 BINS_MM = [0, 2, 5, 10, 20, 30, 50, 75, math.inf]  # holds the class limits of ASTM D6433
 
@@ -59,7 +60,8 @@ def in_millimetres(measured, valid_px, scale, amounts):
         "indicative_severity": severity["indicative_severity"],
         "mm_per_pixel": mm,
         "scale_plus_minus_percent": 100 * scale.relative,
-        "scale_source": scale.source + " (rough)" * (scale.rough and "rough" not in scale.source),
+        "scale_source": scale.source,
+        "scale_note": scale.note,
         "photographed_m2": valid_px * mm**2 / 1e6,
         "photographed_plus_minus_m2": 2 * uncertainty(valid_px * mm**2 / 1e6, scale),
         "length_m": length,
@@ -148,3 +150,15 @@ def worst_first(row):
     """Sorting key: severity, then share of the photo."""
     levels = {"high": 3, "medium": 2, "low": 1}
     return -levels.get(row.get("indicative_severity"), 0), -row["crack_percent"]
+
+
+def too_much(rows):
+    """Rows -> a warning in words if masks cover more of their photo than cracks do; else ""."""
+    over = [row["photo"] for row in rows if row["crack_percent"] > PLAUSIBLE]
+    if not over:
+        return ""
+    return (
+        f"{len(over)} of {number_of(len(rows), 'mask')} cover more than {PLAUSIBLE} % of their photo, {over[0]} for "
+        "one. Cracks hardly ever do, so these numbers mean nothing: the network is not trained enough, or the photos "
+        "are unlike its training photos."
+    )

@@ -15,16 +15,32 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, Parser, execute
 from quantify.exif import DIAGONAL_35MM, exif
-from quantify.sheet import draw_marker, find_a4, find_marker, rectangle
+from quantify.sheet import SHEETS, draw_marker, find_a4, find_marker, rectangle
 
 FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
 FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: a slip of the pen
-SCALE_FLAGS = ("mm_per_pixel", "reference", "marker_mm", "find_a4", "camera_height_mm")
+SCALE_FLAGS = ("--mm-per-pixel", "--reference", "--marker-mm", "--find-sheet", "--camera-height-mm")
 CORNER_PX = 0.3  # 1 sigma of a found corner
 SHEET_RELATIVE = 0.01  # paper curls, a printer does not print quite to scale, lenses bend lines
 CLICK_PX, TAPE_RELATIVE = 2, 0.01  # both ends of a reference line together; its length on the road
 GIVEN_RELATIVE, ROUGH_RELATIVE = 0.05, 0.2  # --mm-per-pixel as users know it; a hand-held camera's height
 INSTEAD = "give --reference x1,y1,x2,y2,MM or --mm-per-pixel instead"
+
+
+@dataclass(frozen=True)
+class ScaleOptions:
+    """Where the scale comes from, as the user asked: at most one of these is not None."""
+
+    mm_per_pixel: float | None = None
+    reference: tuple | None = None  # (x1, y1, x2, y2) in pixels, then the millimetres between the two points
+    marker_mm: float | None = None  # side of the printed marker's black square
+    sheet: str | None = None  # a key of sheet.PAPERS_MM that --find-sheet offers
+    camera_height_mm: float | None = None
+
+    @property
+    def given(self):
+        """Did the user ask for a scale at all?"""
+        return any(value is not None for value in vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Scale:
     source: str
     homography: np.ndarray | None = None  # (3, 3) photo -> rectified pixels, last row 1 at the sheet; None: from above
     tilt_deg: float = 10.0  # assumed where no homography takes it out
-    rough: bool = False
+    note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
 
     def __post_init__(self):
         if not 0 < self.mm_per_pixel <= COARSEST_MM:
@@ -64,19 +80,18 @@ def pixel_size(text):
 
 
 def reference(text):
-    """ "x1,y1,x2,y2,MM" -> ((2, 2) pixels, mm). Raises BadInput for anything else and for a line of no length."""
+    """ "x1,y1,x2,y2,MM" -> those five floats. Raises BadInput for anything else and for a line of no length."""
     try:
-        *ends, mm = (float(part) for part in text.split(","))
-        ends = np.array(ends).reshape(2, 2)
+        x1, y1, x2, y2, mm = [float(part) for part in text.split(",")]
     except ValueError:
         raise BadInput(f"--reference {text}: not x1,y1,x2,y2,MM; give five numbers, say 100,200,900,210,500") from None
-    if not (np.isfinite(ends).all() and (ends[0] != ends[1]).any() and 0 < mm < np.inf):
+    if not (np.isfinite([x1, y1, x2, y2]).all() and (x1, y1) != (x2, y2) and 0 < mm < np.inf):
         raise BadInput(f"--reference {text}: a line of no length; give two different points and millimetres above 0")
-    return ends, mm
+    return x1, y1, x2, y2, mm
 
 
 def add_scale_flags(parser):
-    """Give an ArgumentParser the flags that find_scale reads; at most one can be given."""
+    """Give an ArgumentParser the flags that scale_options reads; at most one can be given."""
     group = parser.add_argument_group("scale", "one of these turns pixels into millimetres")
     one = group.add_mutually_exclusive_group()
     one.add_argument("--mm-per-pixel", type=pixel_size, metavar="MM", help="size of a pixel on the road, from above")
@@ -94,7 +109,9 @@ def add_scale_flags(parser):
         "python quantify/scale.py marker.png makes one to print; takes out the camera's tilt",
     )
     one.add_argument(
-        "--find-a4", action="store_true", help="find a white A4 sheet on the road; takes out the camera's tilt"
+        "--find-sheet",
+        choices=SHEETS,
+        help="find a white sheet of this paper on the road; takes out the camera's tilt",
     )
     one.add_argument(
         "--camera-height-mm",
@@ -104,28 +121,42 @@ def add_scale_flags(parser):
     )
 
 
-def find_scale(photo, path, args):
-    """(H, W, 3) uint8 RGB, its file, the flags of add_scale_flags -> Scale, or None if no flag was given.
+def scale_options(args):
+    """Parsed arguments of add_scale_flags -> ScaleOptions."""
+    return ScaleOptions(
+        mm_per_pixel=args.mm_per_pixel,
+        reference=args.reference,
+        marker_mm=args.marker_mm,
+        sheet=args.find_sheet,
+        camera_height_mm=args.camera_height_mm,
+    )
+
+
+def find_scale(photo, path, options):
+    """(H, W, 3) uint8 RGB, its file, ScaleOptions -> Scale, or None if none was asked for.
 
     Raises BadInput for what is asked for and not in the photo: a line, a sheet, a marker, a focal length.
     """
-    if args.mm_per_pixel is not None:
-        return Scale(args.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
-    if args.reference is not None:
-        return _along_line(photo, path, *args.reference)
-    if args.marker_mm is not None:
-        return _from_marker(photo, path, args.marker_mm)
-    if args.find_a4:
+    if options.mm_per_pixel is not None:
+        return Scale(options.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
+    if options.reference is not None:
+        return _along_line(photo, path, options.reference)
+    if options.marker_mm is not None:
+        return _from_marker(photo, path, options.marker_mm)
+    if options.sheet is not None:
         return _from_a4(photo, path)
-    return None if args.camera_height_mm is None else _from_height(photo, path, args.camera_height_mm)
+    if options.camera_height_mm is not None:
+        return _from_height(photo, path, options.camera_height_mm)
+    return None
 
 
-def _along_line(photo, path, ends, mm):
-    """Scale from a line (2, 2) px of known length. Raises BadInput where it leaves the photo."""
+def _along_line(photo, path, reference):
+    """Scale from a line of known length. Raises BadInput where it leaves the photo."""
+    x1, y1, x2, y2, mm = reference
     height, width = photo.shape[:2]
-    if (ends < 0).any() or (ends > (width - 1, height - 1)).any():
+    if not (0 <= min(x1, x2) and max(x1, x2) <= width - 1 and 0 <= min(y1, y2) and max(y1, y2) <= height - 1):
         raise BadInput(f"{path}: --reference leaves the photo of {width}×{height} pixels; give points inside it")
-    length = float(np.hypot(*(ends[1] - ends[0])))
+    length = float(np.hypot(x2 - x1, y2 - y1))
     return Scale(mm / length, float(np.hypot(CLICK_PX / length, TAPE_RELATIVE)), "reference line")
 
 
@@ -135,7 +166,7 @@ def _from_height(photo, path, height_mm):
     if focal is None:
         raise BadInput(f"{path}: no focal length in its EXIF for --camera-height-mm; {INSTEAD}")
     pixel = height_mm * DIAGONAL_35MM / (focal * np.hypot(*photo.shape[:2]))
-    return Scale(float(pixel), ROUGH_RELATIVE, "camera height and EXIF focal length (rough)", rough=True)
+    return Scale(float(pixel), ROUGH_RELATIVE, "camera height and EXIF focal length (rough)")
 
 
 def _from_marker(photo, path, mm):

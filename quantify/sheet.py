@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 A4_MM = (297, 210)
+SHEETS = ("a4", "letter")  # that --find-sheet offers
 MARKERS = cv2.aruco.DICT_4X4_50
 GRAINS = (1, 5, 13)  # pixels; bright stones at the sheet's rim spoil its outline, but a median rounds its corners
 LEVELS = 16  # of brightness, to part the sheet from sunlit road that is as bright

@@ -78,7 +78,7 @@ def write_comparison(path, first, content, items):
     ]
     said = page.paragraph(f"Compared with {first.name}. {MEANING}")
     named = [(", ".join([label, *list(images)[2:]]), images) for label, images in items]
-    scores = page.section("Scores", said, page.table(columns, rows))
+    scores = page.section("Scores", said, page.table(columns, rows, "Scores of the runs"))
     photos = page.section("The same photos", evaluation.gallery(named, "every run"))
     keys = evaluation.meaning_section({key: metrics.MEANING[key] for key in ("iou_cracked", *SHARED_KEYS)})
     page.write(path, page.page(f"{len(content)} runs on {first.title}", scores, keys, photos))

@@ -251,7 +251,9 @@ def gallery(items, what, least=48):
 
 def meaning_section(columns):
     """{column: what it says} -> the section that explains a page's table."""
-    return page.section("What the columns say", page.table(["column", "what"], columns.items(), sortable=False))
+    return page.section(
+        "What the columns say", page.table(["column", "what"], columns.items(), "What the columns say", sortable=False)
+    )
 
 
 def robustness_section(harder, items):
@@ -259,14 +261,16 @@ def robustness_section(harder, items):
     keys = ["dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
     rows = [[name, s.sheet["iou_cracked"], span(s.interval), *(s.sheet[k] for k in keys)] for name, s in harder.items()]
     said = page.paragraph("The same photos made harder, and below them one of median difficulty.")
-    table = page.table(["photos", "iou_cracked", "95 % interval", *keys], rows)
+    table = page.table(["photos", "iou_cracked", "95 % interval", *keys], rows, "Robustness")
     return page.section("Robustness", said, table, gallery(items, "prediction", 30))
 
 
 def write_report(path, scored, curves=None, harder=None):
     """report.html; `curves` is the picture of the training curves, `harder` the Html of `robustness_section`."""
     sheet = [[key, value, metrics.MEANING[key]] for key, value in scored.sheet.items()]
-    sections = [page.section("Score sheet", page.table(["score", "value", "what it is"], sheet, sortable=False))]
+    sections = [
+        page.section("Score sheet", page.table(["score", "value", "what it is"], sheet, "Score sheet", sortable=False))
+    ]
     sections.append(page.section("Curves", page.gallery(figures(scored), least=24)))
     if curves and curves.is_file():
         sections.append(page.section("Training", page.picture(read_photo(curves), "Losses and validation IoU")))
@@ -278,5 +282,5 @@ def write_report(path, scored, curves=None, harder=None):
     hint = page.paragraph(
         "Click a column's name to sort. An empty cell is undefined, as IoU where neither truth nor mask has a crack."
     )
-    sections.append(page.section("Every photo", hint, page.table(*photo_table(scored))))
+    sections.append(page.section("Every photo", hint, page.table(*photo_table(scored), "Every photo")))
     page.write(path, page.page(f"{scored.name} on {scored.title}", headline(scored), *sections))

@@ -1,11 +1,18 @@
-"""One self-contained HTML page: no network, light and dark, works by keyboard; text is escaped unless it is Html."""
+"""The frame of every report page, and the blocks that the pages are built from.
+
+A page is one HTML file that loads nothing from anywhere: style, script and pictures are inside. Each function returns
+`Html`; whatever else is put into a page is escaped as text. The style is in page.css, the script in page.js.
+"""
 
 import base64
 import html
 import io
+import json
 import math
 import re
+from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 
 import cv2
 import matplotlib
@@ -13,69 +20,49 @@ import numpy as np
 
 from command import written_whole
 
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 LONGEST = 1920  # pixels of an embedded picture's longer side
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2125; --faint: #5c6670; --line: #d4d9de; --link: #0060a8 }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #16191d; --ink: #e4e7ea; --faint: #a0a9b2; --line: #3a4148; --link: #7cc0ff } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif }
-h1 { font-size: 1.6rem; line-height: 1.25 } h2 { margin-top: 2.5rem; font-size: 1.25rem }
-p { max-width: 46rem } figcaption { color: var(--faint); font-size: .875rem; overflow-wrap: anywhere }
-.scroll { overflow: auto } .tall { max-height: 80vh } .tall :is(th, td) { white-space: nowrap }
-.tall td.words { white-space: normal; min-width: 16rem }
-.scroll:focus-visible { outline: 2px solid var(--link) }
-table { border-collapse: collapse; font-size: .875rem }
-th, td { padding: .3rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
-thead th { position: sticky; top: 0; background: var(--paper) }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-th button { padding: 0; border: 0; background: none; color: var(--link); font: inherit; font-weight: 600;
-  cursor: pointer }
-th[aria-sort=ascending] button::after { content: " ↑" } th[aria-sort=descending] button::after { content: " ↓" }
-figure { margin: 1rem 0 } figure svg { width: 100%; height: auto; fill: currentColor }
-.gallery { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least)), 1fr)) }
-.gallery figure { margin: 0 } figure button { padding: 0; border: 0; background: none; cursor: zoom-in }
-figure button img { display: block; max-width: 100%; height: auto }
-dialog { max-width: 98vw; max-height: 96vh; padding: .5rem; border: 0; background: var(--paper); cursor: zoom-out }
-dialog img { max-width: 95vw; max-height: 88vh } dialog::backdrop { background: #000c }
-@media (max-width: 50rem) {
- dialog img { max-width: none; max-height: none; width: 220vw }
- figure:has(> svg) { overflow-x: auto }
- figure svg { min-width: 40rem }
-}
-"""
-
-SCRIPT = """
-for (const button of document.querySelectorAll('th button')) button.onclick = () => {
-  const th = button.parentElement, body = th.closest('table').tBodies[0], column = th.cellIndex;
-  const down = th.ariaSort === 'ascending' ? -1 : 1;
-  for (const other of th.parentElement.children) other.ariaSort = 'none';
-  th.ariaSort = down > 0 ? 'ascending' : 'descending';
-  const key = row => { const cell = row.cells[column]; return cell.dataset.value ?? cell.textContent; };
-  const compare = (a, b) => a === '' ? (b === '' ? 0 : 1) : b === '' ? -1 :
-    down * (isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
-  body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
-};
-const dialog = document.querySelector('dialog');
-for (const button of document.querySelectorAll('figure button')) button.onclick = () => {
-  dialog.replaceChildren(button.firstElementChild.cloneNode());
-  dialog.firstElementChild.removeAttribute('width');
-  dialog.showModal();
-};
-dialog.onclick = () => dialog.close();
-"""
-
-# nothing may be fetched from anywhere: the browser itself keeps the promise of the first line
+WIDE = 6  # inches: a wider chart scrolls on a phone, because its labels would be too small to read
+# the browser itself refuses to load anything from outside the file
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+DIALOG = (
+    '<dialog aria-label="enlarged picture"><div class="shown"></div><nav aria-label="pictures">'
+    '<button type="button" value="-1">← previous</button><button type="button" value="1">next →</button>'
+    '<button type="button" value="close">close</button></nav></dialog>'
+)
 
 
 class Html(str):
     """Text that is HTML already: what the functions here return."""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A table cell that shows one thing and is sorted by another, such as a drawn interval by its value."""
+
+    shown: object
+    value: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its interval, drawn as one line of `bars`."""
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    note: str = ""  # instead of the number behind the bar
+    reference: bool = False  # drawn grey: something to compare with, not a result
+
+
 def escaped(text):
     return text if isinstance(text, Html) else Html(html.escape(str(text)))
+
+
+def joined(parts):
+    return "".join(escaped(part) for part in parts)
 
 
 def page(title, *sections):
@@ -83,72 +70,219 @@ def page(title, *sections):
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body><h1>{escaped(title)}</h1>\n{''.join(map(escaped, sections))}"
-        f'<dialog aria-label="enlarged picture"></dialog><script>{SCRIPT}</script></body></html>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>\n'
+        f"<style>\n{STYLE}</style></head>\n<body><main><h1>{escaped(title)}</h1>\n{joined(sections)}</main>\n"
+        f"{DIALOG}<script>\n{SCRIPT}</script></body></html>\n"
     )
 
 
+def write(path, text):
+    """The page into a file, atomically."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def section(heading, *parts):
-    return Html(f"<section><h2>{escaped(heading)}</h2>\n{''.join(map(escaped, parts))}</section>\n")
+    return Html(f"<section><h2>{escaped(heading)}</h2>\n{joined(parts)}</section>\n")
+
+
+def group(heading, *parts):
+    """A smaller heading inside a section, with what belongs to it."""
+    return Html(f"<div><h3>{escaped(heading)}</h3>\n{joined(parts)}</div>\n")
 
 
 def paragraph(text):
     return Html(f"<p>{escaped(text)}</p>\n")
 
 
-def table(columns, rows, sortable=True):
-    """Column names and rows of cells; a click on a name sorts, numbers as numbers, nan, None and "" always last."""
-    heads = [f'<button type="button">{escaped(name)}</button>' if sortable else escaped(name) for name in columns]
-    head = "".join(f'<th scope="col"{" aria-sort=none" * sortable}>{name}</th>' for name in heads)
+def notice(text):
+    """A paragraph that must not be overlooked: a warning."""
+    return Html(f'<p class="notice">{escaped(text)}</p>\n')
+
+
+def details(summary, *parts):
+    """A block that opens with a click; the summary says in one line what is inside."""
+    return Html(f"<details><summary>{escaped(summary)}</summary>\n{joined(parts)}</details>\n")
+
+
+def cards(items):
+    """[(label, value, remark)] -> large numbers side by side; the remark may be empty."""
+    boxes = [
+        f'<div class="card">{escaped(label)}<b>{escaped(value)}</b><small>{escaped(remark)}</small></div>'
+        for label, value, remark in items
+    ]
+    return Html(f'<div class="cards">{"".join(boxes)}</div>\n')
+
+
+def scrolling(grid, label, kind="scroll"):
+    """A block that may be wider than the window: the keyboard reaches it, a screen reader announces its label."""
+    return Html(f'<div class="{kind}" tabindex="0" role="region" aria-label="{escaped(label)}">{grid}</div>\n')
+
+
+def table(columns, rows, label, sortable=True):
+    """Column names and rows of cells -> a table. A click on a name sorts: numbers as numbers, undefined values last.
+
+    `label` names the table for screen readers; no two of a page should have the same.
+    """
+    heads = []
+    for name in columns:
+        if sortable:
+            heads.append(f'<th scope="col" aria-sort="none"><button type="button">{escaped(name)}</button></th>')
+        else:
+            heads.append(f'<th scope="col">{escaped(name)}</th>')
     body = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    grid = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    kind = "scroll tall" if sortable else "scroll"
-    return Html(f'<div class="{kind}" tabindex="0" role="region" aria-label="table">{grid}</div>\n')
+    grid = f"<table><thead><tr>{''.join(heads)}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return scrolling(grid, label, "scroll tall" if sortable else "scroll")
+
+
+def grouped_table(columns, groups, label):
+    """Column names and {heading: rows} -> one table with a heading above each group of rows."""
+    heads = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
+    bodies = []
+    for heading, rows in groups.items():
+        first = f'<tr><th scope="rowgroup" colspan="{len(columns)}">{escaped(heading)}</th></tr>'
+        lines = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+        bodies.append(f"<tbody>{first}\n{lines}</tbody>")
+    return scrolling(f"<table><thead><tr>{heads}</tr></thead>\n{''.join(bodies)}</table>", label)
 
 
 def cell(value):
     """A number keeps its full value for sorting and shows three decimals; nan and None are an empty cell."""
+    if isinstance(value, Cell):
+        return f'<td data-value="{"" if math.isnan(value.value) else value.value}">{escaped(value.shown)}</td>'
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return "<td></td>"
     if isinstance(value, Real):
         shown = value if isinstance(value, Integral) else f"{value:.3f}"
         return f'<td class="number" data-value="{value}">{shown}</td>'
-    return f"<td{' class=words' * (len(str(value)) > 30)}>{escaped(value)}</td>"
+    if not isinstance(value, Html) and len(str(value)) > 30:
+        return f'<td class="words">{escaped(value)}</td>'
+    return f"<td>{escaped(value)}</td>"
 
 
-def picture(array, caption, width=None):
-    """(H, W, 3) uint8 RGB or (H, W) uint8 -> embedded JPEG, `width` CSS pixels wide; click or Enter enlarges it."""
+def line(bar, limits, marks=()):
+    """One `Bar` as inline SVG between two limits, dashed lines at `marks`. Its lengths are in percent, so it fills
+    whatever width it gets and its strokes stay the same."""
+
+    def place(value):
+        share = (value - limits[0]) / (limits[1] - limits[0])
+        return f"{100 * min(1, max(0, share)):.2f}%"
+
+    colour = "var(--reference)" if bar.reference else "var(--bar)"
+    said = f"{bar.name}: {number_words(bar)}"
+    parts = [f'<svg role="img" aria-label="{escaped(said)}" height="22">']
+    parts.append('<line x1="0" x2="100%" y1="11" y2="11" stroke="var(--line)"/>')
+    for mark in marks:
+        parts.append(
+            f'<line x1="{place(mark)}" x2="{place(mark)}" y1="0" y2="22" stroke="var(--faint)" stroke-dasharray="3 3"/>'
+        )
+    if not math.isnan(bar.low):
+        start, end = place(bar.low), place(bar.high)
+        parts.append(f'<line x1="{start}" x2="{end}" y1="11" y2="11" stroke="{colour}" stroke-width="6"/>')
+    if not math.isnan(bar.value):
+        parts.append(f'<circle cx="{place(bar.value)}" cy="11" r="6" fill="{colour}" stroke="var(--paper)"/>')
+    return Html("".join(parts) + "</svg>")
+
+
+def number_words(bar):
+    """What stands behind a bar: its value and interval, or its note."""
+    if bar.note:
+        return bar.note
+    if math.isnan(bar.value):
+        return ""
+    if math.isnan(bar.low):
+        return f"{bar.value:.3f}"
+    return f"{bar.value:.3f} ({bar.low:.3f} to {bar.high:.3f})"
+
+
+def bars(items, limits=(0, 1), marks=()):
+    """[Bar] -> name, drawn interval and number of each below one another, on one scale."""
+    rows = []
+    for bar in items:
+        rows.append(
+            f'<div class="bar"><span>{escaped(bar.name)}</span>{line(bar, limits, marks)}'
+            f"<span>{escaped(number_words(bar))}</span></div>"
+        )
+    low, middle, high = (f"{value:g}" for value in (limits[0], (limits[0] + limits[1]) / 2, limits[1]))
+    rows.append(
+        '<div class="bar"><svg aria-hidden="true" height="16" font-size="12">'
+        f'<text x="0" y="12">{low}</text><text x="50%" y="12" text-anchor="middle">{middle}</text>'
+        f'<text x="100%" y="12" text-anchor="end">{high}</text></svg></div>'
+    )
+    return Html(f'<div class="bars">{"".join(rows)}</div>\n')
+
+
+def image(array, caption, kind):
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> <img> with the JPEG inside, at most LONGEST pixels long."""
     shrink = min(1, LONGEST / max(array.shape[:2]))
     if shrink < 1:
         array = cv2.resize(array, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
-    # full colour resolution: the default halves it, and a thin crack's colour would be lost
-    full = [cv2.IMWRITE_JPEG_QUALITY, 84, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = base64.b64encode(cv2.imencode(".jpg", np.ascontiguousarray(array), full)[1]).decode()
-    size = f' width="{int(width)}"' if width else ""
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="{escaped(caption)}"{size}>'
-    button = f'<button type="button" title="enlarge">{image}</button>'
-    return Html(f"<figure>{button}<figcaption>{escaped(caption)}</figcaption></figure>\n")
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    # full colour resolution: the default halves it, and the colour of a thin crack would be lost
+    options = [cv2.IMWRITE_JPEG_QUALITY, 84, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    data = base64.b64encode(cv2.imencode(".jpg", np.ascontiguousarray(array), options)[1]).decode()
+    height, width = array.shape[:2]
+    size = f'width="{width}" height="{height}"'
+    return f'<img class="{kind}" src="data:image/jpeg;base64,{data}" alt="{escaped(caption)}" {size}>'
 
 
-def gallery(pictures, least=30):
-    """Pictures and figures side by side, as many in a row as stay `least` rem wide."""
-    return Html(f'<div class="gallery" style="--least: {least}rem">{"".join(pictures)}</div>\n')
+def picture(array, caption, plain=None, values=None):
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> figure that a click enlarges.
+
+    plain: the same photo without marks; a button switches between the two.
+    values: {what: number or text} by which a gallery sorts and filters.
+    """
+    images, toggle, data = image(array, caption, "marked"), "", ""
+    if plain is not None:
+        images += image(plain, f"{caption}, without marks", "plain")
+        toggle = '<button type="button" class="toggle" aria-pressed="false">photo only</button>'
+    if values is not None:
+        data = f' data-values="{escaped(json.dumps(values))}"'
+    name = f'aria-label="enlarge {escaped(caption)}"'
+    button = f'<button type="button" class="enlarge" title="enlarge" {name}>{images}</button>'
+    return Html(f'<figure class="picture"{data}>{button}{toggle}<figcaption>{escaped(caption)}</figcaption></figure>\n')
+
+
+def gallery(pictures, least=20, sort_by=(), filter_by=None):
+    """Pictures side by side, as many in a row as stay `least` rem wide.
+
+    sort_by: keys of the pictures' values offered for sorting, highest first; without a choice the given order stays.
+    filter_by: {key: [value, ...]} with one key, the values offered.
+    """
+    controls = []
+    if sort_by:
+        options = '<option value="">as listed</option>' + "".join(f"<option>{escaped(key)}</option>" for key in sort_by)
+        controls.append(f'<label>sort by <select name="sort">{options}</select></label>')
+    for key, offered in (filter_by or {}).items():
+        options = '<option value="">all</option>' + "".join(f"<option>{escaped(value)}</option>" for value in offered)
+        chosen = f'<select name="filter" data-key="{escaped(key)}">{options}</select>'
+        controls.append(f"<label>{escaped(key)} {chosen}</label>")
+    above = f'<div class="controls">{"".join(controls)}</div>' if controls else ""
+    return Html(f'{above}<div class="gallery" style="--least: {least}rem">{"".join(pictures)}</div>\n')
+
+
+def legend(colours):
+    """{name: (r, g, b)} -> a line that explains colours."""
+    blocks = [
+        f'<span class="swatch" style="background: rgb{tuple(colour)}" aria-hidden="true"></span> {escaped(name)}'
+        for name, colour in colours.items()
+    ]
+    return Html(f"<p>{' &ensp; '.join(blocks)}</p>\n")
 
 
 def figure(fig, caption):
-    """A matplotlib figure -> embedded SVG in the page's own colours; `caption` is its text for those who cannot see."""
+    """A matplotlib figure -> embedded SVG in the page's own colours; the caption is also its text for screen readers.
+
+    Charts up to WIDE inches stay readable on a phone; wider ones scroll there.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "page"}):  # the same figure gives the same bytes
         fig.savefig(buffer, format="svg", metadata={"Date": None})
     svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<style.*?</style>", "", buffer.getvalue(), flags=re.DOTALL)
     svg = svg.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escaped(caption)}"', 1)
-    return Html(f"<figure>{svg}<figcaption>{escaped(caption)}</figcaption></figure>\n")
-
-
-def write(path, text):
-    """The page into a file, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    words = f"<figcaption>{escaped(caption)}</figcaption>"
+    if fig.get_figwidth() <= WIDE:
+        return Html(f'<figure class="chart">{svg}{words}</figure>\n')
+    return Html(f'<figure class="chart wide">{scrolling(svg, f"chart: {caption}")}{words}</figure>\n')

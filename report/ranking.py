@@ -189,7 +189,11 @@ def counted_section(ordered, problems):
         rows += [[run.name, *counted(found), names, *map(first_of_each(found).get, KINDS)]] if found else []
     heads = ["submission", *KINDS, "photos", *(f"the first that is {kind}" for kind in KINDS)]
     said = page.paragraph("All of them stand in counted_as_empty.csv.")
-    return [page.section("Counted as empty", said, page.table(heads, rows, sortable=False))] if rows else []
+    return (
+        [page.section("Counted as empty", said, page.table(heads, rows, "Masks counted as empty", sortable=False))]
+        if rows
+        else []
+    )
 
 
 def write_ranking(path, ordered, problems, left_out, rows):
@@ -215,7 +219,7 @@ def write_ranking(path, ordered, problems, left_out, rows):
         how.append(f"Left out, for they are no submissions: {', '.join(map(str, left_out))}.")
     meaning = COLUMNS | {key: metrics.MEANING[key] for key in SHARED}
     sections = [
-        page.section("Places", *map(page.paragraph, how), page.table(meaning, rows)),
+        page.section("Places", *map(page.paragraph, how), page.table(meaning, rows, "Places")),
         *counted_section(ordered, problems),
         evaluation.meaning_section(meaning),
     ]
@@ -226,7 +230,7 @@ def write_ranking(path, ordered, problems, left_out, rows):
         "As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0. The mean is over all "
     )
     said = page.paragraph(f"{said}submissions, with 0 where a mask is missing or unusable.")
-    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered, problems))))
+    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered, problems), "Every photo")))
     page.write(path, page.page(f"{number_of(len(ordered), 'submission')} on {ordered[0].title}", *sections))
 
 

@@ -1,7 +1,5 @@
-"""All results of one command: a record on disk for each photo, then cracks.csv, cracks.json and report.html."""
+"""The page of a survey: report.html."""
 
-import csv
-import json
 import math
 from collections import Counter
 
@@ -9,18 +7,17 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from command import number_of, write_json, written_whole
+from command import number_of
+from formats.batch import beside
 from formats.photo import read_photo
-from quantify.budget import estimate
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
-from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, worst_first
+from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, too_much, worst_first
 from quantify.measure import WIDTH_EDGES_MM
 from report import page
 from report.figure import colours_of, width_ticks
 
 GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
 GALLERY_PX = 800
-PLAUSIBLE = 30  # percent of a photo: the most that is crack in DeepCrack is 20, in SUT-Crack 12, in CrackForest 6
 LEVELS = ("low", "central", "high")
 WORST_FIRST = ("high", "medium", "low", "none")
 IN_PX = {
@@ -46,7 +43,7 @@ MINIMUM = (
     "The minimum charge applies: the work in these photos comes to less than it, so the total is what it costs to have "
     "a crew come, not a price by the metre. Photograph all that is to be repaired before you ask what that costs."
 )
-FOUND = ("A4 sheet", "ArUco marker")  # scale sources that are seen in the photo itself
+FOUND = ("A4 sheet", "Letter sheet", "ArUco marker")  # scale sources that are seen in the photo itself
 SEVERITY = (
     f"Indicative severity follows the widths of ASTM D6433 (low under {WIDTH_EDGES_MM[0]} mm, medium to "
     f"{WIDTH_EDGES_MM[1]} mm, high above; alligator "
@@ -55,89 +52,20 @@ SEVERITY = (
 )
 
 
-def record_file(start):
-    return start.with_name(f"{start.name}_cracks.json")
-
-
-def save_record(start, path, about, results):
-    """START_cracks.json of one photo or video, whole or not at all: written last, so that it says "done"."""
-    record = {"file": str(path.resolve()), "about": about, "results": results}
-    write_json(record_file(start), record)
-    return record
-
-
-def read_record(start):
-    """What save_record wrote, {} where nothing of that kind is there."""
-    try:
-        record = json.loads(record_file(start).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) and record.keys() >= {"file", "about", "results"} else {}
-
-
-def photos_only(results):
-    """Without the frames of videos and copies of a photo, which show the same piece of road several times."""
-    return [result for result in without_copies(results) if result["row"]["second"] is None]
-
-
-def without_copies(results):
-    return [result for result in results if result["row"]["copy_of"] is None]
-
-
-def total_quantities(results):
-    """Sum of what `quantities` gave. The uncertainties are added up, not their squares: all share one scale."""
-    found = [result["quantities"] for result in results]
-    seal = [dict(part, width_to_mm=part["width_to_mm"] or math.inf) for part in found[0]["seal"]]
-    for number, part in enumerate(seal):
-        for key in ("length_m", "plus_minus_m"):
-            part[key] = sum(amounts["seal"][number][key] for amounts in found)
-    keys = ("seal_m", "seal_plus_minus_m", "patch_m2", "patch_plus_minus_m2")
-    return {"seal": seal} | {key: sum(amounts[key] for amounts in found) for key in keys}
-
-
-def budget_line(results, prices):
-    """Results with a scale, prices or None -> quantities, and money if there are prices, in one line."""
-    if not (results := photos_only(results)):
+def budget_line(found):
+    """Findings with a scale -> quantities, and money if there are prices, in one line."""
+    total, money = found.quantities, found.budget
+    if total is None:
         return "frames of a video overlap: no quantities are added up"
-    total = total_quantities(results)
     line = f"to seal: {give_or_take(total['seal_m'], total['seal_plus_minus_m'])} m"
     line += f", to patch: {give_or_take(total['patch_m2'], total['patch_plus_minus_m2'])} m²"
-    if not prices:
+    if money is None:
         return f"{line}; --prices data/prices.csv gives a budget"
-    money = estimate(total, prices)
     left = f"; without a price and not in it: {not_priced(money)}" if money["not_priced"] else ""
     least = "; minimum charge applies" if money["minimum_applied"] else ""
     return (
         f"{line}; budget {money['scope']}: {money['central']:.0f} {money['currency']}, "
         f"low {money['low']:.0f}, high {money['high']:.0f}{least}{left}"
-    )
-
-
-def cell(column, value):
-    """A float with six digits, a place on earth to a decimetre; anything else as it is."""
-    if not isinstance(value, float):
-        return value
-    return f"{value:.6f}" if column in ("latitude", "longitude") else f"{value:.6g}"
-
-
-def write_csv(path, rows):
-    """A row a photo (or frame of a video); empty where undefined."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: cell(key, value) for key, value in row.items()})
-
-
-def too_much(rows):
-    """A warning where masks cover more of a photo than cracks do, in words; else nothing."""
-    over = [name_of(row) for row in rows if row["crack_percent"] > PLAUSIBLE]
-    if not over:
-        return ""
-    return (
-        f"{len(over)} of {len(rows)} masks cover more than {PLAUSIBLE} % of their photo ({over[0]} ...), as cracks "
-        "hardly do: a network that has not learnt enough, or photos unlike those it knows. Such numbers mean nothing."
     )
 
 
@@ -193,17 +121,17 @@ def scatter(rows):
     return fig
 
 
-def quantities_section(results, prices):
+def quantities_section(found):
     """Totals with their uncertainty, and the budget if there are prices."""
-    total = total_quantities(results)
+    total, results = found.quantities, found.photos
     rows = [(work_name(p), f"{give_or_take(p['length_m'], p['plus_minus_m'])} m") for p in total["seal"]]
     patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
     rows.append(("patch a network of cracks", f"{patch} m²"))
     area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
     rows.append(("road in the photos", f"{give_or_take(area, unsure)} m²"))
     parts = [page.table(["for the photographed area", "amount"], rows, sortable=False), page.paragraph(NOT_IN_IT)]
-    if prices:
-        parts += money_parts(estimate(total, prices))
+    if found.budget:
+        parts += money_parts(found.budget)
     return page.section("Quantities", *parts)
 
 
@@ -263,8 +191,8 @@ def money_parts(money):
 def view(start, row):
     """The picture with the crack marked that was written for a photo, or for a frame of a video; None if it is gone."""
     if row["second"] is None:
-        return shrunk(read_photo(start.with_name(f"{start.name}_overlay.jpg")))
-    video = cv2.VideoCapture(str(start.with_name(f"{start.name}_cracks.mp4")))
+        return shrunk(read_photo(beside(start, "_overlay.jpg")))
+    video = cv2.VideoCapture(str(beside(start, "_cracks.mp4")))
     video.set(cv2.CAP_PROP_POS_MSEC, 1000 * row["second"] + 1)
     ok, frame = video.read()
     video.release()
@@ -319,13 +247,14 @@ def columns_section(scaled):
     return page.section("The columns of cracks.csv", *parts, *[page.paragraph(PLUS_MINUS)] * scaled)
 
 
-def report(results, starts, prices, words, failed):
-    """Results, the start of each one's files -> the page."""
+def report(found):
+    """Findings -> the page."""
+    results, starts, failed = found.results, found.starts, found.failed
     order = sorted(range(len(results)), key=lambda k: worst_first(results[k]["row"]))
-    rows, still = [results[k]["row"] for k in order], photos_only(results)
-    scaled, single = results[0]["quantities"] is not None, [row for row in rows if row["copy_of"] is None]
+    rows, still = [results[k]["row"] for k in order], found.photos
+    scaled, single = found.scaled, [row for row in rows if row["copy_of"] is None]
     cracked, again = sum(row["crack_area_px"] > 0 for row in single), len(rows) - len(single)
-    intro = f"Cracked: {cracked} of {number_of(len(single), 'picture')}, as seen by {words}."
+    intro = f"Cracked: {cracked} of {number_of(len(single), 'picture')}, as seen by {found.made_with}."
     intro += f" {number_of(again, 'file')} more: copies, which are in no sum." if again else ""
     if failed:
         intro += f" {len(failed)} more could not be used and are in no number here; the end of this page says why."
@@ -340,9 +269,9 @@ def report(results, starts, prices, words, failed):
     if scaled:
         sections.append(scale_section(rows))  # first: all that follows rests on it
     if still and scaled:
-        sections.append(quantities_section(still, prices))
+        sections.append(quantities_section(found))
     how_wide = "Length of crack by its width, all pictures but copies; a crack counts in each that shows it"
-    sections.append(page.section("Widths", page.figure(histogram(without_copies(results)), how_wide)))
+    sections.append(page.section("Widths", page.figure(histogram(found.originals), how_wide)))
     if placed := [row for row in rows if row["latitude"] is not None]:
         sections.append(page.section("Places", page.figure(scatter(placed), "Where the photos were taken, north up")))
     sections.append(gallery_section([(starts[k], results[k]["row"]) for k in order[:GALLERY]], len(rows)))
@@ -352,14 +281,6 @@ def report(results, starts, prices, words, failed):
     return page.page(f"Cracks in {number_of(len(rows), 'picture')}", *sections)
 
 
-def write_survey(out, records, names, prices, words, failed):
-    """Records by file, {file: start of its files} -> cracks.csv, cracks.json and report.html in `out`."""
-    results = [result for record in records.values() for result in record["results"]]
-    starts = [names[path] for path, record in records.items() for _ in record["results"]]
-    write_csv(out / "cracks.csv", [result["row"] for result in results])
-    content = {"made_with": words, "photos": results, "failed": failed}
-    if results[0]["quantities"] and (still := photos_only(results)):
-        total = total_quantities(still)
-        content |= {"quantities": total, "budget": estimate(total, prices) if prices else None}
-    write_json(out / "cracks.json", content)
-    page.write(out / "report.html", report(results, starts, prices, words, failed))
+def write_report(path, found):
+    """Findings -> the page into a file, atomically."""
+    page.write(path, report(found))

@@ -19,7 +19,7 @@ import evaluate
 import inference
 import runs
 import train
-from command import execute, signals_noted
+from command import execute, signals_noted, write_csv
 from formats.photo import read_photo
 from inference import predict
 
@@ -251,3 +251,13 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint(export):
         process.stdout.close()
         said = process.stderr.read()
     assert "Broken pipe" not in said and "Traceback" not in said
+
+
+def test_a_table_opens_in_a_spreadsheet_with_its_letters_and_computes_nothing(tmp_path):
+    cells = ["Straße, 1.jpg", '=HYPERLINK("http://x")', "+1 a", "-2 b", "@c", "-3.5", -4, 0.25, None, float("nan")]
+    write_csv(tmp_path / "a.csv", ["photo", *"123456789"], [cells])
+    assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbf")  # the mark by which Excel knows UTF-8
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8-sig") as file:
+        head, row = csv.reader(file)
+    assert head[0] == "photo" and row[0] == cells[0]
+    assert row[1:] == ["'" + cells[1], "'+1 a", "'-2 b", "'@c", "-3.5", "-4", "0.25", "", ""]

@@ -350,7 +350,7 @@ def test_a_reference_line_gives_the_scale(folder, run):
 
 
 def test_a_sheet_that_is_not_there_is_named(folder, run, capsys):
-    code, out = run(folder, "--find-a4")
+    code, out = run(folder, "--find-sheet", "a4")
     assert code == 2 and capsys.readouterr().err.count("no A4 sheet") == 4  # all of them are bad input
 
 

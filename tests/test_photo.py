@@ -291,3 +291,45 @@ def test_a_crack_in_red_is_called_coloured_not_dark(tmp_path):
     cv2.imwrite(str(tmp_path / "red.png"), mask)
     with pytest.raises(BadInput, match="the crack is in a colour"):
         read_mask(tmp_path / "red.png")
+
+
+# ---------------------------------------------------------------------------------------------- which files
+def test_a_folder_gives_its_photos_and_neither_hidden_files_nor_side_files_nor_junk_folders(tmp_path):
+    for name in ("b.JPG", "a.png", "._b.JPG", ".c.jpg", "b.JPG.supplemental-metadata.json", "b.AAE", "notes.txt"):
+        (tmp_path / name).touch()
+    for name in (".ipynb_checkpoints", "__MACOSX", "folder.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "copy.jpg").touch()
+    assert module.photos_in(tmp_path) == [tmp_path / "a.png", tmp_path / "b.JPG"]
+    assert module.photos_in(tmp_path / ".ipynb_checkpoints") == module.photos_in(tmp_path / "__MACOSX") == []
+    assert [path.name for path in module.photos_in(tmp_path / "folder.jpg")] == ["copy.jpg"]
+
+
+def test_results_of_inference_are_no_photos_but_a_mask_or_an_overlay_alone_may_be(tmp_path):
+    for name in ("a.jpg", "a_mask.png", "a_overlay.jpg", "a_figure.png", "b_mask.png", "c_overlay.jpg", "d_figure.png"):
+        (tmp_path / name).touch()
+    names = [path.name for path in module.photos_in(tmp_path)]
+    assert names == ["a.jpg", "b_mask.png", "c_overlay.jpg", "d_figure.png"]
+    assert len(module.pictures_in(tmp_path)) == 7
+
+
+def test_what_a_folder_leaves_out_is_counted_by_kind_and_heic_has_its_remedy(tmp_path):
+    for name in ("a.jpg", "b.heic", "c.HEIC", "d.mp4", "a_mask.png", "a_overlay.jpg", "._a.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    words = module.left_out(tmp_path, module.photos_in(tmp_path))
+    for part in ("2 .heic files", "1 .mp4 file", "2 pictures of an earlier", "1 folder", module.HEIC):
+        assert part in words
+    (tmp_path / "more" / "a.jpg").touch()
+    assert module.left_out(tmp_path / "more", module.photos_in(tmp_path / "more")) == ""
+
+
+def test_a_pattern_that_the_shell_did_not_expand_is_expanded_and_an_unmatched_one_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.jpg", "c.png", ".d.jpg", "odd[1].jpg"):
+        (tmp_path / name).touch()
+    assert [path.name for path in module.expand(["c.png", "?.jpg"])] == ["c.png", "a.jpg", "b.jpg"]
+    assert [path.name for path in module.expand([tmp_path / "*.jpg"])] == ["a.jpg", "b.jpg", "odd[1].jpg"]
+    assert [str(path) for path in module.expand(["odd[1].jpg", "missing.jpg"])] == ["odd[1].jpg", "missing.jpg"]
+    with pytest.raises(BadInput, match="nothing"):
+        module.expand(["nothing*.jpg"])

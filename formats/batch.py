@@ -1,0 +1,87 @@
+"""Many photos in one command: which files the user means, what their results are called, what if one of them fails."""
+
+import errno
+import sys
+from collections import Counter
+
+import cv2
+
+from command import BadInput, number_of
+from formats.photo import expand, left_out, photos_in
+
+NOT_PHOTOS = (".json", ".csv", ".txt", ".html")  # lie beside photos, so photos/* names them too
+FAULTS = (BadInput, OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, cv2.error)  # of a single photo
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # a full or locked disk: every photo would fail
+
+
+def list_photos(arguments, out):
+    """Files, folders and patterns such as photos/* -> list of files; a folder gives the photos directly in it.
+
+    Prints what is left out. Raises BadInput for a file that is not there and a folder without photos.
+    """
+    files = []
+    for path in expand(arguments):
+        if not path.exists():
+            raise BadInput(f"{path}: no such file or folder; check the name")
+        if not path.is_dir():
+            files.append(path)
+            continue
+        photos = photos_in(path)
+        others = left_out(path, photos)
+        if path.resolve() == out.resolve():
+            raise BadInput(f"--out {out}: the photos lie there; give the results another folder")
+        if not photos:
+            raise BadInput(f"{path}: no photo directly in this folder, only {others or 'nothing'}; give another folder")
+        if others:
+            print(f"note: {path}: skipped {others}")
+        files += photos
+    if len(files) > 1:
+        others = [path for path in files if path.suffix.lower() in NOT_PHOTOS]
+        if others:
+            print(f"note: skipped {number_of(len(others), 'file')} that cannot be a photo, such as {others[0]}")
+        files = [path for path in files if path not in others]
+    return list(dict.fromkeys(files))
+
+
+def long_name(path):
+    """A photo's folder and file name: tells apart photos of the same name in different folders."""
+    return f"{path.resolve().parent.name}_{path.name}"
+
+
+def result_names(photos):
+    """List of files -> {file: how the names of its results begin}: its name without suffix, or, where several files
+    share that, with folder and suffix. Raises BadInput where even these are the same."""
+    stems = Counter(path.stem for path in photos)
+    return different({path: path.stem if stems[path.stem] == 1 else long_name(path) for path in photos})
+
+
+def different(names):
+    """{file: name} as it is. Raises BadInput if two files have the same name, so that no result replaces another."""
+    files = {}
+    for path, name in names.items():
+        if name in files:
+            raise BadInput(f"{path} and {files[name]}: the results of both would be called {name}; rename a folder")
+        files[name] = path
+    return names
+
+
+def beside(start, end):
+    """Path of results so far, end of the name -> the whole path: out/road, _mask.png -> out/road_mask.png."""
+    return start.with_name(start.name + end)
+
+
+def why(path, error):
+    """One of FAULTS -> one line that names the file. Raises the error again if all the other photos would fail too."""
+    if isinstance(error, OSError) and error.errno in HOPELESS:
+        raise error
+    message = str(error) if isinstance(error, BadInput) else f"{path}: {type(error).__name__}: {error}; skipped"
+    return " ".join(message.split())
+
+
+def exit_code(failed, count):
+    """Print the lines about photos that failed, of `count` in all -> 0, 1 if some failed, 2 if all did."""
+    for line in failed:
+        print("error:", line, file=sys.stderr)
+    if not failed:
+        return 0
+    return 1 if len(failed) < count else 2

@@ -1,0 +1,334 @@
+"""Many photos, a folder or a video -> lengths, widths, severity and a budget, as tables and as one report.
+
+Each photo is finished on its own: its pictures, then its record (report/records.py). So a survey that was stopped goes
+on where it stopped, several processes of torchrun can share a folder, and memory does not grow with the folder.
+"""
+
+import argparse
+import hashlib
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+import distributed
+from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
+from formats import video
+from formats.batch import FAULTS, beside, exit_code, list_photos, why
+from formats.photo import Preprocess, write_image
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, viewing_size
+from model import fused, weights_file
+from quantify.budget import read_prices, width_edges
+from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
+from quantify.exif import exif
+from quantify.measure import WIDTH_EDGES_MM, measure
+from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
+from report.figure import figure, overlay, save_figure
+from report.records import Findings, copies, finished, names_in, read_record, save_record, write_tables
+from report.survey import budget_line, write_report
+from runs import doubt, newest_run
+
+VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
+VIDEO = "_cracks.mp4"  # end of the name of a video with the cracks drawn into it
+
+
+@dataclass(frozen=True)
+class Options:
+    """The network, and what is done with every photo."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    weights: str  # SHA-1 of the weights file
+    threshold: float
+    factor: float | None  # of a photo's own size at which to look at it; None: the size that the network learnt at
+    flips: bool
+    scale: ScaleOptions
+    width_edges_mm: tuple  # limits of the width classes that have a price each
+    every: float  # seconds between two frames of a video that are looked at
+    figures: bool
+
+    def made_with(self, path):
+        """Photo or video -> dict of everything that its results depend on. A record that says the same is kept."""
+        about = path.stat()
+        reference = self.scale.reference
+        values = {
+            "version": VERSION,
+            "weights": self.weights,
+            "threshold": self.threshold,
+            "factor": self.factor,
+            "flips": self.flips,
+            "scale": asdict(self.scale) | {"reference": reference and list(reference)},
+            "width_edges_mm": list(self.width_edges_mm),
+            "bytes": about.st_size,
+            "changed": about.st_mtime,
+        }
+        if is_video(path):
+            values["every"] = self.every
+        return values
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One photo, looked at and measured."""
+
+    mask: np.ndarray  # (H, W) uint8 0/1, as large as the photo
+    # what was measured: the same again, or, with a sheet or marker, the road seen from above
+    photo: np.ndarray  # (H', W', 3) uint8 RGB
+    probability: np.ndarray  # (H', W') float32
+    flat_mask: np.ndarray  # (H', W') uint8 0/1
+    measured: dict  # what `measure` gave
+    result: dict  # what `damage` gave: row, quantities, length_by_width
+
+
+def examine(photo, path, options):
+    """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput where there is no scale to be found."""
+    scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
+    size = viewing_size(photo, options.factor)
+    probability = predict(options.model, options.preprocess, photo, size, options.flips)
+    mask, specks = crack_mask(probability, options.threshold)
+    flat_photo, flat_probability, flat_mask, road_px = photo, probability, mask, mask.size
+    if scale and scale.homography is not None:
+        flat_photo, shows_road, _ = rectify(photo, scale)
+        flat_probability, *_ = rectify(probability, scale)
+        flat_mask, *_ = rectify(mask, scale)
+        road_px = int(shows_road.sum())
+    measured = measure(flat_mask)
+    result = damage(measured, road_px, scale, options.width_edges_mm, specks)
+    return Examined(mask, flat_photo, flat_probability, flat_mask, measured, result)
+
+
+def with_origin(result, path, start, photo, second=None):
+    """A result of `damage` -> the same with the columns that do not come from the crack in front of its row."""
+    latitude, longitude = exif(path)["gps"] or (None, None)
+    origin = {
+        "photo": path.name if start.name == path.stem else start.name,  # with its folder where names repeat
+        "second": second,
+        "copy_of": None,
+        "photo_width": photo.shape[1],
+        "photo_height": photo.shape[0],
+        "latitude": latitude,
+        "longitude": longitude,
+    }
+    return result | {"row": origin | result["row"]}
+
+
+def survey_photo(path, photo, start, options):
+    """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last the record; returns that."""
+    seen = examine(photo, path, options)
+    result = with_origin(seen.result, path, start, photo)
+    row = result["row"]
+    write_image(beside(start, MASK), 255 * seen.mask)
+    write_image(beside(start, OVERLAY), overlay(seen.photo, seen.flat_mask, seen.measured, row))
+    if options.figures:
+        fig = figure(seen.photo, seen.probability, seen.flat_mask, seen.measured, row)
+        save_figure(beside(start, FIGURE), fig)
+    return save_record(start, path, options.made_with(path), [result])
+
+
+def survey_video(path, start, options):
+    """Write START_cracks.mp4, its frames with the cracks drawn in, and last the record; returns that."""
+    step, fps = video.timing(path, options.every)
+    results = []
+    with video.written_video(beside(start, VIDEO), fps) as add:
+        for number, frame in tqdm(video.read_frames(path, step), path.name, leave=False, unit="frame"):
+            seen = examine(frame, path, options)
+            if seen.photo is not frame:
+                raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
+            result = with_origin(seen.result, path, start, frame, number / step / fps)
+            add(overlay(frame, seen.mask, seen.measured, result["row"]))
+            results.append(result)
+    return save_record(start, path, options.made_with(path), results)
+
+
+def is_video(path):
+    return path.suffix.lower() in video.SUFFIXES
+
+
+def result_files(path, start, figures):
+    """The files that survey_photo or survey_video leaves, besides the record."""
+    if is_video(path):
+        return [beside(start, VIDEO)]
+    ends = [MASK, OVERLAY, FIGURE] if figures else [MASK, OVERLAY]
+    return [beside(start, end) for end in ends]
+
+
+def kept_record(path, start, options, figures=False):
+    """The record of a photo or video that an earlier call finished with the same options; else None."""
+    try:
+        made_with = options.made_with(path)
+    except OSError:  # gone, or a broken link: reading it will say so
+        return None
+    return finished(start, made_with, result_files(path, start, figures))
+
+
+def read_ahead(paths, ahead=3):
+    """Yields (path, Future of the photo, or None for a video); a few photos are decoded ahead, in threads."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting = deque()
+        for path in paths:
+            waiting.append((path, None if is_video(path) else pool.submit(read_one, path)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def survey_all(todo, names, out, options):
+    """Files to do now, {file: name of its results}, their folder -> list of lines about those that failed."""
+    failed = []
+    hidden = len(todo) < 2 or distributed.rank() > 0
+    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=hidden or None, unit="photo"):
+        start = out / names[path]
+        try:
+            if photo is None:
+                record = survey_video(path, start, options)
+            else:
+                record = survey_photo(path, photo.result(), start, options)
+        except FAULTS as error:
+            failed.append(why(path, error))
+            continue
+        if len(names) <= FEW:
+            rows = [result["row"] for result in record["results"]]
+            tqdm.write(f"{path}: {film_sentence(rows) if is_video(path) else sentence(rows[0])}")
+    return failed
+
+
+def seconds(text):
+    """Seconds between two frames, for argparse."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: give a number of seconds above 0")
+    return float(text)
+
+
+def arguments(argv):
+    parser = flags(
+        "Measure the cracks in many photos, a folder or a video. For each photo this writes NAME_mask.png (0 and 255), "
+        "NAME_overlay.jpg (cracks coloured by width), NAME_cracks.json and, for up to 20 photos, NAME_figure.png; for "
+        "a video NAME_cracks.mp4. For all together: report.html, cracks.csv and cracks.json. Run the same command "
+        "again to continue after an interruption.",
+        "python survey.py photos/",
+        "python survey.py photos/ --find-sheet a4 --prices data/prices.csv",
+        "python survey.py photos/ --marker-mm 100 --out results --figures",
+        "python survey.py photos/ --camera-height-mm 1500 --threshold 0.4",
+        "python survey.py road.jpg --reference 100,200,900,210,500 --flips",
+        "python survey.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first --device cpu",
+        "python survey.py drive.mp4 --every 0.5",
+        "torchrun --nproc-per-node 4 survey.py photos/",
+        common=["device"],
+    )
+    add = parser.add_argument
+    add("photos", nargs="+", metavar="PHOTO", help="photo or video, or folder of photos")
+    add_network_flags(parser, "survey-results")
+    add_scale_flags(parser)
+    add("--prices", type=Path, metavar="CSV", help="unit prices, such as data/prices.csv: adds a budget")
+    add("--every", type=seconds, default=1.0, metavar="SECONDS", help="seconds between analysed frames (default: 1)")
+    args = parser.parse_args(argv)
+    if args.prices and not scale_options(args).given:
+        parser.error(f"--prices {args.prices}: a budget needs a scale; give one of {', '.join(SCALE_FLAGS)}")
+    return args
+
+
+def main(argv=None):
+    args = arguments(argv)
+    device = choose_device(args.device)
+    try:
+        with distributed.joined(device):
+            return survey(args, device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run the same command again to continue") from None
+
+
+def survey(args, device):
+    """The command, in each process of torchrun: each surveys its share, and process 0 writes tables and report."""
+    names = names_in(args.out, list_photos(args.photos, args.out))
+    prices = read_prices(args.prices) if args.prices else None
+    checkpoint = args.checkpoint or newest_run()
+    options = options_of(args, checkpoint, device, len(names), prices)
+    results_folder(args.out)
+    made_with = f"{checkpoint} at threshold {options.threshold:.2f}"
+    print(f"{number_of(len(names), 'file')} with {made_with} on {device}")
+    if doubt(checkpoint):
+        print(f"WARNING: {doubt(checkpoint)}")
+    todo = still_to_do(names, args.out, options)
+    failed = survey_all(distributed.share(todo), names, args.out, options)
+    failed = sorted(distributed.gathered(failed))
+    if distributed.rank() > 0:
+        return 0
+    results, starts = collect(names, args.out, options)
+    summarise(args.out, Findings(results, starts, failed, made_with, prices))
+    return exit_code(failed, len(names))
+
+
+def options_of(args, checkpoint, device, count, prices):
+    """The flags for so many files -> Options. Raises BadInput."""
+    model, preprocess, threshold = open_model(checkpoint, device)
+    return Options(
+        model=fused(model),
+        preprocess=preprocess,
+        weights=hashlib.sha1(weights_file(Path(checkpoint)).read_bytes()).hexdigest(),
+        threshold=threshold if args.threshold is None else args.threshold,
+        factor=args.scale,
+        flips=args.flips,
+        scale=scale_options(args),
+        width_edges_mm=width_edges(prices) if prices else WIDTH_EDGES_MM,
+        every=args.every,
+        figures=args.figures or count <= FEW,
+    )
+
+
+def still_to_do(names, out, options):
+    """The files that have no finished results yet, the same list in every process; says what is kept or replaced."""
+    mine = [
+        path
+        for path in distributed.share(list(names))
+        if kept_record(path, out / names[path], options, options.figures) is None
+    ]
+    replaced = [path for path in mine if read_record(out / names[path])]
+    todo, replaced = distributed.gathered(mine), distributed.gathered(replaced)  # before a process finishes anything
+    if replaced:
+        reason = "they come from another network, other flags or changed files; another --out would keep them"
+        print(f"note: the results of {number_of(len(replaced), 'file')} in {out} are overwritten: {reason}")
+    if len(todo) < len(names):
+        print(f"{len(names) - len(todo)} of {len(names)} are finished, with the same flags; kept")
+    return todo
+
+
+def collect(names, out, options):
+    """Read back all finished results -> (results, for each the path that the names of its pictures begin with)."""
+    records = {path: kept_record(path, out / name, options) for path, name in names.items()}
+    records = {path: record for path, record in records.items() if record}
+    copied = copies(list(records))
+    results, starts = [], []
+    for path, record in records.items():
+        for result in record["results"]:
+            if path in copied:
+                original = records[copied[path]]["results"][0]["row"]["photo"]
+                result["row"]["copy_of"] = original
+            results.append(result)
+            starts.append(out / names[path])
+    for path, original in copied.items():
+        print(f"note: {path} is a duplicate of {original}, counted once")
+    return results, starts
+
+
+def summarise(out, found):
+    """Findings -> tables and report in the folder, and what was found on the screen."""
+    if not found.results:
+        print(f"no file could be used; nothing to report in {out}/")
+        return
+    write_tables(out, found)
+    write_report(out / "report.html", found)
+    cracked = sum(row["crack_area_px"] > 0 for row in found.rows)
+    print(f"cracks in {cracked} of {number_of(len(found.rows), 'picture')}: {out}/report.html, cracks.csv, cracks.json")
+    warning = too_much(found.rows)
+    if warning:
+        print(f"WARNING: {warning}")
+    print(budget_line(found) if found.scaled else NO_SCALE)
+
+
+if __name__ == "__main__":
+    execute(main)
