@@ -63,7 +63,6 @@ from tqdm import tqdm
 import metrics
 from data.split import same_photos, split
 from dataset import open_data
-from inference import predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
@@ -79,35 +78,6 @@ from submission import (
     strays,
     submission_names,
 )
-
-FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
-
-
-def threshold_counts(model, preprocess, photos):
-    """(photos, thresholds, 4) counts at each photo's own size for `metrics.THRESHOLDS`.
-
-    Specks are in these masks: to take them out at every threshold would cost seconds on a phone's photo.
-    """
-    result = []
-    for item in tqdm(photos, "validating", leave=False, unit="photo"):
-        photo, truth = item.read()
-        result.append(metrics.counts_by_threshold(predict(model, preprocess, photo), truth))
-    return np.array(result)
-
-
-def best_threshold(c):
-    """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
-
-    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds are as good as
-    equal, and which of them is highest is luck. Chosen on 2, 3 or 5 of the 6 cracked validation photos of CrackForest's
-    course split, for six runs, this gave 0.001 to 0.008 more IoU on the rest of the 6 than the highest did.
-    """
-    cracked = c[c[:, 0, 0] + c[:, 0, 2] > 0]
-    if not len(cracked):
-        return 0.5
-    iou = metrics.iou(cracked).mean(axis=0)
-    good = metrics.THRESHOLDS[iou >= iou.max() - FLAT]
-    return float(good[np.abs(good - 0.5).argmin()])
 
 
 def score_photo(prediction, truth, probability=None):

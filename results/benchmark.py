@@ -32,7 +32,6 @@ import cv2
 import numpy as np
 import torch
 from torch.fx.experimental.optimization import fuse
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
@@ -43,19 +42,18 @@ from augment import augment
 from command import BadInput, Parser, choose_device, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
-from dataset import CrackDataset, Shuffled, loader, open_data
-from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
+from dataset import CrackDataset, loader, open_data
+from evaluate import score_photo, score_sheet
 from formats.photo import Preprocess, read_photo, write_image
 from inference import crack_mask, open_model, predict
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, fused, parameter_count, precision
 from results.contenders import CONTENDERS, available
-from runs import NOTHING_DONE, number_type
-from train import arguments as recipe
-from train import dice_bce, pace, train_one_epoch, train_step
+from runs import number_type
+from train import Settings, best_threshold, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
-BATCH = recipe([]).batch_size
+BATCH = Settings.batch_size
 SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # printed by quality
 SIZE = Preprocess.size  # longer side of the input at which all networks are compared
 MATRIX = 2048  # side of the matrices whose product shows what the machine can do
@@ -250,17 +248,15 @@ def survey_rate(folder, megapixels, photos):
 def loader_rates(train_photos, workers=2):
     """Photos per second that the loader delivers on its own, and that training takes, on the same photos."""
     data = CrackDataset(train_photos, Preprocess(), augment, 5, 0)
-    batches = loader(data, BATCH, workers, Shuffled(len(data), 0))
+    batches = loader(data, BATCH, workers, seed=0)
     next(iter(batches))  # the workers have started
     began = time.perf_counter()
     deque(batches, 0)
     alone = time.perf_counter() - began
 
-    model = CrackNet().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    rest = dice_bce, optimizer, LambdaLR(optimizer, lambda _: 1.0), torch.amp.GradScaler("cpu", enabled=False), CPU
+    state = optimisation(CrackNet().to(memory_format=torch.channels_last), Settings(lr=1e-4), len(batches), CPU)
     began = time.perf_counter()
-    deque(train_one_epoch(model, batches, *rest, dict(NOTHING_DONE)), 0)
+    train_one_epoch(state, batches, dice_bce, CPU, after_step=lambda: None)
     training = time.perf_counter() - began
     return {"loader": len(data) / alone, "training": len(data) / training}
 
@@ -318,7 +314,7 @@ class Budget:
 
 def endless(batches):
     """A loader's batches, epoch after epoch."""
-    for batches.batch_sampler.sampler.epoch in count():
+    for batches.batch_sampler.epoch in count():
         yield from batches
 
 
@@ -328,14 +324,12 @@ def train_for(build, train_photos, size, steps, rate, seed):
     device = choose_device("auto")
     model, preprocess = build().to(device, memory_format=torch.channels_last), Preprocess(size)
     data = CrackDataset(train_photos, preprocess, augment, 5, seed)
-    batches = loader(data, BATCH, 2, Shuffled(len(data), seed), device.type == "cuda")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
-    scaler = torch.amp.GradScaler(device.type, enabled=precision(device) == torch.float16)
+    batches = loader(data, BATCH, 2, seed, pin=device.type == "cuda")
+    state = optimisation(model, Settings(lr=rate), steps, device)
     model.train()
     for inputs, masks, _ in islice(endless(batches), steps):
         inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
-        train_step(model, inputs, masks.to(device, non_blocking=True), dice_bce, optimizer, schedule, scaler)
+        train_step(state, inputs, masks.to(device, non_blocking=True), dice_bce)
     return model, preprocess
 
 

@@ -30,7 +30,7 @@ from report.figure import colours_of, emptier, figure, nice, overlay, width_map,
 def tiny_network():
     """A small CrackNet whose fixed random weights give clearly different answers from pixel to pixel."""
     torch.manual_seed(3)
-    model = CrackNet(8, (1, 1, 1, 1)).eval()
+    model = CrackNet(8, (1, 1, 1)).eval()
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(20)  # the last weights
     return model
@@ -59,7 +59,7 @@ def folder(tmp_path):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1, 1))
+    model = CrackNet(4, (1, 1, 1))
     save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
     seen = []
 
