@@ -21,9 +21,10 @@ def exif(path):
         order = {b"II": "<", b"MM": ">"}[block[:2]]
         first = _tags(block, order, struct.unpack_from(order + "I", block, 4)[0])
         camera, place = (_tags(block, order, first[tag][0]) if tag in first else {} for tag in (0x8769, 0x8825))
-        return {"focal_35mm": _focal(camera), "gps": _gps(place)}
+        size = {f"pixel_{side}": camera.get(tag, [None])[0] for side, tag in (("width", 0xA002), ("height", 0xA003))}
+        return {"focal_35mm": _focal(camera), "gps": _gps(place)} | size
     except (OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        return {"focal_35mm": None, "gps": None}
+        return {"focal_35mm": None, "gps": None, "pixel_width": None, "pixel_height": None}
 
 
 def _tiff(data):

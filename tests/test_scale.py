@@ -14,12 +14,13 @@ from formats.photo import read_photo, write_image
 from model import CrackNet, save_checkpoint
 from quantify.exif import DIAGONAL_35MM, exif
 from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify, scale_options
-from quantify.sheet import A4_MM, draw_marker, rectangle
+from quantify.sheet import PAPERS_MM, draw_marker, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
 CAMERA_MM = 1100  # from the sheet
 ROAD = 3000  # drawn, 1 mm a pixel
-LETTER_MM = (279.4, 215.9)
+A4_MM = PAPERS_MM["a4"]
+LETTER_MM = PAPERS_MM["letter"]
 
 
 def flags(*words):
