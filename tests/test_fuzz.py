@@ -81,7 +81,7 @@ class Upset:
 
 def save_network(path):
     torch.manual_seed(0)
-    save_checkpoint(path, CrackNet(8, (1, 1, 1, 1)), asdict(Preprocess(size=96)), 0.5)
+    save_checkpoint(path, CrackNet(8, (1, 1, 1)), asdict(Preprocess(size=96)), 0.5)
     return path
 
 
