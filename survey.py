@@ -20,12 +20,12 @@ import distributed
 from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
+from formats.exif import exif
 from formats.photo import Preprocess, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, viewing_size
 from model import fused, weights_file
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
-from quantify.exif import exif
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
 from report.figure import figure, overlay, save_figure
@@ -132,15 +132,15 @@ def survey_photo(path, photo, start, options):
 
 def survey_video(path, start, options):
     """Write START_cracks.mp4, its frames with the cracks drawn in, and last the record; returns that."""
-    step, fps = video.timing(path, options.every)
+    rate = min(1 / options.every, video.frame_rate(path))
     results = []
-    with video.written_video(beside(start, VIDEO), fps) as add:
-        for number, frame in tqdm(video.read_frames(path, step), path.name, leave=False, unit="frame"):
+    with video.written_video(beside(start, VIDEO), rate) as add:
+        for _, second, frame in tqdm(video.read_frames(path, options.every), path.name, leave=False, unit="frame"):
             seen = examine(frame, path, options)
             if seen.photo is not frame:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            result = with_origin(seen.result, path, start, frame, number / step / fps)
-            add(overlay(frame, seen.mask, seen.measured, result["row"]))
+            result = with_origin(seen.result, path, start, frame, second)
+            add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
             results.append(result)
     return save_record(start, path, options.made_with(path), results)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, Parser, execute
-from quantify.exif import DIAGONAL_35MM, exif
+from formats.exif import DIAGONAL_35MM, exif
 from quantify.sheet import SHEETS, draw_marker, find_a4, find_marker, rectangle
 
 FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
@@ -154,7 +154,7 @@ def _along_line(photo, path, reference):
     """Scale from a line of known length. Raises BadInput where it leaves the photo."""
     x1, y1, x2, y2, mm = reference
     height, width = photo.shape[:2]
-    if not (0 <= min(x1, x2) and max(x1, x2) <= width - 1 and 0 <= min(y1, y2) and max(y1, y2) <= height - 1):
+    if not (min(x1, x2) >= 0 and max(x1, x2) <= width - 1 and min(y1, y2) >= 0 and max(y1, y2) <= height - 1):
         raise BadInput(f"{path}: --reference leaves the photo of {width}×{height} pixels; give points inside it")
     length = float(np.hypot(x2 - x1, y2 - y1))
     return Scale(mm / length, float(np.hypot(CLICK_PX / length, TAPE_RELATIVE)), "reference line")

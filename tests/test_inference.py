@@ -8,12 +8,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import segment
 import torch
 from conftest import draw_road
 
 import dataset
 import inference
-import segment
 from command import BadInput, execute
 from formats import annotate
 from formats.photo import Preprocess, read_photo
