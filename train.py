@@ -313,6 +313,7 @@ def pace(step, steps):
 
 def optimisation(model, settings, steps, device):
     """TrainState to begin with: AdamW, warm-up then cosine over so many steps, loss scaling, EMA where it is wanted."""
+    parallel = distributed.parallel(model, device)
     groups = [{"params": list(model.parameters())}]
     if settings.encoder_rate != 1:
         trunk = set(model.trunk.parameters())
@@ -326,7 +327,7 @@ def optimisation(model, settings, steps, device):
     average = None
     if settings.ema:
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-    return TrainState(model, distributed.parallel(model, device), optimizer, schedule, scaler, steps, average)
+    return TrainState(model, parallel, optimizer, schedule, scaler, steps, average)
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
