@@ -77,6 +77,23 @@ def turn(path, way):
     note = Image.Exif()
     note[0x0112] = way
     stored.save(path, exif=note, quality=98)
+def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
+    """Write a photo of a road with a vertical black strip `width` pixels wide and 100 long, or without one."""
+    photo = draw_road(np.random.default_rng(seed), *size)
+    if crack:
+        photo[10:110, 40 : 40 + width] = 0
+    cv2.imwrite(str(path), photo)
+
+
+@pytest.fixture
+def strips(tmp_path):
+    """A folder of three photos with strips of 5, 21 and 9 pixels, and one without a crack."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, width in (("a.png", 5), ("b.png", 21), ("c.png", 9)):
+        write_strip(photos / name, width)
+    write_strip(photos / "d.png", crack=False)
+    return photos
 
 
 @pytest.fixture
