@@ -15,13 +15,12 @@ from data.split import write_splits
 from evaluate import score, score_photo, score_sheet
 from formats.coco import read_export
 from formats.photo import Preprocess
-from metrics import MEANING, THRESHOLDS, WIDTHS
+from metrics import MEANING, WIDTHS
 from model import CrackNet, save_checkpoint
 from report import evaluation
 from report.comparison import TOO_FEW, compare, difference, most_different
 from report.robustness import CHANGES
 from runs import RUNS, SHIPPED
-from train import best_threshold
 
 
 def darkness(item, photo):
