@@ -27,6 +27,7 @@ IN_PX = {
     "crack, % of photo": "crack_percent",
     "pattern": "pattern",
     "length, px": "length_px",
+    "traced length, px": "traced_length_px",
     "median width, px": "width_median_px",
     "largest width, px": "width_max_px",
     "specks": "specks",

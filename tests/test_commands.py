@@ -149,7 +149,7 @@ def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, caps
     assert (
         "10 photos, 8 cracked, 2 undamaged" in said and "'crack': crack" in said and "'cracks': no annotation" in said
     )
-    assert "copies of one photo" in said and "road008.jpg, road009.jpg" in said
+    assert any("road008.jpg" in line and "road009.jpg" in line for line in said.splitlines())
     assert "forgotten label" in said and "fewer than the 40 cracked and 10 undamaged" in said
     edit_json(export, lambda content: content.update(annotations=[]))
     assert dataset.main([str(export), "--out", str(tmp_path / "audit.png")]) == 0
