@@ -69,6 +69,14 @@ def edit_json(folder, change):
     write_json(folder, content)
 
 
+def turn(path, way):
+    """Store the photo so that EXIF brings it back to what it was."""
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
+    with Image.open(path) as image:
+        stored = image.copy() if undo is None else image.transpose(undo)
+    note = Image.Exif()
+    note[0x0112] = way
+    stored.save(path, exif=note, quality=98)
 def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
     """Write a photo of a road with a vertical black strip `width` pixels wide and 100 long, or without one."""
     photo = draw_road(np.random.default_rng(seed), *size)
@@ -86,16 +94,6 @@ def strips(tmp_path):
         write_strip(photos / name, width)
     write_strip(photos / "d.png", crack=False)
     return photos
-
-
-def turn(path, way):
-    """Store the photo so that EXIF brings it back to what it was."""
-    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
-    with Image.open(path) as image:
-        stored = image.copy() if undo is None else image.transpose(undo)
-    note = Image.Exif()
-    note[0x0112] = way
-    stored.save(path, exif=note, quality=98)
 
 
 @pytest.fixture

@@ -13,14 +13,24 @@ from augment import UNCHANGED, augment
 from command import HALF_WRITTEN, BadInput
 from data.split import split
 from dataset import CrackDataset, Shuffled, loader
-from evaluate import best_threshold, threshold_counts
 from formats.coco import read_export
 from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from runs import NOTHING_DONE, conclusion, merit, restore
-from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
+from train import (
+    arguments,
+    best_threshold,
+    dice_bce,
+    loaders,
+    main,
+    optimisation,
+    pace,
+    threshold_counts,
+    train_one_epoch,
+    validate,
+)
 
 CPU = torch.device("cpu")
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
