@@ -23,8 +23,6 @@ from report.figure import save_figure
 from report.robustness import CHANGES, unchanged
 from runs import RUNS, SHIPPED, doubt, newest_run, own_data, read_facts
 
-FLAT = 0.005  # of IoU on validation: a smaller gain is chance, so it does not decide
-
 
 # ------------------------------------------------------------------------------------------------- scoring
 def score_photo(prediction, truth, probability=None):
@@ -89,35 +87,6 @@ def score(photos, predictor, name, title, seed=0, change=unchanged):
         rows.append(row)
     sheet, interval = score_sheet(rows)
     return evaluation.Scored(name, title, photos, rows, sheet, interval)
-
-
-# ----------------------------------------------------------------------------------------------- threshold
-def threshold_counts(model, preprocess, photos):
-    """(photos, thresholds, 4) counts at each photo's own size for `metrics.THRESHOLDS`.
-
-    Specks are not removed from these masks: at every threshold that would take seconds on a phone's photo.
-    """
-    result = []
-    for item in tqdm(photos, "validating", leave=False, unit="photo"):
-        photo, truth = item.read()
-        result.append(metrics.counts_by_threshold(predict(model, preprocess, photo), truth))
-    return np.array(result)
-
-
-def best_threshold(c):
-    """(photos, thresholds, 4) counts -> the threshold with the best mean IoU over the photos with a crack; 0.5 if there
-    is none.
-
-    Of the thresholds within FLAT of the best IoU it is the one nearest to 0.5, because on few photos the exact optimum
-    is chance. Chosen on 2, 3 or 5 of the 6 cracked validation photos of CrackForest's course split, for six runs, this
-    gave 0.001 to 0.008 more IoU on the rest of the 6 than the exact optimum did.
-    """
-    cracked = c[c[:, 0, 0] + c[:, 0, 2] > 0]
-    if not len(cracked):
-        return 0.5
-    iou = metrics.iou(cracked).mean(axis=0)
-    good = metrics.THRESHOLDS[iou >= iou.max() - FLAT]
-    return float(good[np.abs(good - 0.5).argmin()])
 
 
 # -------------------------------------------------------------------------------------- what is scored on what

@@ -1,38 +1,10 @@
-"""Charts of a training, and of a scored run: precision and recall, reliability, IoU by crack width and photo."""
+"""Charts of a scored run: precision and recall, reliability, IoU by crack width and photo."""
 
-import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 import metrics
-
-LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of history.csv, words
-IOUS = {
-    "iou_at_threshold": "crack, at the epoch's best threshold: chooses",
-    "iou_cracked": "crack, at 0.5",
-    "iou_all": "all photos, at 0.5",
-    "iou_pooled": "all pixels together, at 0.5",
-}
-
-
-def training_curves(history, chosen, title):
-    """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
-    fig = Figure(figsize=(11, 4.2), layout="constrained")
-    fig.suptitle(title)
-    losses, scores = fig.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
-        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
-            axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
-        axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    scores.set_ylim(0, 1)
-    return fig
 
 
 def precision_recall(axes, scored):

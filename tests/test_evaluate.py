@@ -12,7 +12,7 @@ from conftest import write_export
 import evaluate
 from command import BadInput
 from data.split import write_splits
-from evaluate import best_threshold, score, score_photo, score_sheet
+from evaluate import score, score_photo, score_sheet
 from formats.coco import read_export
 from formats.photo import Preprocess
 from metrics import MEANING, THRESHOLDS, WIDTHS
@@ -21,6 +21,7 @@ from report import evaluation
 from report.comparison import TOO_FEW, compare, difference, most_different
 from report.robustness import CHANGES
 from runs import RUNS, SHIPPED
+from train import best_threshold
 
 
 def darkness(item, photo):
