@@ -73,7 +73,7 @@ MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test 
     "a batch system's signal ends the workers": ("dataset.py", "(signal.SIGINT, signal.SIGTERM)", "(signal.SIGINT,)",
                                                  "dataset"),
     "only the same bytes are a leak": ("data/split.py", " or alike(signs, look).any()", "", "split"),
-    "transparent masks read by their colours": ("formats/photo.py", "by_transparency(grey, np.array(opaque))", "grey", "photo"),
+    "transparent masks read by their colours": ("formats/photo.py", "by_transparency(grey, opacity(data, header))", "grey", "photo"),
     "groups of copies dealt like single photos": ("data/split.py", "quota[part] -= len(group)", "quota[part] -= 1", "split"),
     "validation larger than train": ("data/split.py", '{"train": 85, "valid": 15}', '{"train": 15, "valid": 85}', "split"),
     "weights of another network loaded in part": ("model.py", 'model.load_state_dict(content["weights"])',
