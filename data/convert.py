@@ -96,7 +96,7 @@ def main(argv=None):
     cracked = convert(args.photos, args.masks, args.out)
     mostly = [f"{name} ({share:.0%})" for name, share in cracked.items() if share > MOSTLY]
     if mostly:
-        print(f"WARNING: {MOSTLY_CRACK} {some(mostly)}")
+        print(f"WARNING: {MOSTLY_CRACK}: {some(mostly)}")
     print(f"{args.out}: {tally(len(cracked), sum(share > 0 for share in cracked.values()))}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from command import BadInput, in_short, some
+from command import BadInput, in_short, number_of, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
@@ -41,7 +41,7 @@ OUTSIDE = "listed, but it is a link to a file outside the export; left out"
 UNLISTED = "not listed in the COCO file; left out"
 SHAPELESS = "no crack of it has a usable outline; left out, draw it again"
 OTHER_CLASSES = "labelled only with classes that --classes leaves out; counts as undamaged"
-MOSTLY_CRACK = f"more than {MOSTLY:.0%} of the photo is crack; is the mask inverted?"
+MOSTLY_CRACK = f"more than {MOSTLY:.0%} of the photo is crack (inverted mask?)"
 TURNED = (
     "turned by EXIF, and the size does not tell whether the label was drawn on the turned photo; compare them in the "
     "picture of dataset.py"
@@ -189,10 +189,10 @@ def check_usable(export):
     """Raises BadInput where no photo is left, or none of the cracks has an outline."""
     shapeless = [problem for problem in export.problems if problem.kind == SHAPELESS]
     if shapeless and not any(photo.cracked for photo in export.photos):
-        reasons = Counter(problem.detail for problem in shapeless).most_common(1)
+        reason, _ = Counter(problem.detail for problem in shapeless).most_common(1)[0]
         raise BadInput(
-            f"{export.root}: {len(shapeless)} photos have cracks, but none a usable outline, mostly: {reasons[0][0]}; "
-            "label with polygons and export again"
+            f"{export.root}: {number_of(len(shapeless), 'photo')} with cracks, but no outline that can be used "
+            f"({reason}); label with polygons and export again"
         )
     if not export.photos:
         why = export.problems[0] if export.problems else "it lists none"
@@ -222,7 +222,7 @@ def read_listings(root):
         raise BadInput(f"{root}: {what_is_lacking(root)}")
     for part, times in Counter(listing.part for listing in listings).items():
         if times > 1:
-            several = ", ".join(str(one.file.relative_to(root)) for one in listings if one.part == part)
+            several = some(one.file.relative_to(root).as_posix() for one in listings if one.part == part)
             raise BadInput(f"{root}: {several} all mean {part or 'the whole export'}; keep one")
     return listings
 
@@ -453,11 +453,17 @@ def unlisted(listing, paths):
     return [Problem(UNLISTED, listing.prefix + path.relative_to(listing.top).as_posix()) for path in others]
 
 
-def is_turned(photo):
-    """Whether EXIF turns or mirrors the photo in a way that leaves its height and width as they are listed."""
+def orientation(path):
+    """How EXIF turns a photo, 1 (not at all) to 8."""
     try:
-        with Image.open(photo.path) as image:
+        with Image.open(path) as image:
             way = image.getexif().get(ORIENTATION, 1)
     except Exception:  # of a file that is cut or foreign; reading the photo says what is wrong
-        return False
+        return 1
+    return way if way in range(1, 9) else 1
+
+
+def is_turned(photo):
+    """Whether EXIF turns or mirrors the photo in a way that leaves its height and width as they are listed."""
+    way = orientation(photo.path)
     return way in (2, 3, 4) or (way in (5, 6, 7, 8) and photo.height == photo.width)

@@ -5,7 +5,7 @@ from pycocotools import mask as coco_mask
 
 from formats.entries import whole_number
 
-NO_OUTLINE = "annotation without an outline (a box? label with polygons)"
+NO_OUTLINE = "annotation without an outline, perhaps a box"
 
 
 def usable(shape, photo, normalised=False):

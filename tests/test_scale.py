@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-import inference
+import survey
 from command import BadInput, Parser
 from data import asphalt
 from formats.photo import read_photo, write_image
 from model import CrackNet, save_checkpoint
 from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify, scale_options
-from quantify.sheet import A4_MM, draw_marker, rectangle
+from quantify.sheet import PAPERS_MM, draw_marker, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
 CAMERA_MM = 1100  # from the sheet
 ROAD = 3000  # drawn, 1 mm a pixel
-LETTER_MM = (279.4, 215.9)
+A4_MM = PAPERS_MM["a4"]
+LETTER_MM = PAPERS_MM["letter"]
 
 
 def flags(*words):
@@ -273,11 +274,11 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
     write_image(tmp_path / "road.png", asphalt.photograph(rng, photo, 1.0))
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda *_: seen)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: seen)
     flag = ["--find-sheet", "a4"] if kind == "A4" else ["--marker-mm", "160"]
     words = [str(tmp_path / "road.png"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert inference.main([*words, *flag]) == 0
+    assert survey.main([*words, *flag]) == 0
     record = json.loads((tmp_path / "out" / "road_cracks.json").read_text())
     return record["results"][0]["row"], *true_length_and_width(crack)
 
@@ -291,10 +292,10 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
 )
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
     (tmp_path / "road.jpg").write_bytes(with_focal_length(photograph(draw_marker(200, 33), 0)))
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
     flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert inference.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
+    assert survey.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
     row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
     assert source in row["scale_source"] and row["mm_per_pixel"] == pytest.approx(mm, rel=0.02)
     assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
