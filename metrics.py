@@ -1,40 +1,42 @@
-"""Scores of masks against their ground truth, from counts of pixels; undefined is nan.
+"""Scores of masks against their ground truth, computed from counts of pixels; undefined is nan.
 
-What is said to be of all photos together is their counts summed first and divided last; the rest are means over photos.
+A score of all photos together sums their counts first and divides last; the others are means over photos.
 """
+
+from statistics import NormalDist
 
 import cv2
 import numpy as np
 
-from quantify.skeleton import widths
+from quantify.skeleton import thin, widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
-FEWEST = 6  # values of which a mean has an interval: of fewer, all of one sign are not rare (sign test: 2 / 2^5 = 6 %)
+FEWEST = 6  # values that an interval needs: of 5 IoU values as different as usual it would be 0.5 wide and tell nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
 # the tolerance of 2 pixels, at the photo's own size
 DISK = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 MEANING = {
-    "iou_cracked": "IoU of the crack, mean over photos that have one (headline)",
-    "iou_all": "mean over all photos; an undamaged photo counts 1 if left empty, else 0",
+    "iou_cracked": "IoU of the crack, mean over the photos that have one (headline)",
+    "iou_all": "mean IoU over all photos; an undamaged photo counts 1 if left empty, else 0",
     "iou_pooled": "IoU of all pixels of the split together",
-    "dice_cracked": "Dice of the crack, mean over photos that have one",
+    "dice_cracked": "Dice of the crack, mean over the photos that have one",
     "precision": "share of predicted crack pixels that are right, all photos together",
     "recall": "share of true crack pixels that were found, all photos together",
-    "f1_2px": "F1 with 2 pixels of tolerance at the photo's own size, all photos together",
-    "cldice": "centre-line Dice, mean over photos with a crack",
-    "recall_to_3px": "recall where the true crack is up to 3 pixels wide",
-    "recall_3_to_10px": "recall where it is 3 to 10 pixels wide",
-    "recall_over_10px": "recall where it is over 10 pixels wide",
-    "miou_with_background": "only to compare with papers that average the background in",
+    "f1_2px": "F1 with a tolerance of 2 pixels at the photo's own size, all photos together",
+    "cldice": "centre-line Dice, mean over the photos with a crack",
+    "recall_to_3px": "recall where the crack is up to 3 pixels wide",
+    "recall_3_to_10px": "recall where the crack is 3 to 10 pixels wide",
+    "recall_over_10px": "recall where the crack is over 10 pixels wide",
+    "miou_with_background": "mean IoU of crack and background, only to compare with papers that print it",
     "undamaged_correct": "share of undamaged photos left empty",
-    "undamaged_area": "mean predicted area on undamaged photos",
-    "all_black": "iou_all of an answer without any crack: the number to beat",
-    "ods": "dice_cracked had the best threshold for these very photos been known, which is optimistic; specks stay in",
-    "ois": "dice_cracked had the best threshold for each single photo been known, more optimistic; specks stay in",
-    "label_noise_1px": "iou_cracked of labels that are 1 pixel wider or narrower than these (mean)",
-    "label_noise_2px": "iou_cracked of labels that are 2 pixels wider or narrower than these (mean)",
+    "undamaged_area": "mean share of an undamaged photo predicted as crack",
+    "all_black": "iou_all of an all-black prediction: the number to beat",
+    "ods": "dice_cracked at the best single threshold for these photos; optimistic, specks not removed",
+    "ois": "dice_cracked at the best threshold for each photo; more optimistic, specks not removed",
+    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower, mean of both: the ceiling",
+    "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels wider or narrower, mean of both",
 }
 
 
@@ -45,7 +47,8 @@ def divide(numerator, denominator):
 
 
 def counts(prediction, truth):
-    """Two (H, W) masks of 0 and 1 -> hits, false alarms, misses, correct background (TP, FP, FN, TN) in pixels."""
+    """Two (H, W) masks of 0 and 1 -> (4,) pixels: true positives (hits), false positives (false alarms), false
+    negatives (misses), true negatives."""
     p, t = prediction.astype(bool), truth.astype(bool)
     hits = np.count_nonzero(p & t)
     false_alarms, misses = np.count_nonzero(p) - hits, np.count_nonzero(t) - hits
@@ -54,12 +57,15 @@ def counts(prediction, truth):
 
 def counts_by_threshold(probability, truth, thresholds=THRESHOLDS):
     """(H, W) probability and mask -> (thresholds, 4) counts, as `counts(probability >= threshold, truth)` gives."""
-    thresholds = thresholds.astype(probability.dtype)  # as >= compares
-    level = np.searchsorted(thresholds, probability.ravel(), side="right")  # thresholds that the pixel reaches
-    bins = np.bincount(level + (len(thresholds) + 1) * truth.ravel().astype(bool), minlength=2 * len(thresholds) + 2)
-    reached = bins.reshape(2, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]
-    (false_alarms, hits), (background, crack) = reached[:, 1:], reached[:, 0]
-    return np.stack([hits, false_alarms, crack - hits, background - false_alarms], axis=1)
+    thresholds = thresholds.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
+    level = np.searchsorted(thresholds, probability.ravel(), side="right")  # how many thresholds a pixel reaches
+    levels = len(thresholds) + 1
+    crack = truth.ravel().astype(bool)
+    pixels = np.bincount(level + levels * crack, minlength=2 * levels).reshape(2, levels)  # of background, of crack
+    at_least = pixels[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels that reach this many thresholds or more
+    false_alarms, hits = at_least[:, 1:]
+    background, true = at_least[:, 0]
+    return np.stack([hits, false_alarms, true - hits, background - false_alarms], axis=1)
 
 
 def iou(c):
@@ -68,46 +74,76 @@ def iou(c):
 
 
 def dice(c):
+    """Counts (..., 4) -> Dice of the crack class, the F1 of its pixels."""
     return divide(2 * c[..., 0], 2 * c[..., 0] + c[..., 1] + c[..., 2])
 
 
 def precision(c):
+    """Counts (..., 4) -> share of the predicted pixels that are right; nan where none is predicted."""
     return divide(c[..., 0], c[..., 0] + c[..., 1])
 
 
 def recall(c):
+    """Counts (..., 4) -> share of the true pixels that were found; nan where there is none."""
     return divide(c[..., 0], c[..., 0] + c[..., 2])
 
 
 def tolerant_counts(prediction, truth):
-    """Predicted pixels, those within 2 pixels of truth, true pixels, those within 2 pixels of the prediction."""
-    near_truth, near_prediction = cv2.dilate(truth, DISK), cv2.dilate(prediction, DISK)
-    return np.array(
-        [np.count_nonzero(m) for m in (prediction, prediction & near_truth, truth, truth & near_prediction)]
-    )
+    """Two (H, W) masks -> (4,) pixels: predicted, predicted within 2 pixels of the truth, true, true within 2 pixels of
+    the prediction."""
+    near_truth = cv2.dilate(truth, DISK)
+    near_prediction = cv2.dilate(prediction, DISK)
+    masks = prediction, prediction & near_truth, truth, truth & near_prediction
+    return np.array([np.count_nonzero(mask) for mask in masks])
 
 
 def f1(c):
-    """Tolerant counts (..., 4) -> harmonic mean of tolerant precision and recall: like Dice 0 where nothing agrees, nan
-    where neither mask has a pixel."""
-    p, r = (np.nan_to_num(divide(c[..., near], c[..., every])) for near, every in ((1, 0), (3, 2)))
-    return np.where(c[..., 0] + c[..., 2] > 0, np.nan_to_num(divide(2 * p * r, p + r)), np.nan)
+    """Tolerant or centre-line counts (..., 4) -> harmonic mean of their precision and recall; 0 where nothing agrees,
+    nan where neither mask has a pixel."""
+    predicted, right, true, found = np.moveaxis(np.asarray(c), -1, 0)
+    p = np.nan_to_num(divide(right, predicted))
+    r = np.nan_to_num(divide(found, true))
+    either = np.nan_to_num(divide(2 * p * r, p + r))
+    return np.where(predicted + true > 0, either, np.nan)
 
 
-def interval(values, seed=0, draws=2000):
-    """95 % bootstrap interval of the mean over photos; values that are nan are left out; nan of less than FEWEST."""
+def t_quantile(degrees):
+    """97.5 % quantile of Student's t for 5 or more degrees of freedom, to 0.001.
+
+    The expansion of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    terms = [
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    ]
+    return z + sum(term / degrees ** (i + 1) for i, term in enumerate(terms))
+
+
+def interval(values, limits=(-np.inf, np.inf)):
+    """Values of photos -> (low, high), the 95 % interval of their mean over photos of the same kind.
+
+    Student's t: mean ± t · s / √n, cut off at `limits`, 0 and 1 for an IoU. In simulations with 6 to 40 photos it holds
+    the true mean in 93 to 96 % of the cases, for IoU-like values and for differences of two runs; the percentile
+    bootstrap does so in 84 to 94 %. Where a run misses one photo in five altogether it is 84 % at 6 photos, 93 % at 12.
+    `python results/coverage.py` prints the tables. Values that are nan are left out; fewer than FEWEST give (nan, nan).
+    """
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if len(values) < FEWEST:
         return np.nan, np.nan
-    sample = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    return tuple(np.percentile(values[sample].mean(axis=1), [2.5, 97.5]).tolist())
+    half = t_quantile(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    low, high = np.clip([values.mean() - half, values.mean() + half], *limits)
+    return float(low), float(high)
 
 
 def summary(c):
-    """Counts of each photo (photos, 4) -> the scores that need nothing else."""
+    """Counts of each photo (photos, 4) -> {key of MEANING: score}, those that need nothing else."""
     c = np.asarray(c).reshape(-1, 4)
-    cracked, empty = c[:, 0] + c[:, 2] > 0, c[:, 0] + c[:, 1] == 0
+    cracked = c[:, 0] + c[:, 2] > 0
+    empty = c[:, 0] + c[:, 1] == 0
     pooled, undamaged = c.sum(axis=0), c[~cracked]
     each = np.where(cracked | ~empty, np.nan_to_num(iou(c)), 1.0)  # empty truth: 1 if left empty, else 0
     return {
@@ -129,20 +165,27 @@ def mean(values):
     return float(np.mean(values)) if len(values) else float("nan")
 
 
-def centreline_counts(prediction, truth, predicted_line, true_line):
-    """Predicted centre line's pixels, those inside truth, true line's pixels, those inside the prediction.
+def centreline_counts(prediction, truth):
+    """Two (H, W) masks -> (4,) pixels: the prediction's skeleton, its part inside the truth, the truth's skeleton, its
+    part inside the prediction.
 
-    `f1` of these counts is clDice (Shit et al., CVPR 2021), in its hard form on binary masks.
+    `f1` of these counts is clDice on binary masks (Shit et al., CVPR 2021). As published, the skeletons are not pruned.
+    They are those of Guo and Hall's thinning; scikit-image's `skeletonize` gave the same mean to 0.001 on 42 photos of
+    three data sets, single photos differed by up to 0.05.
     """
-    masks = (predicted_line, predicted_line & truth, true_line, true_line & prediction)
+    predicted_line, true_line = unpruned_skeleton(prediction), unpruned_skeleton(truth)
+    masks = predicted_line, predicted_line & truth, true_line, true_line & prediction
     return np.array([np.count_nonzero(mask) for mask in masks])
 
 
-def counts_by_width(prediction, truth, true_line):
-    """(3, 2): hits and true pixels where the crack is up to 3, 3-10, over 10 pixels wide.
+def unpruned_skeleton(mask):
+    """(H, W) uint8 0/1 -> (H, W) uint8 0/1 skeleton with all its spurs."""
+    return thin(np.pad(mask, 1))[1:-1, 1:-1]
 
-    The width at a pixel is that of the nearest point of the true centre line.
-    """
+
+def counts_by_width(prediction, truth, true_line):
+    """Two (H, W) masks, centre line of the second -> (3, 2): hits and true pixels where the crack is up to 3, 3 to 10,
+    over 10 pixels wide. The width at a pixel is that of the nearest point of the true centre line."""
     if not true_line.any():
         return np.zeros((3, 2), int)
     _, nearest = cv2.distanceTransformWithLabels(1 - true_line, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -156,10 +199,11 @@ def counts_by_width(prediction, truth, true_line):
 
 
 def at_best_threshold(c):
-    """(photos, thresholds, 4) counts -> mean Dice of photos with a crack: at one best threshold (ODS), at each photo's.
+    """(photos, thresholds, 4) counts -> (ODS, OIS): mean Dice of the photos with a crack, at the best threshold for all
+    and at the best one for each.
 
-    Named after the optimal data set and image scale of the Berkeley benchmark (Arbelaez et al., PAMI 2011), but Dice
-    per photo without tolerance. The masks behind these counts have their specks, those behind dice_cracked do not.
+    Named after the optimal data set and image scale of the Berkeley benchmark (Arbelaez et al., PAMI 2011), but of the
+    Dice per photo without tolerance. Specks are in the masks behind these counts; dice_cracked is without them.
     """
     cracked = dice(c[c[:, 0, 0] + c[:, 0, 2] > 0])
     if not len(cracked):
@@ -168,13 +212,18 @@ def at_best_threshold(c):
 
 
 def label_noise_counts(truth):
-    """(H, W) mask -> (2, 2, 4) counts of it drawn 1 and 2 pixels wider, and as much narrower, against itself."""
-    pens = np.ones((2, 2), np.uint8), CROSS  # one pixel of width is half a pixel on either side
-    return np.array([[counts(change(truth, pen), truth) for change in (cv2.dilate, cv2.erode)] for pen in pens])
+    """(H, W) mask -> (2, 2, 4): counts against itself of it drawn 1 and 2 pixels (wider, narrower)."""
+    square, cross = np.ones((2, 2), np.uint8), CROSS  # they add 1 and 2 pixels of width
+    found = []
+    for pen in (square, cross):
+        wider, narrower = cv2.dilate(truth, pen), cv2.erode(truth, pen)
+        found.append([counts(wider, truth), counts(narrower, truth)])
+    return np.array(found)
 
 
 def reliability(c):
-    """Counts (thresholds, 4) -> (share of true crack, pixels) in each bin of probability that the thresholds bound."""
+    """Counts (thresholds, 4) -> (share of true crack, pixels), each (thresholds + 1,): for the pixels whose probability
+    lies between two neighbouring thresholds."""
     crack = np.r_[c[0, 0] + c[0, 2], c[:, 0], 0]
     pixels = np.r_[c[0].sum(), c[:, 0] + c[:, 1], 0]
     return divide(np.diff(crack), np.diff(pixels)), -np.diff(pixels)

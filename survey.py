@@ -17,24 +17,23 @@ from torch import nn
 from tqdm import tqdm
 
 import distributed
-from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
+from command import FEW, ROOT, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
+from formats.exif import exif
 from formats.photo import Preprocess, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, viewing_size
 from model import fused, weights_file
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
-from quantify.exif import exif
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
 from report.figure import figure, overlay, save_figure
-from report.records import Findings, copies, finished, names_in, read_record, save_record, write_tables
+from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
 from runs import doubt, newest_run
 
 VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
-VIDEO = "_cracks.mp4"  # end of the name of a video with the cracks drawn into it
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Examined:
     probability: np.ndarray  # (H', W') float32
     flat_mask: np.ndarray  # (H', W') uint8 0/1
     measured: dict  # what `measure` gave
-    result: dict  # what `damage` gave: row, quantities, length_by_width
+    result: dict  # what `damage` gave, and from_above: was the road seen from above?
 
 
 def examine(photo, path, options):
@@ -97,13 +96,14 @@ def assess(photo, probability, scale, threshold, width_edges_mm=WIDTH_EDGES_MM):
     """(H, W, 3) uint8 RGB, (H, W) float32 crack probability, Scale or None -> Examined: the mask, and its measures."""
     mask, specks = crack_mask(probability, threshold)
     flat_photo, flat_probability, flat_mask, road_px = photo, probability, mask, mask.size
-    if scale and scale.homography is not None:
+    from_above = scale is not None and scale.homography is not None
+    if from_above:
         flat_photo, shows_road, _ = rectify(photo, scale)
         flat_probability, *_ = rectify(probability, scale)
         flat_mask, *_ = rectify(mask, scale)
         road_px = int(shows_road.sum())
     measured = measure(flat_mask)
-    result = damage(measured, road_px, scale, width_edges_mm, specks)
+    result = damage(measured, road_px, scale, width_edges_mm, specks) | {"from_above": from_above}
     return Examined(mask, flat_photo, flat_probability, flat_mask, measured, result)
 
 
@@ -137,15 +137,15 @@ def survey_photo(path, photo, start, options):
 
 def survey_video(path, start, options):
     """Write START_cracks.mp4, its frames with the cracks drawn in, and last the record; returns that."""
-    step, fps = video.timing(path, options.every)
+    rate = min(1 / options.every, video.frame_rate(path))
     results = []
-    with video.written_video(beside(start, VIDEO), fps) as add:
-        for number, frame in tqdm(video.read_frames(path, step), path.name, leave=False, unit="frame"):
+    with video.written_video(beside(start, VIDEO), rate) as add:
+        for _, second, frame in tqdm(video.read_frames(path, options.every), path.name, leave=False, unit="frame"):
             seen = examine(frame, path, options)
-            if seen.photo is not frame:
+            if seen.result["from_above"]:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            result = with_origin(seen.result, path, start, frame, number / step / fps)
-            add(overlay(frame, seen.mask, seen.measured, result["row"]))
+            result = with_origin(seen.result, path, start, frame, second)
+            add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
             results.append(result)
     return save_record(start, path, options.made_with(path), results)
 
@@ -183,7 +183,7 @@ def read_ahead(paths, ahead=3):
 
 
 def survey_all(todo, names, out, options):
-    """Files to do now, {file: name of its results}, their folder -> list of lines about those that failed."""
+    """Files to do now, {file: name of its results}, their folder -> [(file, line about it)] of those that failed."""
     failed = []
     hidden = len(todo) < 2 or distributed.rank() > 0
     for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=hidden or None, unit="photo"):
@@ -194,7 +194,7 @@ def survey_all(todo, names, out, options):
             else:
                 record = survey_photo(path, photo.result(), start, options)
         except FAULTS as error:
-            failed.append(why(path, error))
+            failed.append((path, why(path, error)))
             continue
         if len(names) <= FEW:
             rows = [result["row"] for result in record["results"]]
@@ -254,7 +254,7 @@ def survey(args, device):
     checkpoint = args.checkpoint or newest_run()
     options = options_of(args, checkpoint, device, len(names), prices)
     results_folder(args.out)
-    made_with = f"{checkpoint} at threshold {options.threshold:.2f}"
+    made_with = f"{short(checkpoint)} at threshold {options.threshold:.2f}"
     print(f"{number_of(len(names), 'file')} with {made_with} on {device}")
     if doubt(checkpoint):
         print(f"WARNING: {doubt(checkpoint)}")
@@ -263,9 +263,17 @@ def survey(args, device):
     failed = sorted(distributed.gathered(failed))
     if distributed.rank() > 0:
         return 0
-    results, starts = collect(names, args.out, options)
-    summarise(args.out, Findings(results, starts, failed, made_with, prices))
-    return exit_code(failed, len(names))
+    results, files, starts = collect(names, args.out, options)
+    summarise(args.out, Findings(results, files, starts, failed, made_with, prices))
+    return exit_code([line for _, line in failed], len(names))
+
+
+def short(checkpoint):
+    """The checkpoint's path inside this repository, else its last two parts: reports are handed on to others."""
+    path = Path(checkpoint).resolve()
+    if path.is_relative_to(ROOT):
+        return path.relative_to(ROOT)
+    return Path(*path.parts[-2:])
 
 
 def options_of(args, checkpoint, device, count, prices):
@@ -303,21 +311,22 @@ def still_to_do(names, out, options):
 
 
 def collect(names, out, options):
-    """Read back all finished results -> (results, for each the path that the names of its pictures begin with)."""
+    """Read back all finished results -> results, files, starts as in Findings."""
     records = {path: kept_record(path, out / name, options) for path, name in names.items()}
     records = {path: record for path, record in records.items() if record}
     copied = copies(list(records))
-    results, starts = [], []
+    results, files, starts = [], [], []
     for path, record in records.items():
         for result in record["results"]:
             if path in copied:
                 original = records[copied[path]]["results"][0]["row"]["photo"]
                 result["row"]["copy_of"] = original
             results.append(result)
+            files.append(path)
             starts.append(out / names[path])
     for path, original in copied.items():
         print(f"note: {path} is a duplicate of {original}, counted once")
-    return results, starts
+    return results, files, starts
 
 
 def summarise(out, found):

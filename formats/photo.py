@@ -2,27 +2,35 @@
 
 import glob
 import io
-import warnings
+import re
+import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from command import BadInput, number_of, written_whole
+from formats.archive import JUNK
+from formats.exif import orientation
 
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
-GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
-HEIC = "convert HEIC photos to JPEG first"
-REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
-JUNK_FOLDERS = ("__MACOSX", ".ipynb_checkpoints")  # copies that a Mac's zip and Jupyter leave behind
 RESULTS = ("_mask.png", "_overlay.jpg", "_figure.png")  # what inference.py writes for NAME, in this order
-Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
-warnings.filterwarnings("ignore", module="PIL")
+MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
+SPAN = 16  # of 255: a photo whose values span less holds no picture; the noise of a camera alone spans more
+STRAY = 1e-4  # share of values, at either end, that may be hot or dead pixels
+WHITE_16 = 65535
+GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
+FLAT = ((8, 247, 0), (40, 215, 6))  # what third_level looks at: above, below, spread; JPEG spreads a flat level
+LEAST_FLAT = 0.02  # of what is drawn, that a third level covers
+HEIC = "convert HEIC photos to JPEG first"
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
+JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # those that a segment follows, and the end; no restarts
+ORIENTATION, MAX_SAMPLE_VALUE = 274, 281  # tags of TIFF
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a photo is said here, once
 
 
@@ -33,9 +41,9 @@ def visible(folder):
     Hidden means that the name begins with a dot, like `._IMG_1.jpg`, which a Mac writes beside IMG_1.jpg.
     """
     folder = Path(folder)
-    if folder.name in JUNK_FOLDERS:
+    if folder.name in JUNK:
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in JUNK_FOLDERS)
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in JUNK)
 
 
 def pictures_in(folder, suffixes=frozenset(SUFFIXES)):
@@ -99,50 +107,173 @@ def expand(arguments):
     return paths
 
 
-# ---------------------------------------------------------------------------------------------- photo, mask
+# ---------------------------------------------------------------------------------------------- file -> photo
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture before it is decoded."""
+
+    width: int  # as stored, in pixels
+    height: int
+    orientation: int  # EXIF: 1 is upright, 5 to 8 lie on their side
+    transparent: bool  # may some of it be transparent?
+    largest: int | None  # the value of white, where a TIFF states it
+
+
 def read_photo(path, flags=cv2.IMREAD_COLOR):
     """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
 
-    Raises BadInput for a file that is missing, is no image, is larger than MEGAPIXELS or ends too early. Damage in the
-    middle of a JPEG passes: OpenCV fills it in.
+    With cv2.IMREAD_REDUCED_GRAYSCALE_4 it is (H/4, W/4) uint8 grey, several times faster.
+
+    Raises BadInput for a file that is missing, is no image, is larger than MEGAPIXELS, ends too early or holds no
+    picture. Damage in the middle of a JPEG passes: the decoder fills it in.
     """
+    data, header = load(path)
+    photo = eight_bit(path, decode(path, data, header, flags), header.largest)
+    if flags == cv2.IMREAD_COLOR:  # averaged over 4 × 4 pixels, a smooth road can be nearly uniform
+        check_picture(path, photo)
+    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+
+
+def load(path):
+    """File -> (its bytes, Header). Raises BadInput for what need not be decoded to be refused."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    check_size(path, data)
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[len(data) // 2 :]:
-        raise BadInput(f"{path}: JPEG ends too early; copy it again from the phone")  # OpenCV would fill in grey
+    header, is_tiff = read_header(path, data)
+    if data.startswith(b"\xff\xd8") and not reaches_its_end(data):
+        raise BadInput(f"{path}: JPEG ends too early; copy it again from the phone")  # old OpenCV fills in grey
+    if is_tiff:
+        return unturned(data, header)
+    return data, header
+
+
+def read_header(path, data):
+    """(path, bytes) -> (Header, is it a TIFF?). Raises BadInput: no image, or larger than MEGAPIXELS."""
     try:
-        photo = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        photo = None
-    if photo is None:
-        raise no_image(path)
-    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size  # nothing is decoded
+            too_large = width * height > MEGAPIXELS * 10**6
+            is_tiff = image.format == "TIFF"
+            stated = image.tag_v2.get(MAX_SAMPLE_VALUE) if is_tiff else None
+            turn = 1 if too_large else orientation(image)
+            largest = None if stated is None else int(np.max(stated))  # one for each channel
+            header = Header(width, height, turn, image.has_transparency_data, largest)
+    except Exception:  # Pillow raises a dozen types for files that are cut or foreign
+        raise no_image(path, data) from None
+    if too_large:
+        raise BadInput(f"{path}: {width}×{height} are more than {MEGAPIXELS} megapixels; save it smaller first")
+    return header, is_tiff
 
 
-def no_image(path):
-    """BadInput with the remedy that fits the file's suffix."""
+def no_image(path, data=b""):
+    """BadInput with the remedy that fits the content, or else the file's suffix."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+        return BadInput(f"{path}: a HEIC photo, which cannot be read; {HEIC}")
     remedy = REMEDIES.get(Path(path).suffix.lower(), "open it and save it as JPEG or PNG")
     return BadInput(f"{path}: not an image that can be read; {remedy}")
 
 
-def check_size(path, data):
-    """Raises BadInput for the bytes of a photo that is larger than MEGAPIXELS, or whose header is of no image."""
+def reaches_its_end(data):
+    """Do these bytes of a JPEG hold its end? Zeros, a video or other data may follow, as phones write them.
+
+    Goes from marker to marker: the end of a thumbnail lies inside a segment and is skipped with it.
+    """
+    found = JPEG_MARKER.search(data, 2)
+    while found:
+        if found[0] == b"\xff\xd9":
+            return True
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        found = JPEG_MARKER.search(data, found.end() + length)
+    return False
+
+
+def unturned(data, header):
+    """Bytes of a TIFF -> (the same with orientation 1, Header): OpenCV turns a TIFF in one way of reading and not in
+    the other, so its tag is taken away and `decode` turns it."""
+    order = "<" if data.startswith(b"II") else ">"
+    for entry in ("HHIH", "HHQH"):  # tag, type, count and value in a TIFF and in a BigTIFF
+        stated = struct.pack(order + entry, ORIENTATION, 3, 1, header.orientation)
+        if stated in data:
+            return data.replace(stated, struct.pack(order + entry, ORIENTATION, 3, 1, 1)), header
+    return data, replace(header, orientation=1)  # none, or written in another way: left to OpenCV
+
+
+def decode(path, data, header, flags):
+    """What `load` gave, flags of cv2.imread -> upright array of the file's own depth, BGR or grey. Raises BadInput."""
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size  # as the header says: nothing is decoded
-    except Exception:  # Pillow raises a dozen types for files that are cut or foreign
-        raise no_image(path) from None
-    if width * height > MEGAPIXELS * 10**6:
-        raise BadInput(f"{path}: {width}×{height} are more than {MEGAPIXELS} megapixels; save it smaller first")
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise no_image(path, data)
+    return upright(pixels, header.orientation)
 
 
+def upright(pixels, orientation):
+    """(H, W) or (H, W, C) as stored, EXIF orientation -> the same, turned."""
+    if orientation in (5, 7):
+        pixels = cv2.transpose(pixels)
+    if orientation in (2, 4):
+        return cv2.flip(pixels, 1 if orientation == 2 else 0)
+    turns = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if orientation in turns:
+        pixels = cv2.rotate(pixels, turns[orientation])
+    return pixels
+
+
+def eight_bit(path, pixels, largest=None):
+    """Decoded pixels, the value of white if the file states it -> uint8. Raises BadInput.
+
+    Many cameras put values of 10, 12 or 14 bits into files of 16 and do not say so: read as they are, such photos are
+    nearly black, so they are refused.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise BadInput(f"{path}: holds {pixels.dtype} values; save it as JPEG, or as PNG of 8 bits")
+    found = int(pixels.max())
+    if largest is not None and found <= largest <= WHITE_16:
+        return cv2.convertScaleAbs(pixels, alpha=255 / largest)
+    photo = cv2.convertScaleAbs(pixels, alpha=255 / WHITE_16)
+    brightest = max(high for _, high in value_ranges(photo))
+    if brightest <= 64:  # the lower 14 bits hold no more
+        raise BadInput(
+            f"{path}: its values reach {found} of {WHITE_16}, as those of 10, 12 or 14 bits do in a file of 16; scale "
+            "them to 16 bits, or save it as JPEG"
+        )
+    return photo
+
+
+def check_picture(path, photo):
+    """Raises BadInput where the values of (H, W, 3) uint8 span almost nothing of 0 to 255, as in no photo."""
+    low, high = max(value_ranges(photo), key=lambda ends: ends[1] - ends[0])
+    if high - low < SPAN:
+        raise BadInput(
+            f"{path}: holds no picture, its values lie between {low} and {high} of 255; export it again as JPEG"
+        )
+
+
+def value_ranges(photo):
+    """(H, W) or (H, W, C) uint8 -> [(lowest, highest value) of each channel], without a few hot or dead pixels."""
+    ranges = []
+    for channel in cv2.split(photo):
+        counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel()
+        share = np.cumsum(counts, dtype=np.float64) / channel.size
+        low, high = np.searchsorted(share, STRAY, side="right"), np.searchsorted(share, 1 - STRAY)
+        ranges.append((int(low), int(high)))
+    return ranges
+
+
+# ---------------------------------------------------------------------------------------------- file -> mask
 def is_mask(photo):
-    """Whether it holds black and white and nothing between, as no photo does."""
-    seen = photo[::16, ::16]  # tells for nearly all photos
-    return all(((part == 0) | (part == 255)).all() for part in (seen, photo)) and photo.min() < photo.max()
+    """Does it hold black and white and nothing between, as no photo does?"""
+    sample = photo[::16, ::16]  # tells for nearly all photos
+    for pixels in (sample, photo):
+        if not ((pixels == 0) | (pixels == 255)).all():
+            return False
+    return bool(photo.min() < photo.max())
 
 
 def read_mask(path):
@@ -150,39 +281,80 @@ def read_mask(path):
 
     White is 255, unless the file's largest value is 1: the one place where values decide, for masks of 0/1 and of 0/255
     are both common and nothing else in the file tells them apart. JPEG blurs 0 to 1, so white is always 255 there.
-    A file that is dark but not black is no mask: a crack in red, or drawn in another number. Nor is one that is grey
-    all over: a photo, or the crack drawn onto it. Where some of it is transparent, the rest is the crack, if it
-    has one colour.
+    Where some of it is transparent, the rest is the crack, if it has one colour.
+
+    A file that is dark but not black is refused: a crack in red, or drawn in another number. So is one that is grey
+    all over, a photo or the crack drawn onto it, and one with a third level, which could mean crack or not.
     """
-    grey = read_photo(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    data, header = load(path)
+    grey = decode(path, data, header, cv2.IMREAD_GRAYSCALE)
     if grey.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"{path}: holds {grey.dtype} values; save the crack as 255 on 0 in 8 bit")
     if grey.max() > 255:  # 16 bit; where it holds 0 and 1, or 0 and 255, that is what it means
         grey = grey / 257
-    with Image.open(path) as image:  # OpenCV, which has just read it, says nothing of a palette's transparency
-        opaque = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    if opaque is not None and np.min(opaque) < 255:
-        grey = by_transparency(grey, np.array(opaque))
-    jpeg, white = Path(path).suffix.lower() in (".jpg", ".jpeg"), 255
-    if grey.max() == 1 and not jpeg:
-        white = 1
-    elif (20 if jpeg else 0) < grey.max() < 128:
-        coloured = np.ptp(read_photo(path), axis=2).max() > 60
-        why = "the crack is in a colour" if coloured else f"its brightest value is {grey.max():.0f}"
+    if header.transparent:
+        grey = by_transparency(grey, opacity(data, header))
+    is_jpeg = data.startswith(b"\xff\xd8")
+    if grey.max() == 1 and not is_jpeg:
+        return grey.astype(np.uint8)
+    dark = 20 if is_jpeg else 0
+    if dark < grey.max() < 128:
+        colours = np.ptp(decode(path, data, header, cv2.IMREAD_COLOR), axis=2)
+        why = "the crack is in a colour" if colours.max() > 60 else f"its brightest value is {grey.max():.0f}"
         raise BadInput(f"{path}: not black and white, {why}; save the crack as 255 on 0")
-    if white == 255 and (share := np.mean((grey > 40) & (grey < 215))) > GREY:
+    share = np.mean((grey > 40) & (grey < 215))
+    if share > GREY:
         raise BadInput(f"{path}: not black and white, {share:.0%} of it is grey; save the crack alone, as 255 on 0")
-    return (grey > white / 2).astype(np.uint8)
+    third = third_level(grey)
+    if third is not None:
+        raise BadInput(
+            f"{path}: holds a third level, {third}, beside black and white; save what is crack as 255, all else as 0"
+        )
+    return (grey > 127.5).astype(np.uint8)
+
+
+def third_level(grey):
+    """(H, W) of 0 to 255 -> the grey of flat areas that are neither black nor white, or None.
+
+    The soft edges of a crack are grey too, but lie beside white, or have many values.
+    """
+    for low, high, spread in FLAT:
+        white = grey >= high
+        beside_white = cv2.dilate(white.astype(np.uint8), np.ones((5, 5), np.uint8))
+        inside = (grey > low) & (grey < high) & (beside_white == 0)
+        values = np.rint(grey[inside]).astype(np.int64)
+        counts = np.bincount(values, minlength=256)
+        alike = np.convolve(counts, np.ones(2 * spread + 1, np.int64), "same")
+        level = int(alike.argmax())
+        drawn = np.count_nonzero(white) + len(values)
+        if white.any() and alike[level] > max(len(values) / 2, LEAST_FLAT * drawn):
+            return level
+    return None
+
+
+def opacity(data, header):
+    """What `load` gave -> (H, W) uint8, upright: 255 where the picture is opaque, 0 where it is transparent."""
+    with Image.open(io.BytesIO(data)) as image:
+        alpha = np.array(image.convert("RGBA").getchannel("A"))
+    return upright(alpha, header.orientation)
 
 
 def by_transparency(grey, opaque):
-    """Colours (H, W) and how opaque they are, 0 to 255 -> (H, W) where the crack is white: what is opaque, unless that
-    holds black and white, or is dark and most of the picture, which no crack is."""
+    """Colours (H, W) and how opaque they are, 0 to 255 -> (H, W) where the crack is white.
+
+    The opaque part is the crack, unless it holds black and white, or is dark and most of the picture, as no crack is.
+    """
     seen = grey[opaque > 127]
-    dark = seen.size > opaque.size / 2 and seen.max() <= 127
-    return np.where(opaque > 127, grey, 0) if dark or (seen.size and seen.min() <= 127 < seen.max()) else opaque
+    if opaque.min() == 255 or seen.size == 0:
+        return grey if seen.size else opaque
+    two_colours = seen.min() <= 127 < seen.max()
+    road = seen.max() <= 127 and seen.size > opaque.size / 2
+    if two_colours or road:
+        return np.where(opaque > 127, grey, 0)
+    return opaque
 
 
+# ---------------------------------------------------------------------------------------------- image -> file
 def picture_name(path):
     """The path, if OpenCV can write a picture of that name. Raises BadInput."""
     if not cv2.haveImageWriter(str(path)):

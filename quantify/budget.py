@@ -5,6 +5,7 @@ The table is the user's own: data/prices.csv is an example. Cracks wider than it
 
 import csv
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
@@ -39,54 +40,75 @@ def read_prices(path):
 
     Raises BadInput with file and line for a wrong cell, and for widths or items that two lines price.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            numbered = [(number, line.strip()) for number, line in enumerate(file, 1)]
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name, or copy {EXAMPLE}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: not text in UTF-8; save the table as CSV UTF-8") from None
-    numbered = [(n, line) for n, line in numbered if line and not line.lstrip('"').startswith("#")]
-    if (header := next(csv.reader([numbered[0][1]])) if numbered else []) != COLUMNS:
+    lines = _lines(path)
+    header = next(csv.reader([lines[0][1]])) if lines else []
+    if header != COLUMNS:
         raise BadInput(f"{path}: {_wrong_header(header)}; begin with {','.join(COLUMNS)}, as {EXAMPLE} does")
     prices = []
-    for number, line in numbered[1:]:
+    for number, line in lines[1:]:
         try:
-            prices.append(_price(next(csv.reader([line]))))
-            _check_together(prices)
+            price = _price(next(csv.reader([line])))
+            _check_together(price, prices)
         except (ValueError, csv.Error) as error:
             raise BadInput(f"{path}, line {number}: {error}") from None
+        prices.append(price)
     if not prices:
         raise BadInput(f"{path}: no price in it; add a line as in {EXAMPLE}")
     return prices
 
 
+def _lines(path):
+    """-> list of (number, text) of the lines that are neither empty nor comments. Raises BadInput."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the first letter
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name, or copy {EXAMPLE}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not text in UTF-8; save the table as CSV UTF-8") from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, line) for number, line in lines if line and not line.lstrip('"').startswith("#")]
+
+
 def _wrong_header(header):
     """What is wrong with a first line that should name COLUMNS."""
-    if len(header) < 2:
-        return "its columns are not separated by commas" if header else "empty"
+    if not header:
+        return "empty"
+    if len(header) == 1:
+        return "its columns are not separated by commas"
     missing = [column for column in COLUMNS if column not in header]
-    return f"no column {', '.join(missing)}" if missing else "its columns are in another order, or more"
+    if missing:
+        return f"no column {', '.join(missing)}"
+    return "its columns are in another order, or there are more"
 
 
 def _price(cells):
     """A line's cells -> Price. ValueError says which cell is wrong."""
     if len(cells) != len(COLUMNS):
         raise ValueError(f"{len(cells)} cells, not {len(COLUMNS)}; quote a cell that has a comma in it")
-    cell = dict(zip(COLUMNS, map(str.strip, cells), strict=True))
+    cell = {name: text.strip() for name, text in zip(COLUMNS, cells, strict=True)}
     if UNITS.get(cell["item"]) != cell["unit"]:
         raise ValueError(f"item {cell['item']!r} by {cell['unit']!r}; give seal by m, or patch by m2")
     if not cell["currency"]:
         raise ValueError("currency is empty; give one, for example EUR")
-    empty = {"width_from_mm": "0", "width_to_mm": "inf", "minimum_charge": "0"}
-    numbers = {key: _number(key, cell[key] or empty.get(key, "")) for key in COLUMNS[2:5] + COLUMNS[6:9]}
-    if not numbers["low"] <= numbers["central"] <= numbers["high"]:
-        raise ValueError("low, central, high do not rise; give them in this order")
-    if not numbers["width_from_mm"] < numbers["width_to_mm"]:
-        raise ValueError("width_from_mm is not under width_to_mm; swap them, or leave one empty")
     if cell["item"] == "patch" and (cell["width_from_mm"] or cell["width_to_mm"]):
         raise ValueError("patch has no widths; leave width_from_mm and width_to_mm empty")
-    return Price(**(cell | numbers))
+    price = Price(
+        item=cell["item"],
+        unit=cell["unit"],
+        low=_number("low", cell["low"]),
+        central=_number("central", cell["central"]),
+        high=_number("high", cell["high"]),
+        currency=cell["currency"],
+        width_from_mm=_number("width_from_mm", cell["width_from_mm"] or "0"),
+        width_to_mm=_number("width_to_mm", cell["width_to_mm"] or "inf"),
+        minimum_charge=_number("minimum_charge", cell["minimum_charge"] or "0"),
+        source=cell["source"],
+    )
+    if not price.low <= price.central <= price.high:
+        raise ValueError("low, central, high do not rise; give them in this order")
+    if not price.width_from_mm < price.width_to_mm:
+        raise ValueError("width_from_mm is not under width_to_mm; swap them, or leave one empty")
+    return price
 
 
 def _number(key, text):
@@ -100,19 +122,19 @@ def _number(key, text):
     return value
 
 
-def _check_together(prices):
-    """ValueError if the last line has another currency, or prices what a line before it does."""
-    *others, last = prices
-    if any(p.currency != last.currency for p in others):
-        raise ValueError(f"currency {last.currency}, but {others[0].currency} before; one file holds one currency")
-    if any(p.item == last.item and max(p.width_from_mm, last.width_from_mm) < min(p.width_to_mm, last.width_to_mm)
-           for p in others):  # fmt: skip
-        raise ValueError(f"{last.item} has a price already for some widths; let the ranges meet, or keep one line")
+def _check_together(price, others):
+    """ValueError if a price has another currency than those before it, or is for what one of them is for."""
+    if others and price.currency != others[0].currency:
+        raise ValueError(f"currency {price.currency}, but {others[0].currency} before; one file holds one currency")
+    for other in others:
+        overlap = max(price.width_from_mm, other.width_from_mm) < min(price.width_to_mm, other.width_to_mm)
+        if other.item == price.item and overlap:
+            raise ValueError(f"{price.item} has a price already for some widths; let the ranges meet, or keep one line")
 
 
 def width_edges(prices):
     """Prices -> tuple of mm: the width classes to give to measure.quantities, so that each class has one price."""
-    edges = {edge for p in prices if p.item == "seal" for edge in (p.width_from_mm, p.width_to_mm)}
+    edges = {edge for price in prices if price.item == "seal" for edge in (price.width_from_mm, price.width_to_mm)}
     return tuple(sorted(edges - {0.0, np.inf}))
 
 
@@ -128,47 +150,69 @@ def estimate(quantities, prices):
     """
     lines, not_priced = [], []
     for need in _needs(quantities):
-        price = next((p for p in prices if _covers(p, need)), None)
+        price = _price_for(need, prices)
         if price is None:
             not_priced.append(need)
-            continue
-        quantity, unsure = need["quantity"], need["plus_minus"]
-        low, central, high = (
-            _cost(quantity + side * unsure, getattr(price, name), price.minimum_charge)
-            for side, name in ((-1, "low"), (0, "central"), (1, "high"))
-        )
-        minimum = bool(0 < quantity * price.central < price.minimum_charge)
-        costs = {"cost_low": low, "cost_central": central, "cost_high": high, "minimum_applied": minimum}
-        lines.append(asdict(price) | need | costs)
-    totals = {key: float(sum(line[f"cost_{key}"] for line in lines)) for key in ("low", "central", "high")}
-    least = {"minimum_applied": any(line["minimum_applied"] for line in lines)}
-    return {"currency": prices[0].currency, "scope": SCOPE, **totals, **least, "lines": lines, "not_priced": not_priced}
+        else:
+            lines.append(asdict(price) | need | _costs(need, price))
+    return {
+        "currency": prices[0].currency,
+        "scope": SCOPE,
+        "low": float(sum(line["cost_low"] for line in lines)),
+        "central": float(sum(line["cost_central"] for line in lines)),
+        "high": float(sum(line["cost_high"] for line in lines)),
+        "minimum_applied": any(line["minimum_applied"] for line in lines),
+        "lines": lines,
+        "not_priced": not_priced,
+    }
 
 
 def _needs(quantities):
     """What there may be to do: dicts as in estimate's not_priced."""
-    seal = [
-        ("seal", row["width_from_mm"], row["width_to_mm"], row["length_m"], row["plus_minus_m"])
-        for row in quantities["seal"]
-    ]
-    patch = "patch", 0, np.inf, quantities["patch_m2"], quantities["patch_plus_minus_m2"]
-    return [
-        {"item": item, "unit": UNITS[item], "width_from_mm": float(a), "width_to_mm": float(b),
-         "quantity": float(quantity), "plus_minus": float(unsure)}
-        for item, a, b, quantity, unsure in (*seal, patch)
-        if quantity + unsure > 0
-    ]  # fmt: skip
+    needs = []
+    for part in quantities["seal"]:
+        needs.append(_need("seal", part["length_m"], part["plus_minus_m"], part["width_from_mm"], part["width_to_mm"]))
+    needs.append(_need("patch", quantities["patch_m2"], quantities["patch_plus_minus_m2"], 0, np.inf))
+    return [need for need in needs if need["quantity"] + need["plus_minus"] > 0]
 
 
-def _covers(price, need):
-    """Does this price hold for all the widths of what is needed?"""
-    wide = price.width_from_mm <= need["width_from_mm"] and need["width_to_mm"] <= price.width_to_mm
-    return price.item == need["item"] and wide
+def _need(item, quantity, plus_minus, width_from_mm, width_to_mm):
+    """One dict of _needs."""
+    return {
+        "item": item,
+        "unit": UNITS[item],
+        "width_from_mm": float(width_from_mm),
+        "width_to_mm": float(width_to_mm),
+        "quantity": float(quantity),
+        "plus_minus": float(plus_minus),
+    }
+
+
+def _price_for(need, prices):
+    """The price that holds for all the widths of what is needed, or None."""
+    for price in prices:
+        wide = price.width_from_mm <= need["width_from_mm"] and need["width_to_mm"] <= price.width_to_mm
+        if price.item == need["item"] and wide:
+            return price
+    return None
+
+
+def _costs(need, price):
+    """What is needed at this price -> the keys that estimate adds to a line."""
+    quantity, unsure = need["quantity"], need["plus_minus"]
+    return {
+        "cost_low": _cost(quantity - unsure, price.low, price.minimum_charge),
+        "cost_central": _cost(quantity, price.central, price.minimum_charge),
+        "cost_high": _cost(quantity + unsure, price.high, price.minimum_charge),
+        "minimum_applied": bool(0 < quantity * price.central < price.minimum_charge),
+    }
 
 
 def _cost(quantity, unit_price, minimum_charge):
     """Money for a quantity, nothing for nothing, else at least the minimum charge."""
-    return float(max(quantity * unit_price, minimum_charge)) if quantity > 0 else 0.0
+    if quantity <= 0:
+        return 0.0
+    return float(max(quantity * unit_price, minimum_charge))
 
 
 def cost_rows(money):

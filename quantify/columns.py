@@ -14,7 +14,8 @@ PIXELS = {
     "crack_percent": "share of the road in the photo that is crack",
     "crack_area_px": "pixels that are crack, specks left out (with a sheet or marker this and what follows is of the "
     "picture of the road from above, while mask.png is of the photo)",
-    "length_px": "of the crack's centre line with all branches, pixels",
+    "length_px": "of the crack's smoothed centre line with all branches, pixels: the way that a sealing crew drives",
+    "traced_length_px": "of the centre line with every turn, pixels; a jagged crack is longer by it than by length_px",
     "width_median_px": "half of the centre line is narrower, pixels; empty if no place is clear of junctions and ends",
     "width_p95_px": "95 % of the centre line is narrower, pixels",
     "width_max_px": "widest place clear of junctions and ends, pixels",
@@ -49,6 +50,7 @@ NOT_IN_IT = (
 )
 PLUS_MINUS = (
     "Columns with plus_minus hold the uncertainty of the column of that name, 1 sigma: of the mask's edge (1 pixel), "
-    "the scale, and the camera's tilt where no sheet or marker takes it out. Beside a ± they are rounded up. "
+    "the scale, the turns of a jagged crack (traced_length_px), and the camera's tilt where no sheet or marker takes "
+    "it out. Beside a ± they are rounded up. "
     f"{NOT_IN_IT}"
 )

@@ -6,23 +6,41 @@ import numpy as np
 
 from command import number_of, plain
 from quantify.measure import (
-    LENGTH_RELATIVE,
     MEASURABLE_PX,
     SEVERITIES,
     WIDTH_EDGES_MM,
     full_width_px,
     indicative_severity,
+    length_relative,
     quantities,
 )
 
 NO_SCALE = (
-    "No scale, so no millimetres and no budget: give --mm-per-pixel, --reference x1,y1,x2,y2,MM, or lay an A4 sheet "
-    "or a printed marker on the road and give --find-sheet a4 or --marker-mm."
+    "No scale, so no millimetres and no budget: give --mm-per-pixel or --reference x1,y1,x2,y2,MM, or lay a sheet of "
+    "paper or a printed marker on the road and give --find-sheet or --marker-mm."
 )
-SEAL_KEYS = (("m", "length_m"), ("plus_minus_m", "plus_minus_m"))  # row's key, key of quantities
 PLAUSIBLE = 30  # percent of a photo: the most that is crack in DeepCrack is 20, in SUT-Crack 12, in CrackForest 6
 BINS_PX = [0, 3, 5, 7, 10, 15, 20, 30, 50, math.inf]  # of the histogram; 3 px: the narrowest that can be measured
 BINS_MM = [0, 2, 5, 10, 20, 30, 50, 75, math.inf]  # holds the class limits of ASTM D6433
+
+
+def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
+    """What `measure` gave, pixels that show road, Scale or None -> dict of plain values, None where undefined.
+
+    row: as in columns.py; quantities: by width_edges_mm, for the budget, None without a scale; length_by_width: the
+    crack's metres (or pixels) in each of BINS_MM (or BINS_PX).
+    """
+    row = in_pixels(measured, valid_px, specks)
+    width, steps = full_width_px(measured), measured["points"]["step_px"]
+    if scale is None:
+        amounts = None
+        by_width = np.histogram(width, BINS_PX, weights=steps)[0]
+    else:
+        mm = scale.mm_per_pixel
+        row |= in_millimetres(measured, valid_px, scale)
+        amounts = quantities(measured, mm, scale.relative, scale.tilt_deg, width_edges_mm)
+        by_width = np.histogram(width * mm, BINS_MM, weights=steps * (mm / 1000))[0]
+    return plain({"row": row, "quantities": amounts, "length_by_width": by_width.tolist()})
 
 
 def in_pixels(measured, valid_px, specks):
@@ -32,6 +50,7 @@ def in_pixels(measured, valid_px, specks):
         "crack_percent": 100 * measured["area_px"] / valid_px,
         "crack_area_px": measured["area_px"],
         "length_px": measured["length_px"],
+        "traced_length_px": measured["traced_length_px"],
         "width_median_px": measured["width_median_px"],
         "width_p95_px": measured["width_p95_px"],
         "width_max_px": measured["width_max_px"],
@@ -45,80 +64,77 @@ def in_pixels(measured, valid_px, specks):
     }
 
 
-def uncertainty(length, scale, own=0.0):
-    """Plus and minus of a length with this scale: scale and tilt by their share, `own` in the length's unit."""
-    return float(np.hypot(length * np.hypot(scale.relative, 1 - np.cos(np.radians(scale.tilt_deg))), own))
-
-
-def in_millimetres(measured, valid_px, scale, amounts):
-    """The part of the row that a scale adds; amounts: what `quantities` gave."""
-    mm, severity = scale.mm_per_pixel, indicative_severity(measured, scale.mm_per_pixel)
-    length, widest = measured["length_px"] * mm / 1000, measured["width_max_px"] * mm
-    classes = zip(SEVERITIES, amounts["seal"], strict=True)
-    metres = {f"seal_{name}_{key}": part[of] for name, part in classes for key, of in SEAL_KEYS}
-    return {
-        "indicative_severity": severity["indicative_severity"],
+def in_millimetres(measured, valid_px, scale):
+    """The part of the row that a scale adds."""
+    mm = scale.mm_per_pixel
+    amounts = quantities(measured, mm, scale.relative, scale.tilt_deg)  # by the classes of ASTM D6433
+    road = valid_px * mm**2 / 1e6
+    length = measured["length_px"] * mm / 1000
+    length_unsure = length * length_relative(measured["length_px"], measured["traced_length_px"])
+    widest = measured["width_max_px"] * mm
+    row = {
+        "indicative_severity": indicative_severity(measured, mm)["indicative_severity"],
         "mm_per_pixel": mm,
         "scale_plus_minus_percent": 100 * scale.relative,
         "scale_source": scale.source,
         "scale_note": scale.note,
-        "photographed_m2": valid_px * mm**2 / 1e6,
-        "photographed_plus_minus_m2": 2 * uncertainty(valid_px * mm**2 / 1e6, scale),
+        "photographed_m2": road,
+        "photographed_plus_minus_m2": 2 * uncertainty(road, scale),  # an area is twice as unsure as a length
         "length_m": length,
-        "length_plus_minus_m": uncertainty(length, scale, length * LENGTH_RELATIVE),
+        "length_plus_minus_m": uncertainty(length, scale, length_unsure),
         "width_median_mm": amounts["width_median_mm"],
         "width_median_plus_minus_mm": amounts["width_plus_minus_mm"],
         "width_max_mm": widest,
-        "width_max_plus_minus_mm": uncertainty(widest, scale, mm),
-        **metres,
-        "patch_m2": amounts["patch_m2"],
-        "patch_plus_minus_m2": amounts["patch_plus_minus_m2"],
+        "width_max_plus_minus_mm": uncertainty(widest, scale, mm),  # the mask's edge: 1 px
     }
+    for name, part in zip(SEVERITIES, amounts["seal"], strict=True):
+        row[f"seal_{name}_m"] = part["length_m"]
+        row[f"seal_{name}_plus_minus_m"] = part["plus_minus_m"]
+    row["patch_m2"] = amounts["patch_m2"]
+    row["patch_plus_minus_m2"] = amounts["patch_plus_minus_m2"]
+    return row
 
 
-def damage(measured, valid_px, scale, width_edges_mm=WIDTH_EDGES_MM, specks=0):
-    """What `measure` gave, pixels that show road, Scale or None -> dict of plain values, None where undefined:
-
-    row; quantities: by width_edges_mm, for the budget, None without a scale; length_by_width: the crack's metres (or
-    pixels) in each of BINS_MM (or BINS_PX).
-    """
-    row, mm, amounts = in_pixels(measured, valid_px, specks), 1, None
-    if scale:
-        mm = scale.mm_per_pixel
-        row |= in_millimetres(measured, valid_px, scale, quantities(measured, mm, scale.relative, scale.tilt_deg))
-        amounts = quantities(measured, mm, scale.relative, scale.tilt_deg, width_edges_mm)
-    steps = measured["points"]["step_px"] * (mm / 1000 if scale else 1)
-    by_width = np.histogram(full_width_px(measured) * mm, BINS_MM if scale else BINS_PX, weights=steps)[0]
-    return plain({"row": row, "quantities": amounts, "length_by_width": by_width.tolist()})
+def uncertainty(length, scale, own=0.0):
+    """Plus and minus of a length with this scale: scale and tilt by their share, `own` in the length's unit."""
+    tilt = 1 - np.cos(np.radians(scale.tilt_deg))
+    return float(np.hypot(length * np.hypot(scale.relative, tilt), own))
 
 
 def give_or_take(value, unsure, decimals=2):
-    """ "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none."""
+    """0.07, 0.0043 -> "0.07 ± 0.01": the uncertainty is rounded up, so that it never reads as none.
+
+    A value that would read as 0 gets the decimals that show it and its uncertainty: "0.0004 ± 0.0002".
+    """
+    if 0 < value < 10**-decimals:
+        smallest = min(value, unsure) if unsure > 0 else value
+        decimals = max(decimals, min(6, -math.floor(math.log10(smallest))))
     unsure = math.ceil(unsure * 10**decimals - 1e-9) / 10**decimals
     return f"{value:.{decimals}f} ± {unsure:.{decimals}f}"
 
 
 def sentence(row):
-    """A row -> its finding in words, with uncertainties where there is a scale."""
-    specks = f" ({row['specks']} speck{'s' * (row['specks'] > 1)} left out)" if row["specks"] else ""
+    """A row -> its finding in words, with uncertainties where there is a scale, and what speaks against that."""
+    specks = f" ({number_of(row['specks'], 'speck')} left out)" if row["specks"] else ""
     if not row["crack_area_px"]:
         return f"no crack found{specks}"
     if "length_m" not in row:
         length = f"crack {row['length_px']:.0f} px long"
         return f"{length}{width_words(row)}, {row['crack_percent']:.2f} % of the photo{specks}"
     length = f"crack {give_or_take(row['length_m'], row['length_plus_minus_m'])} m long"
-    return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}"
+    doubt = f"; check the scale: {row['scale_note']}" if row["scale_note"] else ""
+    return f"{length}{width_words(row)}, indicative severity {row['indicative_severity']}{specks}{doubt}"
 
 
 def film_sentence(rows):
     """Rows of a video's frames -> what was found in them, in words."""
     cracked = [row for row in rows if row["crack_area_px"]]
-    said = f"{number_of(len(rows), 'frame')} looked at, {len(cracked) or 'none'} with a crack"
+    looked_at = f"{number_of(len(rows), 'frame')} looked at, {len(cracked) or 'none'} with a crack"
     clear = [row for row in cracked if row["width_max_px"] is not None]
     if not clear:
-        return said
+        return looked_at
     most = max(clear, key=lambda row: row["width_max_px"])
-    return f"{said}; the widest place {widest(most)}, at second {most['second']:.1f}"
+    return f"{looked_at}; the widest place {widest(most)}, at second {most['second']:.1f}"
 
 
 def width_words(row):
@@ -128,7 +144,8 @@ def width_words(row):
     if row["width_max_px"] < MEASURABLE_PX:
         mm = f" or {MEASURABLE_PX * row['mm_per_pixel']:.1f} mm" if "mm_per_pixel" in row else ""
         return f", too thin to measure its width (under {MEASURABLE_PX} px{mm})"
-    return f", up to {widest(row)} wide{' between junctions' * bool(row['junctions'])}"
+    where = " between junctions" if row["junctions"] else ""
+    return f", up to {widest(row)} wide{where}"
 
 
 def widest(row):

@@ -1,12 +1,12 @@
-"""How large is a pixel on the road? Flags, an A4 sheet, a marker or EXIF -> millimetres per pixel, the road from above.
+"""How large is a pixel on the road? A flag, a sheet of paper, a marker or EXIF -> millimetres per pixel.
 
-Pixel centres lie at whole (x, y). Lens distortion and an uneven road are left out.
+With a sheet or a marker the photo can also be turned into the road seen from straight above (plane.py).
 A marker to print: python quantify/scale.py marker.png
 """
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,16 +14,23 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import BadInput, Parser, execute
-from quantify.exif import DIAGONAL_35MM, exif
-from quantify.sheet import SHEETS, draw_marker, find_a4, find_marker, rectangle
+from formats.exif import DIAGONAL_35MM, exif
+from formats.photo import write_image
+from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
+from quantify.sheet import MARKER_ID, PAPER_NAMES, SHEETS, draw_marker, find_markers, find_sheets, rectangle
 
-FARTHEST = 0.35  # seen from the camera, what is 1 / 0.35 times as far as the sheet is too coarse to measure
-FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: a slip of the pen
+FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: the number is a slip of the pen
 SCALE_FLAGS = ("--mm-per-pixel", "--reference", "--marker-mm", "--find-sheet", "--camera-height-mm")
-CORNER_PX = 0.3  # 1 sigma of a found corner
+
+# relative errors, 1 standard deviation
 SHEET_RELATIVE = 0.01  # paper curls, a printer does not print quite to scale, lenses bend lines
-CLICK_PX, TAPE_RELATIVE = 2, 0.01  # both ends of a reference line together; its length on the road
-GIVEN_RELATIVE, ROUGH_RELATIVE = 0.05, 0.2  # --mm-per-pixel as users know it; a hand-held camera's height
+TAPE_RELATIVE = 0.01  # the length of a reference line on the road
+CLICK_PX = 2  # both ends of a reference line together
+GIVEN_RELATIVE = 0.05  # --mm-per-pixel as users know it
+ROUGH_RELATIVE = 0.2  # the height of a hand-held camera
+
+# two markers or sheets in one photo contradict each other if their sizes differ by more than
+LEAST_CONTRADICTION, MOST_CONTRADICTION = 0.05, 0.2  # between these, by 3 standard deviations of what is found
 INSTEAD = "give --reference x1,y1,x2,y2,MM or --mm-per-pixel instead"
 
 
@@ -32,9 +39,9 @@ class ScaleOptions:
     """Where the scale comes from, as the user asked: at most one of these is not None."""
 
     mm_per_pixel: float | None = None
-    reference: tuple | None = None  # (x1, y1, x2, y2) in pixels, then the millimetres between the two points
+    reference: tuple | None = None  # x1, y1, x2, y2 in pixels, then the millimetres between the two points
     marker_mm: float | None = None  # side of the printed marker's black square
-    sheet: str | None = None  # a key of sheet.PAPERS_MM that --find-sheet offers
+    sheet: str | None = None  # one of SHEETS
     camera_height_mm: float | None = None
 
     @property
@@ -47,10 +54,10 @@ class ScaleOptions:
 class Scale:
     """What a pixel is on the road. BadInput if that is not a length above 0, or no crack could be seen."""
 
-    mm_per_pixel: float  # in the road's plane; with a homography of the rectified photo
-    relative: float  # of mm_per_pixel, 1 sigma: *_RELATIVE, CLICK_PX, or CORNER_PX carried through the homography
+    mm_per_pixel: float  # in the road's plane; with a homography of the photo seen from above
+    relative: float  # relative error of mm_per_pixel, 1 standard deviation
     source: str
-    homography: np.ndarray | None = None  # (3, 3) photo -> rectified pixels, last row 1 at the sheet; None: from above
+    homography: np.ndarray | None = None  # (3, 3) photo px -> px seen from above; None: the camera looked straight down
     tilt_deg: float = 10.0  # assumed where no homography takes it out
     note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
 
@@ -74,7 +81,8 @@ def positive(text):
 
 def pixel_size(text):
     """Flag's text -> millimetres a pixel, for argparse."""
-    if not FINEST_MM <= (value := positive(text)) <= COARSEST_MM:
+    value = positive(text)
+    if not FINEST_MM <= value <= COARSEST_MM:
         raise argparse.ArgumentTypeError(f"{text}: give {FINEST_MM} to {COARSEST_MM} millimetres a pixel")
     return value
 
@@ -105,19 +113,20 @@ def add_scale_flags(parser):
         "--marker-mm",
         type=positive,
         metavar="MM",
-        help="find an ArUco marker (DICT_4X4_50) whose black square has this side; "
-        "python quantify/scale.py marker.png makes one to print; takes out the camera's tilt",
+        help="find the printed ArUco marker; MM is the side of its black square. "
+        "python quantify/scale.py marker.png makes one to print. Corrects the camera's tilt",
     )
     one.add_argument(
         "--find-sheet",
         choices=SHEETS,
-        help="find a white sheet of this paper on the road; takes out the camera's tilt",
+        help="find a white sheet of this paper on the road. Corrects the camera's tilt",
     )
     one.add_argument(
         "--camera-height-mm",
         type=positive,
         metavar="MM",
-        help="rough: height above the road, with the focal length in the photo's EXIF",
+        help="height above the road of a camera that looks straight down, with the focal length in the photo's EXIF: "
+        "a rough scale",
     )
 
 
@@ -135,7 +144,8 @@ def scale_options(args):
 def find_scale(photo, path, options):
     """(H, W, 3) uint8 RGB, its file, ScaleOptions -> Scale, or None if none was asked for.
 
-    Raises BadInput for what is asked for and not in the photo: a line, a sheet, a marker, a focal length.
+    Raises BadInput for what is asked for and not in the photo (a line, a sheet, a marker, a focal length), and where
+    two markers or sheets contradict each other.
     """
     if options.mm_per_pixel is not None:
         return Scale(options.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
@@ -144,7 +154,7 @@ def find_scale(photo, path, options):
     if options.marker_mm is not None:
         return _from_marker(photo, path, options.marker_mm)
     if options.sheet is not None:
-        return _from_a4(photo, path)
+        return _from_sheet(photo, path, options.sheet)
     if options.camera_height_mm is not None:
         return _from_height(photo, path, options.camera_height_mm)
     return None
@@ -154,96 +164,135 @@ def _along_line(photo, path, reference):
     """Scale from a line of known length. Raises BadInput where it leaves the photo."""
     x1, y1, x2, y2, mm = reference
     height, width = photo.shape[:2]
-    if not (0 <= min(x1, x2) and max(x1, x2) <= width - 1 and 0 <= min(y1, y2) and max(y1, y2) <= height - 1):
+    across = 0 <= x1 <= width - 1 and 0 <= x2 <= width - 1
+    down = 0 <= y1 <= height - 1 and 0 <= y2 <= height - 1
+    if not (across and down):
         raise BadInput(f"{path}: --reference leaves the photo of {width}×{height} pixels; give points inside it")
     length = float(np.hypot(x2 - x1, y2 - y1))
     return Scale(mm / length, float(np.hypot(CLICK_PX / length, TAPE_RELATIVE)), "reference line")
 
 
+def _focal_35mm(photo, path):
+    """-> (focal length of the whole photo in mm as on 35 mm film or None, reason why there is none).
+
+    EXIF keeps the focal length of the photo as it was taken. A part that was cut out of it shows less of the road, so
+    it is only used where the file still has the size that EXIF states (either way round: photos are turned upright).
+    """
+    found = exif(path)
+    if found["focal_35mm"] is None:
+        return None, "the EXIF has no focal length"
+    taken = found["pixel_width"], found["pixel_height"]
+    height, width = photo.shape[:2]
+    if None not in taken and sorted(taken) != sorted((width, height)):
+        return None, f"it was cropped or resized from {taken[0]}×{taken[1]} to {width}×{height} pixels"
+    return found["focal_35mm"], ""
+
+
 def _from_height(photo, path, height_mm):
-    """Scale of a camera that looks straight down. Raises BadInput without a focal length."""
-    focal = exif(path)["focal_35mm"]
+    """Scale of a camera that looks straight down. Raises BadInput without a focal length of the whole photo.
+
+    A film of 36 by 24 mm behind a lens of focal length f shows height / f times its size (intercept theorem).
+    """
+    focal, reason = _focal_35mm(photo, path)
     if focal is None:
-        raise BadInput(f"{path}: no focal length in its EXIF for --camera-height-mm; {INSTEAD}")
+        raise BadInput(f"{path}: {reason}, so --camera-height-mm gives no scale; take the original, or {INSTEAD}")
     pixel = height_mm * DIAGONAL_35MM / (focal * np.hypot(*photo.shape[:2]))
     return Scale(float(pixel), ROUGH_RELATIVE, "camera height and EXIF focal length (rough)")
 
 
 def _from_marker(photo, path, mm):
-    """Scale from the largest ArUco marker. Raises BadInput where there is none."""
-    corners = find_marker(photo)
-    if corners is None:
-        raise BadInput(f"{path}: no ArUco marker of DICT_4X4_50 found; show it sharp, with its white rim, or {INSTEAD}")
-    return _from_corners(corners, rectangle(mm, mm), photo.shape, "ArUco marker")
+    """Scale from the marker that draw_marker prints, or from another one where that is not in the photo.
 
-
-def _from_a4(photo, path):
-    """Scale from the largest sheet that can be A4. Raises BadInput where there is none."""
-    focal = exif(path)["focal_35mm"]
-    found = find_a4(photo, None if focal is None else focal / DIAGONAL_35MM)
-    if found is None:
-        raise BadInput(f"{path}: no A4 sheet found; lay it flat, white side up, whole in the photo, or {INSTEAD}")
-    return _from_corners(*found, photo.shape, "A4 sheet")
-
-
-def _apply(homography, points):
-    """(N, 2) -> (N, 2)."""
-    ahead = np.c_[points, np.ones(len(points))] @ homography.T
-    return ahead[:, :2] / ahead[:, 2:]
-
-
-def _nearness(homography, points):
-    """(N, 2) -> (N,) how near the camera is the road there: 1 at the sheet, 0 at the horizon."""
-    return points @ homography[2, :2] + homography[2, 2]
-
-
-def _visible(homography, shape):
-    """Corners (N, 2) px of the convex part of the photo that is nearer than FARTHEST."""
-    rim, out = rectangle(shape[1] - 1, shape[0] - 1) + (shape[1] / 2 - 0.5, shape[0] / 2 - 0.5), []
-    near = _nearness(homography, rim) - FARTHEST
-    for k in range(4):
-        out += [rim[k]] if near[k] >= 0 else []
-        if near[k] * near[k - 3] < 0:  # k - 3: the next corner
-            out.append(rim[k] + near[k] / (near[k] - near[k - 3]) * (rim[k - 3] - rim[k]))
-    return np.array(out)
-
-
-def _from_corners(corners, sheet, shape, source):
-    """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale; at the sheet, the photo's up stays up.
-
-    A pixel of the rectified photo is as large as at the sheet, or so large that twice the photo's pixels suffice.
+    Raises BadInput where there is none, where one has no white rim, and where two contradict each other.
     """
-    plain, middle = _plane(corners, sheet), np.mean(corners, axis=0, keepdims=True)
-    step = 0.5 * np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
-    below, above, right, left = _apply(plain, middle + step)
-    down, across = below - above, right - left
-    mm = np.sqrt(abs(down[0] * across[1] - down[1] * across[0]))
-    turn = np.array([(down[1], -down[0]), (down[0], down[1])]) / np.hypot(*down)
-    seen = _apply(plain, _visible(plain, shape)) @ turn.T
-    mm *= max(1, np.sqrt(np.prod(np.ptp(seen, axis=0) / mm + 1) / (2 * shape[0] * shape[1])))
-    shift = np.eye(3)
-    shift[:2] = np.c_[turn, -seen.min(0)] / mm
-    return Scale(float(mm), _sheet_relative(corners, sheet, shape), source, shift @ plain, tilt_deg=0.0)
+    markers = find_markers(photo)
+    if not markers:
+        raise BadInput(f"{path}: no ArUco marker of DICT_4X4_50 found; show it sharp, with its white rim, or {INSTEAD}")
+    printed = [marker for marker in markers if marker.number == MARKER_ID]
+    chosen = printed or markers
+    if not all(marker.white_rim for marker in chosen):
+        raise BadInput(
+            f"{path}: the marker has no white rim all around, so its edges cannot be found exactly; print it with "
+            f"python quantify/scale.py and cut nothing off the white, or {INSTEAD}"
+        )
+    square = rectangle(mm, mm)
+    if _contradict([(marker.corners, square) for marker in chosen]):
+        numbers = ", ".join(str(marker.number) for marker in chosen)
+        raise BadInput(
+            f"{path}: {len(chosen)} ArUco markers (ids {numbers}) that cannot all have a side of {mm:g} mm; "
+            f"leave only yours in the photo, or {INSTEAD}"
+        )
+    notes = []
+    others = sorted({marker.number for marker in markers} - {chosen[0].number})
+    if not printed:
+        notes.append(f"the marker has id {chosen[0].number}, not {MARKER_ID} as the printed one: is it yours?")
+    if others:
+        notes.append(f"another marker (id {', '.join(map(str, others))}) is in the photo and was not used")
+    return _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker", notes)
 
 
-def _plane(corners, sheet):
-    """(3, 3) photo px -> road mm, divided so that _nearness is 1 in the middle of the corners."""
-    plain = cv2.getPerspectiveTransform(np.float32(corners), np.float32(sheet))
-    return plain / _nearness(plain, np.mean(corners, axis=0, keepdims=True))
+def _from_sheet(photo, path, paper):
+    """Scale from the largest white sheet that can be this paper.
+
+    Raises BadInput where there is none, and where two of different size can be it. Where the sheet can also be another
+    paper, that is noted, and the error covers that it is.
+    """
+    focal, reason = _focal_35mm(photo, path)
+    found = find_sheets(photo, paper, None if focal is None else focal / DIAGONAL_35MM)
+    name = PAPER_NAMES[paper]
+    sheets = [sheet for sheet in found if paper in sheet.papers]
+    if not sheets:
+        seen = [PAPER_NAMES[other] for sheet in found[:1] for other in sheet.papers]
+        instead = f"the white sheet there has the shape of {' or '.join(seen)}" if seen else "none is seen"
+        raise BadInput(
+            f"{path}: no {name} sheet found ({instead}); lay one flat, white side up, whole in the photo, or {INSTEAD}"
+        )
+    if _contradict([(sheet.corners, sheet.papers[paper]) for sheet in sheets]):
+        raise BadInput(
+            f"{path}: {len(sheets)} white areas have the shape of {name}, but not the same size; "
+            f"leave only the sheet in the photo, or {INSTEAD}"
+        )
+    corners, papers = sheets[0].corners, sheets[0].papers
+    scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet", [])
+    rivals = [other for other in papers if other != paper]
+    if not rivals:
+        return scale
+    plane = road_plane(corners, papers[paper])
+    points = grid_points(plane, photo.shape)
+    off = max(difference(plane, road_plane(corners, papers[rival]), points) for rival in rivals)
+    names = " or ".join(PAPER_NAMES[rival] for rival in rivals)
+    note = f"the sheet can also be {names}, from this angle they cannot be told apart; check that it is {name}"
+    if reason:
+        note += f" ({reason})"
+    return replace(scale, relative=float(np.hypot(scale.relative, off)), note=note)
 
 
-def _sheet_relative(corners, sheet, shape):
-    """Relative error of lengths, root mean square over the photo: every corner off by CORNER_PX, and the sheet."""
-    x, y = np.meshgrid(np.linspace(0, shape[1] - 1, 7), np.linspace(0, shape[0] - 1, 7))
-    plain, points = _plane(corners, sheet), np.c_[x.ravel(), y.ravel()]
-    points = points[_nearness(plain, points) >= FARTHEST]
+def _contradict(candidates):
+    """[(corners (4, 2) px, (4, 2) mm), ...] of one photo, the largest first: do their sizes differ on the road?
 
-    def log_size(homography):  # of a pixel on the road: its area is det / nearness ** 3
-        return 0.5 * np.log(np.linalg.det(homography)) - 1.5 * np.log(np.maximum(_nearness(homography, points), 1e-3))
+    On the plane of the first, each of the others must have the size that it is taken for. The farther it is and the
+    smaller the first, the less sure that is.
+    """
+    (corners, sheet), *others = candidates
+    plane = road_plane(corners, sheet)
+    for other, other_sheet in others:
+        seen = np.sqrt(cv2.contourArea(np.float32(project(plane, other))) / cv2.contourArea(np.float32(other_sheet)))
+        sigma = size_errors(corners, sheet, other.mean(axis=0, keepdims=True))[0]
+        if abs(np.log(seen)) > np.clip(3 * sigma, LEAST_CONTRADICTION, MOST_CONTRADICTION):
+            return True
+    return False
 
-    moves = CORNER_PX * np.eye(8).reshape(8, 4, 2)
-    errors = [log_size(_plane(corners + move, sheet)) - log_size(plain) for move in moves]
-    return float(np.sqrt(np.mean(np.sum(np.square(errors), 0)) + SHEET_RELATIVE**2))
+
+def _from_corners(corners, sheet, shape, source, notes):
+    """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale that turns the photo into a view from above.
+
+    Its error is the root mean square over the photo of what uncertain corners do, and that of the sheet itself.
+    """
+    plane = road_plane(corners, sheet)
+    homography, mm_per_pixel = view_from_above(plane, np.mean(corners, axis=0), shape)
+    errors = size_errors(corners, sheet, grid_points(plane, shape))
+    relative = float(np.sqrt(np.mean(errors**2) + SHEET_RELATIVE**2))
+    return Scale(mm_per_pixel, relative, source, homography, tilt_deg=0.0, note="; ".join(notes))
 
 
 def rectify(image, scale):
@@ -254,7 +303,7 @@ def rectify(image, scale):
     """
     if scale.homography is None:
         return image, np.ones(image.shape[:2], bool), scale.mm_per_pixel
-    corners = _apply(scale.homography, _visible(scale.homography, image.shape))
+    corners = project(scale.homography, visible_part(scale.homography, image.shape))
     width, height = np.ceil(corners.max(0)).astype(int) + 1
     valid = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), np.rint(corners).astype(np.int32), 1)
     mask = image.ndim == 2 and image.dtype == np.uint8
@@ -267,14 +316,15 @@ def rectify(image, scale):
 
 def main(argv=None):
     """Write a marker to print: black square and the white rim it needs."""
-    parser = Parser("quantify/scale.py", description="Write a marker to print: lay it on the road, inference.py "
-                    "--marker-mm finds it.", epilog="example:\n  python quantify/scale.py marker.png")  # fmt: skip
+    parser = Parser(
+        "quantify/scale.py",
+        description="Write a marker to print. Lay it on the road: survey.py --marker-mm finds it in the photo.",
+        epilog="example:\n  python quantify/scale.py marker.png",
+    )
     parser.add_argument("file", type=Path, metavar="FILE.png", help="where to write it")
     args = parser.parse_args(argv)
     if args.file.suffix != ".png":
         raise BadInput(f"{args.file}: a marker is written as .png; give a name such as marker.png")
-    from formats.photo import write_image  # takes seconds, and the flags above are asked for by --help
-
     write_image(args.file, draw_marker())
     print(f"{args.file}: print it and measure the side of the black square in millimetres, for --marker-mm")
 

@@ -1,11 +1,16 @@
-"""Crack mask -> centre line one pixel thin: Guo-Hall thinning, branches, spurs."""
+"""Crack mask -> centre line one pixel thin: Guo-Hall thinning, branches, spurs.
+
+Inside this file an image has an empty border and is often flat: a pixel is its index, row * width + column, and its
+eight neighbours are at fixed distances from it. A neighbourhood is then a code of eight bits, bit b for DIRECTIONS[b],
+and what happens to a pixel is looked up in a table of 256 codes.
+"""
 
 from itertools import chain as joined
 
 import cv2
 import numpy as np
 
-DIRECTIONS = np.array([(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)])  # N, NE ... NW
+DIRECTIONS = np.array([(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)])  # x, y of N, NE ... NW
 
 
 def check_mask(mask):
@@ -25,7 +30,8 @@ def skeleton(mask):
     unlike Zhang and Suen's it keeps 45 degree strips. TypeError, ValueError: see check_mask.
     """
     padded = np.pad(check_mask(mask), 1)
-    return prune(thin(padded), depth(padded))[0][1:-1, 1:-1]
+    line, _, _ = prune(thin(padded), depth(padded))
+    return line[1:-1, 1:-1]
 
 
 def depth(padded):
@@ -40,85 +46,128 @@ def widths(mask, line):
     of 2 to 10 pixels come out within 0.7, along rows and columns exactly; `measure.measure` takes longer, is closer.
     """
     twice = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    rows, columns = np.nonzero(line)
     deep = depth(twice)
-    return np.max([deep[2 * rows + i, 2 * columns + j] for i in (0, 1) for j in (0, 1)], axis=0)
+    rows, columns = np.nonzero(line)
+    quarters = [deep[2 * rows + down, 2 * columns + right] for down in (0, 1) for right in (0, 1)]
+    return np.max(quarters, axis=0)
 
 
 def _guo_hall():
-    """(2, 256) bool: does a pixel with this 8-neighbour code go in this half of a turn?"""
+    """(2, 256) bool: does a pixel with this code go in the first, in the second half of a turn?
+
+    In the words of the paper: it goes if C = 1 (it does not connect what would fall apart), N is 2 or 3 (it is no end
+    and not inside), and the condition of this half holds (one half takes from one side, the other from the opposite).
+    """
     n, ne, e, se, s, sw, w, nw = (np.arange(256) >> bit & 1 for bit in range(8))
-    crossings = ((1 - n) & (ne | e)) + ((1 - e) & (se | s)) + ((1 - s) & (sw | w)) + ((1 - w) & (nw | n))
-    pairs = np.minimum((nw | n) + (ne | e) + (se | s) + (sw | w), (n | ne) + (e | se) + (s | sw) + (w | nw))
-    thick = (crossings == 1) & (pairs >= 2) & (pairs <= 3)
-    return np.stack([thick & (((s | sw | (1 - nw)) & w) == 0), thick & (((n | ne | (1 - se)) & e) == 0)])
+    c = ((1 - n) & (ne | e)) + ((1 - e) & (se | s)) + ((1 - s) & (sw | w)) + ((1 - w) & (nw | n))
+    n1 = (nw | n) + (ne | e) + (se | s) + (sw | w)
+    n2 = (n | ne) + (e | se) + (s | sw) + (w | nw)
+    n_of_pairs = np.minimum(n1, n2)
+    may_go = (c == 1) & (n_of_pairs >= 2) & (n_of_pairs <= 3)
+    first = may_go & (((s | sw | (1 - nw)) & w) == 0)
+    second = may_go & (((n | ne | (1 - se)) & e) == 0)
+    return np.stack([first, second])
 
 
 def _steps():
-    """(256, 8) int: 4-neighbours, and diagonals only where no 4-neighbour leads there too."""
+    """(256, 8) int: where a line goes on from a pixel with this code: to its 4-neighbours, and to its diagonal ones
+    only where no 4-neighbour leads there too."""
     on = np.arange(256)[:, None] >> np.arange(8) & 1
-    corner = on & (1 - np.roll(on, 1, 1)) & (1 - np.roll(on, -1, 1))
-    return np.where(np.arange(8) % 2, corner, on)
+    neighbour_off = (1 - np.roll(on, 1, axis=1)) & (1 - np.roll(on, -1, axis=1))
+    diagonal = np.arange(8) % 2 == 1
+    return np.where(diagonal, on & neighbour_off, on)
 
 
 GUO_HALL, STEPS = _guo_hall(), _steps()
 
 
+def _offsets(image):
+    """(8,) distances in the flat image from a pixel to its neighbours."""
+    return DIRECTIONS @ (1, image.shape[1])
+
+
 def _codes(flat, pixels, offsets):
-    """Flat image, pixel indices (N,) -> (N,) uint8: bit b is the neighbour in DIRECTIONS[b]."""
-    return sum(flat[pixels + offset] << np.uint8(bit) for bit, offset in enumerate(offsets))
+    """Flat image, pixel indices (N,) -> (N,) uint8 codes."""
+    codes = np.zeros(len(pixels), np.uint8)
+    for bit, offset in enumerate(offsets):
+        codes |= flat[pixels + offset] << np.uint8(bit)
+    return codes
 
 
 def thin(padded):
-    """(H, W) uint8 with an empty border -> its Guo-Hall skeleton, looking only where a neighbour has gone."""
-    line, offsets = padded.ravel().copy(), DIRECTIONS @ (1, padded.shape[1])
+    """(H, W) uint8 with an empty border -> its Guo-Hall skeleton.
+
+    A pixel can only change its mind after one of its neighbours has gone. So each half of a turn looks only at the
+    neighbours of those that went in the two halves before; the first turn looks at all.
+    """
+    line, offsets = padded.ravel().copy(), _offsets(padded)
     pixels = np.flatnonzero(line)
     codes = np.zeros(line.size, np.uint8)
     codes[pixels] = _codes(line, pixels, offsets)
-    changed, half = [pixels[:0], pixels], 0  # each half looks again at what changed in the last two
-    while changed[0].size or changed[1].size:
-        look = np.concatenate(changed)
-        gone = np.unique(look[(line[look] == 1) & GUO_HALL[half][codes[look]]])
+    before, latest = pixels[:0], pixels
+    half = 0
+    while before.size or latest.size:
+        look = np.concatenate([before, latest])
+        goes = (line[look] == 1) & GUO_HALL[half][codes[look]]
+        gone = np.unique(look[goes])
         line[gone] = 0
         for bit, offset in enumerate(offsets):
-            codes[gone + offset] &= np.uint8(255 - (1 << (bit + 4) % 8))
+            opposite = (bit + 4) % 8  # for its N neighbour the pixel was the S one
+            codes[gone + offset] &= np.uint8(255 - (1 << opposite))
         touched = (gone[:, None] + offsets).ravel()
-        changed, half = [changed[1], touched[line[touched] == 1]], 1 - half
+        before, latest = latest, touched[line[touched] == 1]
+        half = 1 - half
     return line.reshape(padded.shape)
 
 
 def _trace(line):
-    """Skeleton -> (chains: pixel-index lists between ends and junctions, degree (H W,) uint8: neighbours of each)."""
-    offsets, pixels = DIRECTIONS @ (1, line.shape[1]), np.flatnonzero(line)
-    steps = STEPS[_codes(line.ravel(), pixels, offsets)] if pixels.size else np.zeros((0, 8), int)
-    degree, near = steps.sum(1), pixels[:, None] + offsets
-    through = degree == 2
-    both = dict(zip(pixels[through].tolist(), (near * steps).sum(1)[through].tolist(), strict=True))
-    chains, seen = [[p] for p in pixels[degree == 0].tolist()], set()
-    for start, step in _first_steps(pixels, near, steps, ~through):
-        if (start, step) not in seen:
-            chains.append(_walk(start, step, both))
-            seen.add((chains[-1][-1], chains[-1][-2]))
-    loops = through & ~np.isin(pixels, np.fromiter(joined.from_iterable(chains), int))
-    seen = set()
-    for start, step in _first_steps(pixels, near, steps, loops):
-        if start not in seen:
-            chains.append(_walk(start, step, both))
-            seen.update(chains[-1])
-    flat = np.zeros(line.size, np.uint8)
-    flat[pixels] = degree
-    return chains, flat
+    """Skeleton -> (chains: lists of pixels from one end or junction to the next; degree (H W,) uint8).
+
+    degree: to how many pixels the line goes on: 1 at an end, 2 along it, more at a junction.
+    """
+    pixels, offsets = np.flatnonzero(line), _offsets(line)
+    steps = STEPS[_codes(line.ravel(), pixels, offsets)]
+    neighbours = pixels[:, None] + offsets
+    degree = steps.sum(axis=1)
+    along = degree == 2
+    sums = (neighbours * steps).sum(axis=1)
+    both = dict(zip(pixels[along].tolist(), sums[along].tolist(), strict=True))
+
+    chains = [[pixel] for pixel in pixels[degree == 0].tolist()]
+    walked = set()
+    for start, step in _first_steps(pixels, neighbours, steps, ~along):
+        if (start, step) not in walked:
+            chain = _walk(start, step, both)
+            chains.append(chain)
+            walked.add((chain[-1], chain[-2]))  # the same chain from its other end
+
+    # what is left are rings without a junction: a ring begins anywhere
+    in_chains = np.fromiter(joined.from_iterable(chains), int)
+    on_rings = along & ~np.isin(pixels, in_chains)
+    walked = set()
+    for start, step in _first_steps(pixels, neighbours, steps, on_rings):
+        if start not in walked:
+            chain = _walk(start, step, both)
+            chains.append(chain)
+            walked.update(chain)
+    degrees = np.zeros(line.size, np.uint8)
+    degrees[pixels] = degree
+    return chains, degrees
 
 
-def _first_steps(pixels, near, steps, chosen):
-    """List of (pixel, neighbour) for every neighbour of the chosen pixels."""
+def _first_steps(pixels, neighbours, steps, chosen):
+    """List of (pixel, neighbour) for every neighbour to which the line goes on from the chosen pixels."""
     rows, bits = np.nonzero(steps * chosen[:, None])
-    return list(zip(pixels[rows].tolist(), near[rows, bits].tolist(), strict=True))
+    return list(zip(pixels[rows].tolist(), neighbours[rows, bits].tolist(), strict=True))
 
 
 def _walk(start, step, both):
-    """Chain from start over step up to the next end or junction; both: the sum of a pixel's two neighbours."""
-    chain, before, at = [start, step], start, step
+    """Chain from start over step up to the next end or junction, or around a ring.
+
+    both: {pixel along a line: the sum of its two neighbours}; less the one it came from, that is the next.
+    """
+    chain = [start, step]
+    before, at = start, step
     while at in both and at != start:
         before, at = at, both[at] - before
         chain.append(at)
@@ -131,21 +180,31 @@ def prune(line, depth):
     A spur goes from a junction to a free end and is shorter than the local width (twice the junction's depth):
     it may be a bump of the edge. A junction loses its shortest first, so one arm of a forked end stays.
     """
-    width, depth = line.shape[1], depth.ravel()
     while True:
         chains, degree = _trace(line)
-        spurs = {}
-        for chain in (c if degree[c[0]] == 1 else c[::-1] for c in chains):
-            end, junction = chain[0], chain[-1]
-            if degree[end] == 1 and degree[junction] > 2:
-                reach = np.hypot(end % width - junction % width, end // width - junction // width)
-                if reach < min(2 * depth[junction], spurs.get(junction, (np.inf,))[0]):
-                    spurs[junction] = reach, chain[:-1]
+        spurs = _shortest_spurs(chains, degree, depth)
         if not spurs:
             return line, chains, degree
         line = line.copy()
-        line.ravel()[[pixel for _, spur in spurs.values() for pixel in spur]] = 0
+        line.ravel()[list(joined.from_iterable(spurs))] = 0
         line = thin(line)  # the corner where a spur stood
+
+
+def _shortest_spurs(chains, degree, depth):
+    """-> list of the shortest spur of each junction, without the junction's pixel."""
+    width, depth = depth.shape[1], depth.ravel()
+    found = {}  # junction: (length, spur)
+    for chain in chains:
+        if degree[chain[0]] != 1:
+            chain = chain[::-1]
+        end, junction = chain[0], chain[-1]
+        if degree[end] != 1 or degree[junction] <= 2:
+            continue
+        length = np.hypot(end % width - junction % width, end // width - junction // width)
+        shorter = junction not in found or length < found[junction][0]
+        if shorter and length < 2 * depth[junction]:
+            found[junction] = length, chain[:-1]
+    return [spur for _, spur in found.values()]
 
 
 def junctions(chains, degree, depth):
@@ -153,12 +212,17 @@ def junctions(chains, degree, depth):
 
     -> (number (H, W) int: the junction a pixel belongs to, or 0; (x, y, depth) of each; the other chains)
     """
-    spots, flat, nodes, rest = np.zeros(depth.shape, np.uint8), depth.ravel(), [], []
+    flat = depth.ravel()
+    nodes, rest = [], []
     for chain in chains:
-        joins = [p for p in (chain[0], chain[-1]) if degree[p] > 2]
-        link = len(joins) == 2 and len(chain) <= flat[joins].sum()
-        nodes += chain if link else joins
-        rest += [] if link else [chain]
+        at_junction = [pixel for pixel in (chain[0], chain[-1]) if degree[pixel] > 2]
+        is_link = len(at_junction) == 2 and len(chain) <= flat[at_junction].sum()
+        if is_link:
+            nodes += chain
+        else:
+            nodes += at_junction
+            rest.append(chain)
+    spots = np.zeros(depth.shape, np.uint8)
     spots.ravel()[nodes] = 1
     _, number, _, middle = cv2.connectedComponentsWithStats(spots, connectivity=8)
     x, y = np.rint(middle).astype(int).T

@@ -14,7 +14,8 @@ from command import BadInput, write_csv, write_json
 from formats.batch import beside, different, long_name, result_names
 from quantify.budget import estimate
 
-RECORD = "_cracks.json"  # end of the record's name
+RECORD = "_cracks.json"  # ends the name of a record
+VIDEO = "_cracks.mp4"  # ends the name of a video with the cracks drawn in
 
 
 def save_record(start, path, made_with, results):
@@ -86,14 +87,17 @@ def copies(paths):
 class Findings:
     """Everything that one survey found, in the order of the files.
 
-    results: dicts of row, quantities and length_by_width, see `damage`, one for each photo or frame of a video
+    results: for each photo, or frame of a video, a dict of row, quantities and length_by_width, see `damage`, and
+        from_above: do picture and numbers show the road from above, with the camera's tilt taken out?
+    files: for each result, the photo or video
     starts: for each result, the path that the names of its pictures begin with
-    failed: a line for each file that could not be used
+    failed: (file, line about it) for each file that could not be used
     made_with: the network and its threshold, in words
     prices: list of Price, or None
     """
 
     results: list
+    files: list
     starts: list
     failed: list
     made_with: str
@@ -166,7 +170,8 @@ def write_tables(out, found):
     columns = list(dict.fromkeys(key for row in found.rows for key in row))
     cells = [[cell(column, row.get(column)) for column in columns] for row in found.rows]
     write_csv(out / "cracks.csv", columns, cells)
-    content = {"made_with": found.made_with, "photos": found.results, "failed": found.failed}
+    content = {"made_with": found.made_with, "photos": found.results}
+    content["failed"] = [line for _, line in found.failed]
     if found.quantities:
         content |= {"quantities": found.quantities, "budget": found.budget}
     write_json(out / "cracks.json", content)

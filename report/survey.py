@@ -1,4 +1,4 @@
-"""The page of a survey: report.html."""
+"""The page of a survey, report.html: cards, photos, then tables; and the one line that sums it up on the screen."""
 
 import math
 from collections import Counter
@@ -7,19 +7,22 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from command import number_of
+from command import BadInput, number_of
+from formats import video
 from formats.batch import beside
-from formats.photo import read_photo
+from formats.photo import RESULTS, read_photo
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, too_much, worst_first
 from quantify.measure import WIDTH_EDGES_MM
 from report import page
 from report.figure import colours_of, width_ticks
+from report.records import VIDEO
 
-GALLERY = 48  # pictures in the report, the worst first; the table holds every photo
-GALLERY_PX = 800
+GALLERY = 48  # pictures on the page, the worst first; the table holds every photo
+GALLERY_PX = 1000  # of a picture's longer side
+SEVERITIES = ("high", "medium", "low", "none")
 LEVELS = ("low", "central", "high")
-WORST_FIRST = ("high", "medium", "low", "none")
+UNITS = {"m": "m", "m2": "m²"}
 IN_PX = {
     "crack, % of photo": "crack_percent",
     "pattern": "pattern",
@@ -27,9 +30,9 @@ IN_PX = {
     "median width, px": "width_median_px",
     "largest width, px": "width_max_px",
     "specks": "specks",
-}  # columns of the report's table
+}  # the columns of the table of all photos: heading and key
 IN_MM = {
-    "severity (indicative)": "indicative_severity",
+    "severity": "indicative_severity",
     "crack, % of photo": "crack_percent",
     "pattern": "pattern",
     "length, m": ("length_m", 2),
@@ -37,250 +40,352 @@ IN_MM = {
     "largest width, mm": ("width_max_mm", 1),
     "to patch, m²": ("patch_m2", 2),
     "specks": "specks",
-}  # a name and its decimals: with plus_minus
-UNITS_SAY = {"m": "m", "m2": "m²"}
+}  # heading and key, or key and decimals of a value that is shown with its uncertainty
 MINIMUM = (
-    "The minimum charge applies: the work in these photos comes to less than it, so the total is what it costs to have "
-    "a crew come, not a price by the metre. Photograph all that is to be repaired before you ask what that costs."
+    "The minimum charge applies: the work in these photos costs less than a crew's minimum, so the total is the price "
+    "of one visit, not a price per metre. Photograph everything that needs repair before you plan with it."
 )
-FOUND = ("A4 sheet", "Letter sheet", "ArUco marker")  # scale sources that are seen in the photo itself
 SEVERITY = (
-    f"Indicative severity follows the widths of ASTM D6433 (low under {WIDTH_EDGES_MM[0]} mm, medium to "
-    f"{WIDTH_EDGES_MM[1]} mm, high above; alligator "
-    "cracking by its pattern): the highest level of at least 5 % of the length, or of any network. It is no PCI: a "
-    "photo cannot show filling, spalling or the road around it."
+    f"Severity follows the crack widths of ASTM D6433: low below {WIDTH_EDGES_MM[0]} mm, medium up to "
+    f"{WIDTH_EDGES_MM[1]} mm, high above; alligator cracking by its pattern. A photo gets the highest level that "
+    "at least 5 % of its crack length, or any network of cracks, has. It is indicative and no PCI: a photo does not "
+    "show fillings, spalling or the road around it."
 )
 
 
+# ---------------------------------------------------------------------------------------------- words
 def budget_line(found):
     """Findings with a scale -> quantities, and money if there are prices, in one line."""
     total, money = found.quantities, found.budget
     if total is None:
-        return "frames of a video overlap: no quantities are added up"
-    line = f"to seal: {give_or_take(total['seal_m'], total['seal_plus_minus_m'])} m"
-    line += f", to patch: {give_or_take(total['patch_m2'], total['patch_plus_minus_m2'])} m²"
-    if money is None:
-        return f"{line}; --prices data/prices.csv gives a budget"
-    left = f"; without a price and not in it: {not_priced(money)}" if money["not_priced"] else ""
-    least = "; minimum charge applies" if money["minimum_applied"] else ""
-    return (
-        f"{line}; budget {money['scope']}: {money['central']:.0f} {money['currency']}, "
-        f"low {money['low']:.0f}, high {money['high']:.0f}{least}{left}"
-    )
-
-
-def colour_scale(rows):
-    """The widths that the colours of all pictures stand for, or None where pictures of different sizes differ in it."""
-    scales = {width_ticks(max(row["photo_width"], row["photo_height"]), row) for row in rows}
-    return scales.pop() if len(scales) == 1 else None
-
-
-def colours_say(rows):
-    """What the colours of the pictures mean, in words."""
-    if (ticks := colour_scale(rows)) is None:
-        return (
-            "The crack is coloured by its width, purple where thin and yellow where wide; pictures of about the same "
-            "size share one scale, which stands in each."
-        )
-    low, high = (f"{width} {'mm' if 'mm_per_pixel' in rows[0] else 'px'}" for width in (ticks[0], ticks[-1]))
-    return (
-        "The crack is coloured by its width, in all pictures by one scale: purple is a width of "
-        f"{low} or less, yellow one of {high} or more."
-    )
-
-
-def histogram(results):
-    """Matplotlib figure: how much crack is how wide, all photos together, in the colours of the pictures."""
-    scaled = results[0]["quantities"] is not None
-    bins, unit = (BINS_MM, "mm") if scaled else (BINS_PX, "px")
-    amount = np.sum([result["length_by_width"] for result in results], axis=0)
-    names = [f"{a:g}–{b:g}" if math.isfinite(b) else f"over {a:g}" for a, b in zip(bins, bins[1:], strict=False)]
-    fig = Figure(figsize=(11, 2.8), layout="constrained")
-    axes = fig.subplots()
-    if ticks := colour_scale([result["row"] for result in results]):
-        colours = colours_of(np.mean([bins[:-1], [*bins[1:-1], bins[-2]]], axis=0), ticks) / 255
-    else:
-        colours = "#0072b2"
-    axes.bar(names, amount, color=colours, edgecolor="#000000", linewidth=0.5)
-    axes.set(xlabel=f"width of the crack, {unit}", ylabel="length of crack, m" if scaled else "length of crack, px")
-    axes.spines[["top", "right"]].set_visible(False)
-    return fig
-
-
-def scatter(rows):
-    """Matplotlib figure: where the photos with GPS were taken, north up, coloured by their share of crack."""
-    fig = Figure(figsize=(11, 5), layout="constrained")
-    axes = fig.subplots()
-    rows = sorted(rows, key=lambda row: row["crack_percent"])  # the worst on top
-    spots = [[row[key] for row in rows] for key in ("longitude", "latitude", "crack_percent")]
-    dots = axes.scatter(*spots[:2], c=spots[2], cmap="plasma_r", edgecolors="#000000", linewidths=0.5)
-    axes.set(xlabel="longitude, degrees", ylabel="latitude, degrees")
-    axes.set_aspect(1 / math.cos(math.radians(np.mean(spots[1]))), adjustable="datalim")
-    axes.ticklabel_format(useOffset=False)
-    fig.colorbar(dots, label="crack, % of the photo")
-    return fig
-
-
-def quantities_section(found):
-    """Totals with their uncertainty, and the budget if there are prices."""
-    total, results = found.quantities, found.photos
-    rows = [(work_name(p), f"{give_or_take(p['length_m'], p['plus_minus_m'])} m") for p in total["seal"]]
+        return "frames of a video overlap, so their quantities are not added up"
+    seal = give_or_take(total["seal_m"], total["seal_plus_minus_m"])
     patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
-    rows.append(("patch a network of cracks", f"{patch} m²"))
-    area, unsure = (sum(r["row"][f"photographed_{key}m2"] for r in results) for key in ("", "plus_minus_"))
-    rows.append(("road in the photos", f"{give_or_take(area, unsure)} m²"))
-    parts = [page.table(["for the photographed area", "amount"], rows, sortable=False), page.paragraph(NOT_IN_IT)]
-    if found.budget:
-        parts += money_parts(found.budget)
-    return page.section("Quantities", *parts)
+    line = f"to seal: {seal} m, to patch: {patch} m²"
+    if money is None:
+        return f"{line}; --prices data/prices.csv adds a budget"
+    line += f"; budget {money['scope']}: {money['central']:.0f} {money['currency']}"
+    line += f", low {money['low']:.0f}, high {money['high']:.0f}"
+    if money["minimum_applied"]:
+        line += "; minimum charge applies"
+    if money["not_priced"]:
+        line += f"; not included, because it has no price: {not_priced(money)}"
+    return line
 
 
-def scale_section(rows):
-    """Where the millimetres come from, and what the severity is not."""
-    sources = " and ".join(sorted({row["scale_source"] for row in rows}))
-    largest = max(row["scale_plus_minus_percent"] for row in rows)
-    scale = f"Scale: {sources}, ± {largest:.0f} %."
-    if not all(row["scale_source"] in FOUND for row in rows):
-        scale += " Nothing in the photos confirms it: it is an assumption on which every metre, millimetre and sum "
-        scale += "of money here rests. If it is wrong by a tenth, so are they, and areas by a "
-        scale += "fifth."
-    return page.section("Scale and severity", page.paragraph(scale), page.paragraph(SEVERITY))
+def name_of(row):
+    """A photo's name; for a frame of a video with its second."""
+    if row["second"] is None:
+        return row["photo"]
+    return f"{row['photo']}, second {row['second']:.1f}"
 
 
 def work_name(part):
     """A width class to seal, or patching, in words."""
     if part.get("item") == "patch":
         return "patch a network of cracks"
-    upper = part["width_to_mm"]
-    wide = (
-        f"{part['width_from_mm']:g} mm and more" if math.isinf(upper) else f"{part['width_from_mm']:g} to {upper:g} mm"
-    )
-    return f"seal cracks {wide} wide"
+    lower, upper = part["width_from_mm"], part["width_to_mm"]
+    if math.isinf(upper):
+        return f"seal cracks {lower:g} mm and more wide"
+    return f"seal cracks {lower:g} to {upper:g} mm wide"
+
+
+def amount(line):
+    """The quantity of a line of the budget, with uncertainty and unit."""
+    return f"{give_or_take(line['quantity'], line['plus_minus'])} {UNITS[line['unit']]}"
 
 
 def not_priced(money):
     """What the table of prices does not cover, in words."""
-    return ", ".join(
-        f"{work_name(n)}: {give_or_take(n['quantity'], n['plus_minus'])} {UNITS_SAY[n['unit']]}"
-        for n in money["not_priced"]
-    )
+    return ", ".join(f"{work_name(line)}: {amount(line)}" for line in money["not_priced"])
 
 
-def money_parts(money):
-    """The estimate's lines and totals."""
-    lines = []
-    for line in money["lines"]:
-        costs = [f"{line[f'cost_{level}']:.0f}" for level in LEVELS]
-        least = " (minimum charge)" if line["minimum_applied"] else ""
-        amount = f"{give_or_take(line['quantity'], line['plus_minus'])} {UNITS_SAY[line['unit']]}"
-        lines.append((work_name(line) + least, amount, *costs))
-    lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
-    heads = ["item", "amount", *(f"{name}, {money['currency']}" for name in LEVELS)]
-    sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
-    how = "Low: the low price of the amount less its ±; high: the high price of the amount and its ±. Rounded, so a "
-    how += "column may differ from its total by one."
-    parts = [page.paragraph(f"Budget {money['scope']}:"), page.table(heads, lines, sortable=False), page.paragraph(how)]
-    parts += [page.paragraph(f"Where the prices come from: {sources or 'not said in the table of prices'}.")]
+# ---------------------------------------------------------------------------------------------- cards, notices
+def cards(found):
+    """What was found, in large numbers."""
+    rows = [result["row"] for result in found.originals]
+    frames = sum(row["second"] is not None for row in rows)
+    cracked = sum(row["crack_area_px"] > 0 for row in rows)
+    remarks = []
+    if frames:
+        remarks.append(f"{frames} of them frames of a video")
+    if len(rows) < len(found.rows):
+        remarks.append(f"{number_of(len(found.rows) - len(rows), 'duplicate')} not counted")
+    if found.failed:
+        remarks.append(f"{number_of(len(found.failed), 'file')} could not be used")
+    items = [("photos", len(rows), ", ".join(remarks)), ("with cracks", cracked, f"{cracked / len(rows):.0%} of them")]
+    if found.scaled:
+        levels = Counter(row["indicative_severity"] for row in rows)
+        worst = next(level for level in SEVERITIES if levels[level])
+        others = ", ".join(f"{level} {levels[level]}" for level in SEVERITIES if level != worst)
+        items.append(("severity", f"{levels[worst]} {worst}", others))
+    if found.quantities:
+        items += quantity_cards(found)
+    if found.budget:
+        items.append(budget_card(found.budget))
+    return page.cards(items)
+
+
+def quantity_cards(found):
+    """Cards of metres and square metres."""
+    total, photos = found.quantities, [result["row"] for result in found.photos]
+    length = sum(row["length_m"] for row in photos)
+    unsure = sum(row["length_plus_minus_m"] for row in photos)
+    road = sum(row["photographed_m2"] for row in photos)
+    patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
+    return [
+        ("length of cracks", f"{length:.2f} m", f"{give_or_take(length, unsure)} m on {road:.2f} m² of road"),
+        ("to patch", f"{patch.split(' ')[0]} m²", f"{patch} m² of networks of cracks"),
+    ]
+
+
+def budget_card(money):
+    """Card of the budget, from low to high."""
+    low, central, high = (f"{money[level]:,.0f}" for level in LEVELS)
+    remark = f"most likely {central}, {money['scope']}"
     if money["minimum_applied"]:
-        parts.append(page.paragraph(MINIMUM))
+        remark += ", minimum charge applies"
     if money["not_priced"]:
-        parts.append(page.paragraph(f"Without a price in the table, not in the total: {not_priced(money)}."))
-    return parts
+        remark += ", work without a price not included"
+    return f"budget, {money['currency']}", low if low == high else f"{low} – {high}", remark
 
 
-def view(start, row):
-    """The picture with the crack marked that was written for a photo, or for a frame of a video; None if it is gone."""
-    if row["second"] is None:
-        return shrunk(read_photo(beside(start, "_overlay.jpg")))
-    video = cv2.VideoCapture(str(beside(start, "_cracks.mp4")))
-    video.set(cv2.CAP_PROP_POS_MSEC, 1000 * row["second"] + 1)
-    ok, frame = video.read()
-    video.release()
-    return shrunk(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) if ok else None
+def notices(found):
+    """What a reader must know before using a number."""
+    warnings = [too_much(found.rows)] if too_much(found.rows) else []
+    if not found.scaled:
+        return [page.notice(text) for text in [*warnings, NO_SCALE]]
+    if not all(result["from_above"] for result in found.results):
+        sources = sorted({r["row"]["scale_source"] for r in found.results if not r["from_above"]})
+        largest = max(row["scale_plus_minus_percent"] for row in found.rows)
+        warnings.append(
+            f"Scale: {' and '.join(sources)}, ± {largest:.0f} %. Every length and sum of money on this page rests on "
+            "this assumption, and nothing in the photos confirms it: if it is wrong by 10 %, so are all lengths, and "
+            "areas by 20 %."
+        )
+    noted = [row for row in found.rows if row["scale_note"]]
+    if noted:
+        warnings.append(
+            f"The scale of {number_of(len(noted), 'photo')} needs a check, {name_of(noted[0])} for one: "
+            f"{noted[0]['scale_note']}"
+        )
+    if any(row["second"] is not None for row in found.rows):
+        warnings.append("Frames of a video overlap, so their lengths and areas are not added up.")
+    return [page.notice(text) for text in warnings]
 
 
+# ---------------------------------------------------------------------------------------------- pictures
 def shrunk(picture):
+    """(H, W, 3) uint8 -> the same at most GALLERY_PX long."""
     factor = min(1, GALLERY_PX / max(picture.shape))
     return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
-def name_of(row):
-    return row["photo"] if row["second"] is None else f"{row['photo']}, second {row['second']:.1f}"
+def marked(start, row):
+    """The picture with the cracks that was written for a photo or a frame of a video; None if it is gone."""
+    if row["second"] is not None:
+        return frame_at(beside(start, VIDEO), row["second"])
+    try:
+        return shrunk(read_photo(beside(start, RESULTS[1])))
+    except BadInput:
+        return None
 
 
-def gallery_section(shown, count):
-    """[(start, row)] of the worst results -> their pictures."""
-    pictures = [
-        page.picture(image, f"{name_of(row)}: {sentence(row)}")
-        for start, row in shown
-        if (image := view(start, row)) is not None
-    ]
-    heading = f"The worst {len(shown)} of {count}" if len(shown) < count else "All, the worst first"
-    order = "share of the photo that is crack"
-    order = f"indicative severity, then {order}" if "length_m" in shown[0][1] else order
-    legend = f"In the order of: {order}. {colours_say([row for _, row in shown])} "
-    legend += "The ring, where there is one, is at the widest point that is clear of junctions and ends."
-    return page.section(heading, page.paragraph(legend), page.gallery(pictures))
+def unmarked(file, result):
+    """The photo itself, as its overlay shows it; None for frames, for photos shown from above, or if it is gone."""
+    if result["row"]["second"] is not None or result["from_above"]:
+        return None
+    try:
+        return shrunk(read_photo(file))
+    except BadInput:
+        return None
+
+
+def frame_at(path, second):
+    """The frame of a video at this second, (H, W, 3) uint8 RGB; None if it cannot be read."""
+    film = video.opened(path)
+    film.set(cv2.CAP_PROP_POS_FRAMES, round(second * film.get(cv2.CAP_PROP_FPS)))
+    success, frame = film.read()
+    film.release()
+    return shrunk(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) if success else None
+
+
+def gallery_section(found, order):
+    """The worst photos, to sort, filter, compare and enlarge; order: indices of the results, the worst first."""
+    pictures = []
+    for index in order[:GALLERY]:
+        result, row = found.results[index], found.results[index]["row"]
+        picture = marked(found.starts[index], row)
+        if picture is not None:
+            plain = unmarked(found.files[index], result)
+            pictures.append(page.picture(picture, f"{name_of(row)}: {sentence(row)}", plain, values(row)))
+    if found.scaled:
+        by, chosen = ["length, m", "largest width, mm", "crack, % of photo"], {"severity": SEVERITIES}
+    else:
+        by, chosen = ["crack, % of photo", "length, px", "largest width, px"], {"crack": ("yes", "no")}
+    heading = "Photos" if len(order) <= GALLERY else f"The worst {GALLERY} of {len(order)} photos"
+    return page.section(
+        heading,
+        page.paragraph(colours_say([found.results[index]["row"] for index in order[:GALLERY]])),
+        page.gallery(pictures, sort_by=by, filter_by=chosen),
+    )
+
+
+def values(row):
+    """Row -> what the gallery sorts and filters by."""
+    keys = {heading: key if isinstance(key, str) else key[0] for heading, key in columns_of(row).items()}
+    return {heading: row[key] for heading, key in keys.items()} | {"crack": "yes" if row["crack_area_px"] else "no"}
+
+
+def colour_scale(rows):
+    """The widths that the colours of all pictures stand for; None if pictures of different sizes differ in them."""
+    scales = {width_ticks(max(row["photo_width"], row["photo_height"]), row) for row in rows}
+    return scales.pop() if len(scales) == 1 else None
+
+
+def colours_say(rows):
+    """What the colours of the pictures mean, in words."""
+    ticks = colour_scale(rows)
+    unit = "mm" if "mm_per_pixel" in rows[0] else "px"
+    if ticks is None:
+        meaning = "purple for thin, yellow for wide (each picture has its own scale)"
+    else:
+        meaning = f"purple for {ticks[0]} {unit} and less, yellow for {ticks[-1]} {unit} and more"
+    return (
+        f"Colour shows the width of the crack: {meaning}. The ring marks the widest place. The worst photo comes first."
+    )
+
+
+# ---------------------------------------------------------------------------------------------- charts
+def histogram(results):
+    """Results -> matplotlib figure: how much crack is how wide, in the colours of the pictures."""
+    scaled = results[0]["quantities"] is not None
+    bins, unit = (BINS_MM, "mm") if scaled else (BINS_PX, "px")
+    length = np.sum([result["length_by_width"] for result in results], axis=0)
+    names = [f"{low:g}–{high:g}" for low, high in zip(bins[:-2], bins[1:-1], strict=True)] + [f"over {bins[-2]:g}"]
+    ticks = colour_scale([result["row"] for result in results])
+    colours = "#0072b2"
+    if ticks:
+        middles = np.mean([bins[:-1], [*bins[1:-1], bins[-2]]], axis=0)
+        colours = colours_of(middles, ticks) / 255
+    fig = Figure(figsize=(page.WIDE, 2.8), layout="constrained")
+    axes = fig.subplots()
+    axes.bar(names, length, color=colours, edgecolor="#000000", linewidth=0.5)
+    axes.set(xlabel=f"width of the crack, {unit}", ylabel="length, m" if scaled else "length, px")
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def scatter(rows):
+    """Rows with a place -> matplotlib figure: where the photos were taken, coloured by their share of crack."""
+    rows = sorted(rows, key=lambda row: row["crack_percent"])  # so that the worst lie on top
+    longitude, latitude, share = ([row[key] for row in rows] for key in ("longitude", "latitude", "crack_percent"))
+    fig = Figure(figsize=(page.WIDE, 4), layout="constrained")
+    axes = fig.subplots()
+    dots = axes.scatter(longitude, latitude, c=share, cmap="plasma_r", edgecolors="#000000", linewidths=0.5)
+    axes.set(xlabel="longitude, degrees", ylabel="latitude, degrees")
+    axes.set_aspect(1 / math.cos(math.radians(np.mean(latitude))), adjustable="datalim")
+    axes.ticklabel_format(useOffset=False)
+    fig.colorbar(dots, label="crack, % of the photo")
+    return fig
+
+
+# ---------------------------------------------------------------------------------------------- tables
+def quantities_section(found):
+    """Totals with their uncertainty, and the budget if there are prices."""
+    total = found.quantities
+    rows = [(work_name(part), f"{give_or_take(part['length_m'], part['plus_minus_m'])} m") for part in total["seal"]]
+    patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
+    rows.append((work_name({"item": "patch"}), f"{patch} m²"))
+    photos = [result["row"] for result in found.photos]
+    road = sum(row["photographed_m2"] for row in photos)
+    unsure = sum(row["photographed_plus_minus_m2"] for row in photos)
+    rows.append(("road in the photos", f"{give_or_take(road, unsure)} m²"))
+    parts = [page.table(["for the photographed area", "amount"], rows, "quantities", sortable=False)]
+    if found.budget:
+        return page.section("Budget", *budget_parts(found.budget), *parts, page.paragraph(NOT_IN_IT))
+    return page.section("Quantities", *parts, page.paragraph(NOT_IN_IT))
+
+
+def budget_parts(money):
+    """The lines of the budget, its totals and where the prices come from."""
+    lines = []
+    for line in money["lines"]:
+        name = f"{work_name(line)} (minimum charge)" if line["minimum_applied"] else work_name(line)
+        lines.append((name, amount(line), *(f"{line[f'cost_{level}']:.0f}" for level in LEVELS)))
+    lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
+    heads = ["work", "amount", *(f"{level}, {money['currency']}" for level in LEVELS)]
+    sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
+    parts = [page.table(heads, lines, "budget", sortable=False)]
+    if money["minimum_applied"]:
+        parts.append(page.notice(MINIMUM))
+    if money["not_priced"]:
+        parts.append(page.notice(f"Not in the total, because the table has no price for it: {not_priced(money)}."))
+    how = (
+        "Low is the low price of the amount less its ±, high the high price of the amount plus its ±. Costs are "
+        "rounded, so a column may differ from its total by one."
+    )
+    prices = f"Source of the prices: {sources or 'the table does not say'}."
+    return [*parts, page.details("How low and high are calculated", page.paragraph(how), page.paragraph(prices))]
+
+
+def columns_of(row):
+    """The columns of the table of all photos, {heading: key or (key, decimals)}: in mm where there is a scale."""
+    return IN_MM if "length_m" in row else IN_PX
 
 
 def table_section(rows):
     """Every photo in a sortable table."""
-    columns = IN_MM if "length_m" in rows[0] else IN_PX
-    cells = [(name_of(row), *(shown(row, of) for of in columns.values())) for row in rows]
-    return page.section("Every photo", page.table(["photo", *columns], cells))
+    columns = columns_of(rows[0])
+    cells = [(name_of(row), *(table_cell(row, key) for key in columns.values())) for row in rows]
+    return page.section("All photos", page.table(["photo", *columns], cells, "all photos"))
 
 
-def shown(row, column):
-    """A row's value for the report's table: key, or (key, decimals) of a value with its uncertainty."""
+def table_cell(row, column):
+    """The value of a key; with (key, decimals) the value and its uncertainty, sorted by the value."""
     if isinstance(column, str):
         return row[column]
     key, decimals = column
+    if row[key] is None:
+        return None
     stem, unit = key.rsplit("_", 1)
-    unsure = row[f"{stem}_plus_minus_{unit}"]
-    return None if row[key] is None else give_or_take(row[key], unsure, decimals)
+    return page.Cell(give_or_take(row[key], row[f"{stem}_plus_minus_{unit}"], decimals), row[key])
 
 
-def columns_section(scaled):
-    """What the columns of cracks.csv say."""
-    meaning = PIXELS | MILLIMETRES if scaled else PIXELS
-    parts = [page.table(["column", "what it says"], meaning.items(), sortable=False)]
-    return page.section("The columns of cracks.csv", *parts, *[page.paragraph(PLUS_MINUS)] * scaled)
+def explanations(found):
+    """What the numbers mean, behind a click each."""
+    meaning = PIXELS | MILLIMETRES if found.scaled else PIXELS
+    blocks = []
+    if found.scaled:
+        blocks.append(page.details("How severity is judged", page.paragraph(SEVERITY)))
+        blocks.append(page.details("What ± covers, and what it does not", page.paragraph(PLUS_MINUS)))
+    table = page.table(["column", "meaning"], list(meaning.items()), "columns of cracks.csv", sortable=False)
+    blocks.append(page.details("What the columns of cracks.csv mean", table))
+    blocks.append(page.details("Which network found the cracks", page.paragraph(f"{found.made_with}.")))
+    return page.section("Explanations", *blocks)
 
 
 def report(found):
-    """Findings -> the page."""
-    results, starts, failed = found.results, found.starts, found.failed
-    order = sorted(range(len(results)), key=lambda k: worst_first(results[k]["row"]))
-    rows, still = [results[k]["row"] for k in order], found.photos
-    scaled, single = found.scaled, [row for row in rows if row["copy_of"] is None]
-    cracked, again = sum(row["crack_area_px"] > 0 for row in single), len(rows) - len(single)
-    intro = f"Cracked: {cracked} of {number_of(len(single), 'picture')}, as seen by {found.made_with}."
-    intro += f" {number_of(again, 'file')} more: copies, which are in no sum." if again else ""
-    if failed:
-        intro += f" {len(failed)} more could not be used and are in no number here; the end of this page says why."
-    if scaled:
-        levels = Counter(row["indicative_severity"] for row in single)
-        intro += f" Indicative severity: {', '.join(f'{level} {levels[level]}' for level in WORST_FIRST)}."
-    sections = [page.paragraph(intro), *map(page.paragraph, filter(None, [too_much(rows)]))]
-    if not scaled:
-        sections.append(page.paragraph(NO_SCALE))
-    if len(still) < len(single):
-        sections.append(page.paragraph("Frames of a video overlap: they are not added up."))
-    if scaled:
-        sections.append(scale_section(rows))  # first: all that follows rests on it
-    if still and scaled:
+    """Findings -> the page as text."""
+    order = sorted(range(len(found.results)), key=lambda index: worst_first(found.rows[index]))
+    rows = [found.rows[index] for index in order]
+    placed = [row for row in rows if row["latitude"] is not None]
+    sections = [cards(found), *notices(found), gallery_section(found, order)]
+    if found.quantities:
         sections.append(quantities_section(found))
-    how_wide = "Length of crack by its width, all pictures but copies; a crack counts in each that shows it"
+    how_wide = "Length of crack by its width, duplicates left out. A crack counts in each photo that shows it."
     sections.append(page.section("Widths", page.figure(histogram(found.originals), how_wide)))
-    if placed := [row for row in rows if row["latitude"] is not None]:
+    if placed:
         sections.append(page.section("Places", page.figure(scatter(placed), "Where the photos were taken, north up")))
-    sections.append(gallery_section([(starts[k], results[k]["row"]) for k in order[:GALLERY]], len(rows)))
-    sections += [table_section(rows), columns_section(scaled)]
-    if failed:
-        sections.append(page.section("Not read", *map(page.paragraph, failed)))
-    return page.page(f"Cracks in {number_of(len(rows), 'picture')}", *sections)
+    sections += [table_section(rows), explanations(found)]
+    if found.failed:
+        # only the file's name: the page is handed on, and a path tells about the machine
+        lines = [line.replace(str(path), path.name) for path, line in found.failed]
+        sections.append(page.section("Files that could not be used", *map(page.paragraph, lines)))
+    return page.page(f"Cracks in {number_of(len(found.originals), 'photo')}", *sections)
 
 
 def write_report(path, found):
-    """Findings -> the page into a file, atomically."""
+    """Findings -> the page in a file, atomically."""
     page.write(path, report(found))

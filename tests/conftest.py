@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -66,6 +67,35 @@ def edit_json(folder, change):
     content = json.loads((folder / "_annotations.coco.json").read_text(encoding="utf-8"))
     change(content)
     write_json(folder, content)
+
+
+def turn(path, way):
+    """Store the photo so that EXIF brings it back to what it was."""
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
+    with Image.open(path) as image:
+        stored = image.copy() if undo is None else image.transpose(undo)
+    note = Image.Exif()
+    note[0x0112] = way
+    stored.save(path, exif=note, quality=98)
+
+
+def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
+    """Write a photo of a road with a vertical black strip `width` pixels wide and 100 long, or without one."""
+    photo = draw_road(np.random.default_rng(seed), *size)
+    if crack:
+        photo[10:110, 40 : 40 + width] = 0
+    cv2.imwrite(str(path), photo)
+
+
+@pytest.fixture
+def strips(tmp_path):
+    """A folder of three photos with strips of 5, 21 and 9 pixels, and one without a crack."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, width in (("a.png", 5), ("b.png", 21), ("c.png", 9)):
+        write_strip(photos / name, width)
+    write_strip(photos / "d.png", crack=False)
+    return photos
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ import signal
 
 import pytest
 import torch
-from conftest import edit_json, write_export
 
 import dataset
 from augment import augment
 from command import BadInput
-from data.audit import audit
 from dataset import CrackDataset, Shuffled, collate, loader
 from formats.coco import read_export
 from formats.photo import Preprocess
@@ -78,33 +76,6 @@ def test_photos_of_different_shape_are_padded_to_one_batch():
     inputs, masks, indices = collate([(tall, tall[:1], 4), (wide, wide[:1], 9)])
     assert inputs.shape == (2, 3, 64, 64) and masks.shape == (2, 1, 64, 64) and indices.tolist() == [4, 9]
     assert inputs[0, :, :, 32:].sum() == 0 and masks[1, 0, 32:].sum() == 0 and masks.sum() == 2 * 64 * 32
-
-
-def test_the_audit_counts_what_training_can_use_and_lists_what_it_refuses(export):
-    (export / "road001.jpg").write_bytes(b"no photo")
-    report, _ = audit(read_export(export))
-    assert "9 photos, 7 cracked, 2 undamaged" in report
-    assert "not usable, and training refuses such: 1 photo;" in report and "road001.jpg: not an image" in report
-
-
-def test_a_photo_with_only_labels_that_classes_leaves_out_is_said_to_count_as_undamaged(tmp_path):
-    categories = [{"id": 0, "name": "crack"}, {"id": 1, "name": "Crank"}]
-    folder = write_export(tmp_path / "e", cracked=3, undamaged=1, categories=categories)
-    edit_json(folder, lambda content: content["annotations"][0].update(category_id=0))
-    export = read_export(folder, ["crack"])
-    assert [line.partition(":")[0] for line in export.problems] == ["road001.jpg", "road002.jpg"]
-    assert all("labelled only as 'Crank', which --classes leaves out" in line for line in export.problems)
-    assert not read_export(folder).problems
-
-
-def test_odd_polygons_of_one_kind_are_one_line(export):
-    def thin(content):
-        for annotation in content["annotations"][:3]:
-            annotation["segmentation"].append([5.0, 5.0, 6.0, 5.0, 6.0, 30.0])
-
-    edit_json(export, thin)
-    report, _ = audit(read_export(export))
-    assert "3 polygons under 2 pixels wide or high, kept: road000.jpg, road001.jpg, road002.jpg" in report
 
 
 def test_an_export_of_which_no_photo_can_be_used_is_refused(export):

@@ -98,7 +98,7 @@ def test_a_shifted_photo_gives_shifted_logits(photo):
 
 
 def test_a_checkpoint_needs_no_flag_and_gives_the_same_logits(tmp_path, photo):
-    model = CrackNet(width=8, depths=(1, 1, 1, 2), dropout=0.25).eval()
+    model = CrackNet(width=8, depths=(1, 1, 2), dropout=0.25).eval()
     save_checkpoint(tmp_path / "a.pt", model, VALUES, 0.35)
     loaded, values, threshold = load_checkpoint(tmp_path / "a.pt")
     assert values == VALUES and threshold == 0.35 and not loaded.training
@@ -208,7 +208,7 @@ def test_the_rows_of_the_table_add_up_to_the_network_and_change_nothing_of_it():
 
 
 def test_merging_batch_norm_for_prediction_changes_no_answer_and_not_the_network_itself():
-    model = CrackNet(width=4, depths=(1, 1, 1, 1))
+    model = CrackNet(width=4, depths=(1, 1, 1))
     with torch.no_grad():
         for _ in range(3):
             model(torch.randn(2, 3, 32, 32))  # running statistics of their own
@@ -222,7 +222,7 @@ def test_merging_batch_norm_for_prediction_changes_no_answer_and_not_the_network
 
 
 def test_no_pixel_beyond_what_a_layer_sees_changes_it():
-    model, seen = CrackNet(width=4, depths=(1, 1, 1, 1)).eval(), {}
+    model, seen = CrackNet(width=4, depths=(1, 1, 1)).eval(), {}
     sees = next(layer.sees for layer in architecture.layers(model, 64, 64) if layer.name == "merge8")
     model.double()  # what comes from the rim is small
     model.merge8.register_forward_hook(lambda module, inputs, output: seen.update(now=output[0, :, 1, 64]))
@@ -275,7 +275,7 @@ def test_what_a_resnet_sees_is_what_is_known_of_it_and_its_trunk_feeds_every_lev
 
 
 def test_what_a_layer_sees_is_the_same_for_weights_that_switch_it_off():
-    fresh, dead = (CrackNet(width=4, depths=(1, 1, 1, 1)) for _ in range(2))
+    fresh, dead = (CrackNet(width=4, depths=(1, 1, 1)) for _ in range(2))
     for weight in dead.parameters():
         nn.init.constant_(weight, -1.0)
     sees = [[layer.sees for layer in architecture.layers(model, 64, 64)] for model in (fresh, dead)]

@@ -1,25 +1,26 @@
-"""Each test is a sentence about scale.py, sheet.py or exif.py that a mistake would break."""
+"""Each test is a sentence about scale.py or sheet.py that a mistake would break."""
 
+import io
 import json
-import struct
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
-import inference
+import survey
 from command import BadInput, Parser
 from data import asphalt
 from formats.photo import read_photo, write_image
 from model import CrackNet, save_checkpoint
-from quantify.exif import DIAGONAL_35MM, exif
 from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify, scale_options
-from quantify.sheet import A4_MM, draw_marker, rectangle
+from quantify.sheet import PAPERS_MM, draw_marker, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
 CAMERA_MM = 1100  # from the sheet
 ROAD = 3000  # drawn, 1 mm a pixel
-LETTER_MM = (279.4, 215.9)
+A4_MM = PAPERS_MM["a4"]
+LETTER_MM = PAPERS_MM["letter"]
 
 
 def flags(*words):
@@ -213,113 +214,18 @@ def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
         flags("--mm-per-pixel", "0.4", "--find-sheet", "a4")
 
 
-def tiff(order, camera=(), place=()):
-    """EXIF block with a camera and a GPS directory; entries are (tag, kind, count, value as bytes)."""
-
-    def directory(at, entries):
-        heap_at = at + 2 + 12 * len(entries) + 4
-        body, heap = struct.pack(order + "H", len(entries)), b""
-        for tag, kind, count, value in entries:
-            body += struct.pack(order + "HHI", tag, kind, count)
-            body += value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", heap_at + len(heap))
-            heap += value if len(value) > 4 else b""
-        return body + bytes(4) + heap
-
-    second = directory(38, camera)
-    third = directory(38 + len(second), place)
-    pointers = [
-        (0x8769, 4, 1, struct.pack(order + "I", 38)),
-        (0x8825, 4, 1, struct.pack(order + "I", 38 + len(second))),
-    ]
-    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
-    return start + directory(8, pointers) + second + third
-
-
-def jpeg(block):
-    """The start of a JPEG with this EXIF block after a JFIF one."""
-    segment = b"Exif\0\0" + block
-    jfif = b"\xff\xe0\0\x10JFIF\0" + bytes(9)
-    return b"\xff\xd8" + jfif + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + b"\xff\xd9"
-
-
-def fractions(order, *numbers):
-    return b"".join(struct.pack(order + "II", round(1000 * n), 1000) for n in numbers)
-
-
-def full(order):
-    """EXIF of a 26 mm photo at 33 degrees 51 minutes 30 seconds south, 151.2 east."""
-    place = [
-        (1, 2, 2, b"S\0"),
-        (2, 5, 3, fractions(order, 33, 51, 30)),
-        (3, 2, 2, b"E\0"),
-        (4, 5, 3, fractions(order, 151, 12, 0)),
-    ]
-    return tiff(order, [(0xA405, 3, 1, struct.pack(order + "H", 26))], place)
-
-
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("wrap", [jpeg, bytes], ids=["jpeg", "tiff"])
-def test_focal_length_and_place_are_read_in_both_byte_orders(tmp_path, order, wrap):
-    (tmp_path / "a").write_bytes(wrap(full(order)))
-    found = exif(tmp_path / "a")
-    assert found["focal_35mm"] == 26
-    assert found["gps"] == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
-
-
-def test_exif_behind_a_large_preview_is_found(tmp_path):
-    preview = b"\xff\xe2" + struct.pack(">H", 60_002) + bytes(60_000)
-    (tmp_path / "a").write_bytes(b"\xff\xd8" + preview + jpeg(full("<"))[2:])
-    assert exif(tmp_path / "a")["focal_35mm"] == 26
-
-
-def test_the_focal_length_follows_from_the_sensors_size_too(tmp_path):
-    camera = [
-        (0x920A, 5, 1, fractions("<", 4.5)),
-        (0xA002, 4, 1, struct.pack("<I", 4000)),
-        (0xA003, 4, 1, struct.pack("<I", 3000)),
-        (0xA20E, 5, 1, fractions("<", 5000)),  # a cm: 8 by 6 mm
-        (0xA210, 3, 1, struct.pack("<H", 3)),
-    ]
-    (tmp_path / "a.jpg").write_bytes(jpeg(tiff("<", camera)))
-    assert exif(tmp_path / "a.jpg")["focal_35mm"] == pytest.approx(4.5 * DIAGONAL_35MM / 10)
-
-
-@pytest.mark.parametrize("order", "<>")
-def test_damaged_exif_never_raises_and_never_gives_the_impossible(tmp_path, order):
-    whole, rng, file = jpeg(full(order)), np.random.default_rng(0), tmp_path / "a.jpg"
-    damaged = [whole[:k] for k in range(0, len(whole), 7)] + [
-        b"",
-        b"\xff\xd8\xff",
-        rng.bytes(500),
-        jpeg(rng.bytes(500)),
-    ]
-    for _ in range(400):
-        bytes_ = bytearray(whole)
-        for at in rng.integers(20, len(whole), 3):
-            bytes_[at] = rng.integers(256)
-        damaged.append(bytes(bytes_))
-    for data in damaged:
-        file.write_bytes(data)
-        found = exif(file)
-        assert found["focal_35mm"] is None or 1 <= found["focal_35mm"] <= 2000
-        assert found["gps"] is None or (abs(found["gps"][0]) <= 90 and abs(found["gps"][1]) <= 180)
-
-
-def test_a_value_that_lies_outside_the_file_costs_only_itself(tmp_path):
-    block = full("<")
-    far = block.replace(fractions("<", 33, 51, 30), b"")
-    (tmp_path / "a.jpg").write_bytes(jpeg(far[: len(far) - 24]))
-    assert exif(tmp_path / "a.jpg") == {"focal_35mm": 26, "gps": None}
-
-
-@pytest.mark.parametrize("name", ["none.jpg", "", "a\0b"])
-def test_a_file_that_is_not_there_has_no_exif(tmp_path, name):
-    assert exif(tmp_path / name) == {"focal_35mm": None, "gps": None}
+def with_focal_length(photo):
+    """(H, W, 3) uint8 RGB -> bytes of a JPEG whose EXIF says 26 mm, 33 degrees 51.5 minutes south, 151.2 east."""
+    block, file = Image.Exif(), io.BytesIO()
+    block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
+    block.get_ifd(ExifTags.IFD.GPSInfo).update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 0.0)})
+    Image.fromarray(photo).save(file, "JPEG", quality=95, exif=block)
+    return file.getvalue()
 
 
 def test_camera_height_is_a_rough_scale_and_needs_a_focal_length(tmp_path):
     photo, args = np.zeros((3000, 4000, 3), np.uint8), flags("--camera-height-mm", "1500")
-    (tmp_path / "a.jpg").write_bytes(jpeg(full("<")))
+    (tmp_path / "a.jpg").write_bytes(with_focal_length(photo))
     found = find_scale(photo, tmp_path / "a.jpg", args)
     # a 36 by 24 mm film 26 mm behind the lens sees 1500 / 26 times its size
     assert found.mm_per_pixel == pytest.approx(1500 / 26 * np.hypot(36, 24) / 5000)
@@ -368,11 +274,11 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
     write_image(tmp_path / "road.png", asphalt.photograph(rng, photo, 1.0))
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda *_: seen)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: seen)
     flag = ["--find-sheet", "a4"] if kind == "A4" else ["--marker-mm", "160"]
     words = [str(tmp_path / "road.png"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert inference.main([*words, *flag]) == 0
+    assert survey.main([*words, *flag]) == 0
     record = json.loads((tmp_path / "out" / "road_cracks.json").read_text())
     return record["results"][0]["row"], *true_length_and_width(crack)
 
@@ -385,12 +291,11 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     ],
 )
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
-    photo = cv2.imencode(".jpg", photograph(draw_marker(200, 33), 0)[..., ::-1])[1].tobytes()
-    (tmp_path / "road.jpg").write_bytes(jpeg(full("<"))[:-2] + photo[2:])
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
+    (tmp_path / "road.jpg").write_bytes(with_focal_length(photograph(draw_marker(200, 33), 0)))
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
     flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert inference.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
+    assert survey.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
     row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
     assert source in row["scale_source"] and row["mm_per_pixel"] == pytest.approx(mm, rel=0.02)
     assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))

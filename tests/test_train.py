@@ -13,14 +13,24 @@ from augment import UNCHANGED, augment
 from command import HALF_WRITTEN, BadInput
 from data.split import split
 from dataset import CrackDataset, Shuffled, loader
-from evaluate import best_threshold, threshold_counts
 from formats.coco import read_export
 from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from runs import NOTHING_DONE, conclusion, merit, restore
-from train import arguments, dice_bce, loaders, main, optimisation, pace, train_one_epoch, validate
+from train import (
+    arguments,
+    best_threshold,
+    dice_bce,
+    loaders,
+    main,
+    optimisation,
+    pace,
+    threshold_counts,
+    train_one_epoch,
+    validate,
+)
 
 CPU = torch.device("cpu")
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
@@ -314,7 +324,7 @@ def test_the_weights_of_the_loss_reach_the_training(export, tmp_path, flag):
 def test_dropout_for_a_network_that_has_none_is_one_line(export, tmp_path, monkeypatch):
     class Plain(CrackNet):
         def __init__(self):
-            super().__init__(4, (1, 1, 1, 1))
+            super().__init__(4, (1, 1, 1))
             self.arguments = {}
 
     monkeypatch.setitem(networks.NETWORKS, "Plain", Plain)
@@ -362,7 +372,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_photos_not_over_batches(photos, m
     for _ in train.train_one_epoch(nothing, batches, None, None, None, None, torch.device("cpu"), done):
         pass
     assert (done["loss"] / done["photos"], done["photos"]) == ((2 * 1 + 4) / 3, 3)
-    data, small = CrackDataset(photos[:3], Preprocess(size=64)), CrackNet(4, (1, 1, 1, 1))
+    data, small = CrackDataset(photos[:3], Preprocess(size=64)), CrackNet(4, (1, 1, 1))
     row = train.validate(
         small, loader(data, 2, 0), data.preprocess, lambda logits, mask: mask.mean(), torch.device("cpu")
     )

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import struct
 
 import cv2
 import numpy as np
 import pytest
 from conftest import draw_road
 
-import inference
+import survey
 from command import BadInput
 from formats import video
 from model import CrackNet, save_checkpoint
@@ -22,18 +23,18 @@ def drive(tmp_path):
         for k in range(12):
             frame = road.copy()
             frame[10:86, 40 : 46 + 2 * k] = 0
-            add(frame)
+            add(frame, k / 6)
     return tmp_path / "drive.mp4"
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(inference, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
 
     def command(*arguments):
         flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-        return inference.main([*map(str, arguments), *flags]), tmp_path / "out"
+        return survey.main([*map(str, arguments), *flags]), tmp_path / "out"
 
     return command
 
@@ -44,21 +45,23 @@ def bar(frame):
 
 
 def test_frames_come_at_the_step_and_in_order(drive):
-    assert video.timing(drive, 0.5) == (3, 2) and video.timing(drive, 0.001) == (1, 6)
-    found = list(video.read_frames(drive, 3))
-    assert [number for number, _ in found] == [0, 3, 6, 9]
-    assert [bar(frame) for _, frame in found] == pytest.approx([6, 12, 18, 24], abs=2)
+    assert video.frame_rate(drive) == 6
+    found = list(video.read_frames(drive, 0.5))
+    assert [number for number, *_ in found] == [0, 3, 6, 9]
+    assert [second for _, second, _ in found] == pytest.approx([0, 0.5, 1, 1.5])
+    assert [bar(frame) for *_, frame in found] == pytest.approx([6, 12, 18, 24], abs=2)
+    assert len(list(video.read_frames(drive, 0.001))) == 12
 
 
 def test_an_annotated_video_and_a_row_a_frame(drive, run, capsys):
     code, out = run(drive, "--every", "0.5")
     assert code == 0
-    frames = list(video.read_frames(out / "drive_cracks.mp4", 1))
-    assert len(frames) == 4 and frames[0][1].shape == (96, 128, 3)
-    assert video.timing(out / "drive_cracks.mp4", 1) == (2, 1)  # two frames a second: as long as the drive
-    coloured = np.ptp(frames[0][1].astype(int), axis=2) > 60
+    frames = [frame for *_, frame in video.read_frames(out / "drive_cracks.mp4", 0.1)]
+    assert len(frames) == 4 and frames[0].shape == (96, 128, 3)
+    assert video.frame_rate(out / "drive_cracks.mp4") == 2  # two frames a second: as long as the drive
+    coloured = np.ptp(frames[0].astype(int), axis=2) > 60
     assert coloured[20:80, 40:46].mean() > 0.9 > 0.1 > coloured[:, 70:].mean()
-    with open(out / "cracks.csv", newline="") as file:
+    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["second"]) for row in rows] == [0, 0.5, 1, 1.5]
     assert [float(row["width_median_px"]) for row in rows] == pytest.approx([6, 12, 18, 24], abs=2)
@@ -82,14 +85,14 @@ def test_a_broken_video_is_named_and_leaves_nothing(tmp_path, run, capsys):
 
 def test_a_video_that_fails_half_way_is_not_there(tmp_path):
     with pytest.raises(BadInput), video.written_video(tmp_path / "half.mp4", 1) as add:
-        add(np.zeros((32, 32, 3), np.uint8))
+        add(np.zeros((32, 32, 3), np.uint8), 0)
         raise BadInput("half way")
     assert not list(tmp_path.glob("*"))
 
 
 def test_odd_sides_lose_a_pixel_and_no_more(tmp_path):
     with video.written_video(tmp_path / "odd.mp4", 1) as add:
-        add(np.zeros((33, 47, 3), np.uint8))
+        add(np.zeros((33, 47, 3), np.uint8), 0)
     assert cv2.VideoCapture(str(tmp_path / "odd.mp4")).read()[1].shape == (32, 46, 3)
 
 
@@ -97,8 +100,86 @@ def test_a_video_keeps_the_order_of_its_colours(tmp_path):
     frame = np.zeros((96, 128, 3), np.uint8)
     frame[..., 0] = 200  # red
     with video.written_video(tmp_path / "red.mp4", 2) as add:
-        add(frame)
+        add(frame, 0)
     seen = cv2.VideoCapture(str(tmp_path / "red.mp4")).read()[1]  # blue, green, red
     assert seen[..., 2].mean() > 150 and seen[..., :2].mean() < 60
-    ((_, again),) = video.read_frames(tmp_path / "red.mp4", 1)
+    ((_, _, again),) = video.read_frames(tmp_path / "red.mp4", 1)
     assert again[..., 0].mean() > 150 and again[..., 1:].mean() < 60
+
+
+def write_variable(path, times):
+    """A video whose frames come at these times (whole milliseconds): frame k has a bar of 4 + 2k pixels.
+
+    OpenCV writes a constant rate, so the table of durations (stts) in the .mp4 is replaced.
+    """
+    with video.written_video(path, 10) as add:
+        for k in range(len(times)):
+            frame = np.full((96, 128, 3), 128, np.uint8)
+            frame[10:86, 40 : 44 + 2 * k] = 0
+            add(frame, k / 10)
+    content = bytearray(path.read_bytes())
+    media, table = content.index(b"mdhd"), content.index(b"stts")
+    scale = struct.unpack_from(">I", content, media + 16)[0]
+    steps = [round(scale * step) for step in np.diff([*times, 2 * times[-1] - times[-2]])]
+    entries = b"".join(struct.pack(">II", 1, step) for step in steps)
+    old = struct.unpack_from(">I", content, table - 4)[0]
+    new = struct.pack(">I4sII", 16 + len(entries), b"stts", 0, len(steps)) + entries
+    content[table - 4 : table - 4 + old] = new
+    for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):  # the boxes around it grew
+        at = content.index(name) - 4
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + len(new) - old)
+    path.write_bytes(content.replace(b"edts", b"free"))  # the edit list says where the old film ends
+    return path
+
+
+def test_the_time_of_a_frame_comes_from_the_file_and_not_from_its_number(tmp_path):
+    times = [k / 10 for k in range(10)] + [1 + k / 2 for k in range(6)]
+    file = write_variable(tmp_path / "slow.mp4", times)
+    found = list(video.read_frames(file, 0.5))
+    assert [second for _, second, _ in found] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], abs=0.002)
+    assert [number for number, *_ in found] == [0, 5, 10, 11, 12, 13, 14, 15]
+    assert [bar(frame) for *_, frame in found] == pytest.approx([4 + 2 * k for k in (0, 5, *range(10, 16))], abs=2)
+
+
+@pytest.mark.parametrize("rate", [24, 25, 29.97])
+def test_at_any_frame_rate_the_frames_lie_where_they_are_wanted(tmp_path, rate):
+    with video.written_video(tmp_path / "a.mp4", rate) as add:
+        for k in range(80):
+            add(np.full((32, 32, 3), 2 * k, np.uint8), k / rate)
+    found = [second for _, second, _ in video.read_frames(tmp_path / "a.mp4", 0.3)]
+    assert len(found) == int(79 / rate / 0.3) + 1
+    for k, second in enumerate(found):
+        assert 0.3 * k - 0.001 <= second < 0.3 * k + 1 / rate
+
+
+def test_a_written_frame_is_shown_from_its_own_second_on(tmp_path):
+    with video.written_video(tmp_path / "a.mp4", 10) as add:
+        for grey, second in ((40, 0), (120, 0.3), (160, 0.32), (220, 0.9)):
+            add(np.full((64, 64, 3), grey, np.uint8), second)
+    shown = [frame.mean() for *_, frame in video.read_frames(tmp_path / "a.mp4", 0.001)]
+    assert shown == pytest.approx([40] * 3 + [120] * 6 + [220], abs=8)
+
+
+def test_a_file_without_times_gets_them_from_its_frame_rate(tmp_path, drive, monkeypatch):
+    class Timeless:
+        def __init__(self, path):
+            self.video = opened(path)
+
+        def __getattr__(self, name):
+            return getattr(self.video, name)
+
+        def get(self, what):
+            return 0 if what == cv2.CAP_PROP_POS_MSEC else self.video.get(what)
+
+    opened = video.opened
+    monkeypatch.setattr(video, "opened", Timeless)
+    assert [second for _, second, _ in video.read_frames(drive, 0.5)] == pytest.approx([0, 0.5, 1, 1.5])
+
+
+def test_a_name_with_a_colon_opens_and_is_written(tmp_path, drive, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drive.rename("12:30.mp4")
+    assert len(list(video.read_frames("12:30.mp4", 0.5))) == 4
+    with video.written_video("13:00.mp4", 1) as add:
+        add(np.zeros((32, 32, 3), np.uint8), 0)
+    assert video.frame_rate("13:00.mp4") == 1

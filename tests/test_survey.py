@@ -1,4 +1,4 @@
-"""Folders of photos, some of them bad, some runs cut short: each test is a sentence that a mistake would break."""
+"""Folders of photos, some of them bad, some surveys cut short: each test is a sentence that a mistake would break."""
 
 import csv
 import errno
@@ -16,16 +16,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import draw_crack, draw_road
+from conftest import draw_crack, draw_road, write_strip
 
 import distributed
-import inference
-import segment
+import survey
 from command import BadInput
+from formats.photo import Preprocess
 from model import CrackNet, save_checkpoint
-from quantify.damage import damage, give_or_take
-from quantify.measure import measure
-from quantify.scale import Scale
+from quantify.scale import Scale, ScaleOptions
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,7 +63,7 @@ def assert_same_table(one, two):
 def checkpoint(tmp_path):
     """A tiny network that answers something else at each pixel."""
     torch.manual_seed(0)
-    model = CrackNet(4, (1, 1, 1, 1))
+    model = CrackNet(4, (1, 1, 1))
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(30)  # the last weights
     save_checkpoint(tmp_path / "best.pt", model, {"size": 96, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
@@ -74,19 +72,27 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def run(checkpoint, tmp_path, monkeypatch):
-    """The command in this process, dark pixels for cracks; returns (exit code, folder of results)."""
-    monkeypatch.setattr(inference, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
-    monkeypatch.setattr(inference, "FEW", 0)
+    """The command in this process, with dark pixels for cracks; returns (exit code, folder of results)."""
+    looked = []
+
+    def by_darkness(model, preprocess, photo, *_):
+        looked.append(photo.shape)
+        return (photo.max(axis=2) < 50).astype(np.float32)
+
+    monkeypatch.setattr(survey, "predict", by_darkness)
+    monkeypatch.setattr(survey, "FEW", 0)
 
     def command(*arguments, out="out"):
         flags = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / out), "--device", "cpu"]
-        return inference.main([*map(str, arguments), *flags]), tmp_path / out
+        looked.clear()
+        return survey.main([*map(str, arguments), *flags]), tmp_path / out
 
+    command.looked = looked  # by the last call: one entry for each photo that the network saw
     return command
 
 
 def rows(out):
-    with open(out / "cracks.csv", newline="", encoding="utf-8") as file:
+    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -104,7 +110,7 @@ def test_of_12_photos_of_which_2_are_bad_10_are_done_and_2_are_named(tmp_path, r
     assert said.rstrip().splitlines()[-2:] == error_lines(said)  # after the bar, not between its steps
 
 
-def test_a_mask_that_is_given_as_a_photo_is_refused_and_a_photo_of_one_colour_is_not(tmp_path, run, capsys):
+def test_a_mask_and_a_picture_of_one_colour_that_are_given_as_photos_are_refused(tmp_path, run, capsys):
     folder = write_folder(tmp_path / "photos", 1, 0)
     mask = np.zeros((48, 64), np.uint8)
     cv2.imwrite(str(folder / "dark.png"), mask)
@@ -112,16 +118,16 @@ def test_a_mask_that_is_given_as_a_photo_is_refused_and_a_photo_of_one_colour_is
     cv2.imwrite(str(folder / "crack.png"), mask)
     cv2.imwrite(str(folder / "grey.png"), np.where(mask > 0, np.uint8(254), mask))
     code, out = run(folder)
-    (line,) = error_lines(capsys.readouterr().err)
-    assert code == 1 and "crack.png" in line and "a mask" in line
-    assert [row["photo"] for row in rows(out)] == ["dark.png", "grey.png", "road0000.jpg"]
+    crack, dark = error_lines(capsys.readouterr().err)
+    assert code == 1 and "crack.png" in crack and "a mask" in crack and "dark.png" in dark
+    assert [row["photo"] for row in rows(out)] == ["grey.png", "road0000.jpg"]
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
 def test_whatever_fails_with_one_photo_the_others_are_done_and_one_line_names_it(
     tmp_path, run, monkeypatch, capsys, fault
 ):
-    folder, write = write_folder(tmp_path / "photos", 4, 0), segment.overlay
+    folder, write = write_folder(tmp_path / "photos", 4, 0), survey.overlay
 
     def sometimes(photo, *rest):
         if len(list((tmp_path / "out").glob("*_mask.png"))) == 2:
@@ -129,7 +135,7 @@ def test_whatever_fails_with_one_photo_the_others_are_done_and_one_line_names_it
         return write(photo, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment, "overlay", sometimes)
+        patch.setattr(survey, "overlay", sometimes)
         code, out = run(folder)
     (line,) = error_lines(capsys.readouterr().err)
     assert code == 1 and "road0001.jpg" in line and type(fault).__name__ in line
@@ -146,7 +152,7 @@ def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypat
         tried.append(1)
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(segment, "write_image", full)
+    monkeypatch.setattr(survey, "write_image", full)
     with pytest.raises(OSError, match=os.strerror(number)):
         run(folder)
     assert len(tried) == 1
@@ -161,12 +167,11 @@ def test_results_do_not_go_among_the_photos(tmp_path, run):
 
 # ------------------------------------------------------------------------------------------------ started again
 @pytest.mark.parametrize("lost", ["road0001_mask.png", "road0001_overlay.jpg", "road0001_cracks.json"])
-def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost, capsys):
+def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost):
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder)
     (out / lost).unlink()
-    assert run(folder)[0] == 0 and (out / lost).is_file()
-    assert "2 of 3 were done before" in capsys.readouterr().out
+    assert run(folder)[0] == 0 and (out / lost).is_file() and len(run.looked) == 1
 
 
 def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
@@ -179,7 +184,7 @@ def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
 def start(checkpoint, folder, out, *launcher):
     """The command as the shell starts it."""
     flags = [str(folder), "--checkpoint", str(checkpoint), "--out", str(out), "--device", "cpu"]
-    command = [sys.executable, *launcher, str(ROOT / "inference.py"), *flags]
+    command = [sys.executable, *launcher, str(ROOT / "survey.py"), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -213,7 +218,7 @@ def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkp
     early = min(n for n in peaks if n >= 100)
     print(f"peak memory: {peaks[early]} KiB after {early} photos, {max(peaks.values())} KiB at the end")
     assert process.returncode == 1 and len(rows(out)) == 975 == done(out)
-    assert len(error_lines(errors)) == 25 and "975 of 1000 done" in said
+    assert len(error_lines(errors)) == 25 and "of 975 pictures" in said
     assert max(peaks.values()) < 1.1 * peaks[early]
 
 
@@ -230,7 +235,7 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(
     assert 120 <= len(kept) < 292
     process = start(checkpoint, folder, cut)
     said, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and len(error_lines(errors)) == 8 and f"{len(kept)} of 300 were done" in said
+    assert process.returncode == 1 and len(error_lines(errors)) == 8 and f"{len(kept)} of 300 are finished" in said
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
     assert_same_table(cut, whole)
 
@@ -265,8 +270,8 @@ def together(run, monkeypatch):
 def test_two_processes_do_half_of_what_is_missing_each_and_one_merges(tmp_path, run, together, monkeypatch, capsys):
     folder, shares = write_folder(tmp_path / "photos", 9, 2), []
     _, alone = run(folder, out="alone")
-    do = inference.segment_all
-    monkeypatch.setattr(inference, "segment_all", lambda job, todo, *rest: shares.append(todo) or do(job, todo, *rest))
+    do = survey.survey_all
+    monkeypatch.setattr(survey, "survey_all", lambda todo, *rest: shares.append(todo) or do(todo, *rest))
     capsys.readouterr()
     assert together(folder) == [1, 0]  # a process that fails would make torchrun stop the one that merges
     assert sorted(map(len, shares)) == [4, 5] and not set(shares[0]) & set(shares[1])
@@ -293,7 +298,7 @@ def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_th
     assert process.returncode != 0 and 30 <= len(kept) < 115
     process = start(checkpoint, folder, cut, *launcher)
     said, errors = process.communicate(timeout=300)
-    assert f"{len(kept)} of 120 were done" in said and said.count("115 of 120 done") == 1
+    assert f"{len(kept)} of 120 are finished" in said and said.count("cracks in 115 of 115") == 1
     assert len(error_lines(errors)) == 5 and process.returncode == 1
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
     assert_same_table(cut, whole)
@@ -323,31 +328,33 @@ def test_a_name_with_dollars_is_no_formula_and_one_that_breaks_a_computation_sto
     (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
     assert run(folder, "--figures")[0] == 0
 
-    def measured(mask, first=segment.measure):
+    def measured(mask, first=survey.measure):
         if len(list((tmp_path / "again").glob("*.json"))) == 0 and (calls.append(1) or len(calls) == 1):
             raise ValueError("of one photo")
         return first(mask)
 
     calls = []
-    monkeypatch.setattr(segment, "measure", measured)
+    monkeypatch.setattr(survey, "measure", measured)
     code, out = run(folder, out="again")
     assert code == 1 and len(rows(out)) == 1
 
 
-def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run, capsys):
+def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)
     os.utime(folder / "road0000.jpg", (1e9, 1e9))
     run(folder)
-    assert "1 of 2 were done before" in capsys.readouterr().out
+    assert len(run.looked) == 1
 
 
-def test_a_new_column_is_made_for_photos_that_were_done_before(tmp_path, run, monkeypatch, capsys):
+def test_records_of_another_version_are_made_again(tmp_path, run, monkeypatch):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)
-    monkeypatch.setattr(segment, "COLUMNS", "as of another day")
     run(folder)
-    assert "done before" not in capsys.readouterr().out
+    assert not run.looked
+    monkeypatch.setattr(survey, "VERSION", survey.VERSION + 1)
+    run(folder)
+    assert len(run.looked) == 2
 
 
 def test_a_copy_of_a_photo_counts_once_in_the_sums(tmp_path, run, capsys):
@@ -357,10 +364,9 @@ def test_a_copy_of_a_photo_counts_once_in_the_sums(tmp_path, run, capsys):
     (folder / "road0000 (1).jpg").write_bytes((folder / "road0000.jpg").read_bytes())
     _, out = run(folder, "--mm-per-pixel", "2")
     said = capsys.readouterr().out
-    assert alone in said and "in the sums it counts once" in said and not alone.startswith("to seal: 0.00")
+    assert alone in said and not alone.startswith("to seal: 0.00")
+    assert any("road0000.jpg" in line and "road0000 (1).jpg" in line for line in said.splitlines())
     assert sorted(row["copy_of"] for row in rows(out)) == ["", "road0000 (1).jpg"]
-    report = (out / "report.html").read_text()
-    assert "Cracked: 1 of 1 picture, as" in report and "1 file more: copies" in report
 
 
 def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path, run):
@@ -369,50 +375,46 @@ def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path
     assert {row["photo"] for row in rows(out)} == {f"{name}_road000{k}.jpg" for name in "ab" for k in range(2)}
 
 
-def strip(mask):
-    mask[20:24, 10:90] = 1
-    return measure(mask)
-
-
 def test_of_a_road_seen_from_above_only_what_the_photo_shows_counts(monkeypatch):
     valid = np.zeros((60, 100), bool)
     valid[:, :40] = True
     mask = np.zeros((60, 100), np.uint8)
-    strip(mask)
-    monkeypatch.setattr(segment, "find_scale", lambda *what: Scale(2, 0.01, "sheet", np.eye(3), 0.0))
-    monkeypatch.setattr(segment, "rectify", lambda image, scale: (image, valid))
-    job = segment.Job(lambda photo: (mask.astype(np.float32), mask, 0), None, (10, 75), {})
-    row = job.examine(np.zeros((60, 100, 3), np.uint8), Path("a.jpg"))[1]["row"]
+    mask[20:24, 10:90] = 1
+    monkeypatch.setattr(survey, "find_scale", lambda *what: Scale(2, 0.01, "sheet", np.eye(3), 0.0))
+    monkeypatch.setattr(survey, "rectify", lambda image, scale: (image, valid, 2))
+    monkeypatch.setattr(survey, "predict", lambda *_: mask.astype(np.float32))
+    options = survey.Options(None, Preprocess(), "", 0.5, None, False, ScaleOptions(sheet="a4"), (10, 75), 1.0, False)
+    row = survey.examine(np.zeros((60, 100, 3), np.uint8), Path("a.jpg"), options).result["row"]
     assert row["photographed_m2"] == pytest.approx(60 * 40 * 4 / 1e6)
     assert row["crack_percent"] == pytest.approx(100 * mask.sum() / (60 * 40))
 
 
-def test_every_uncertainty_of_a_row_follows_from_the_scale_and_the_tilt():
-    measured = strip(np.zeros((60, 100), np.uint8))
-    keys = [f"{name}_plus_minus_{unit}" for name, unit in (("seal_low", "m"), ("width_median", "mm"), ("length", "m"))]
-
-    def unsure(relative, tilt):
-        return damage(measured, 6000, Scale(1, relative, "given", tilt_deg=tilt))["row"]
-
-    good, rough, tilted = unsure(0.0, 0.0), unsure(0.3, 0.0), unsure(0.0, 40.0)
-    assert all(good[key] < min(rough[key], tilted[key]) for key in keys)
-    assert rough["photographed_plus_minus_m2"] == pytest.approx(2 * 0.3 * rough["photographed_m2"])
+def test_a_survey_of_other_flags_replaces_results_and_says_how_many(tmp_path, run, capsys):
+    folder = write_folder(tmp_path / "photos", 3, 0)
+    _, out = run(folder)
+    assert "overwritten" not in capsys.readouterr().out
+    run(folder)
+    assert "overwritten" not in capsys.readouterr().out and not run.looked
+    run(folder, "--threshold", "0.6")
+    assert f"the results of 3 files in {out} are overwritten" in capsys.readouterr().out and len(run.looked) == 3
 
 
-def test_an_uncertainty_never_reads_as_none():
-    assert (
-        give_or_take(0.07, 0.0043) == "0.07 ± 0.01"
-        and give_or_take(1, 4e-6) == "1.00 ± 0.01"
-        and give_or_take(0, 0) == "0.00 ± 0.00"
-    )
-    assert give_or_take(24, 2.4, 1) == "24.0 ± 2.4" and give_or_take(1, 0.1) == "1.00 ± 0.10"
+def test_seconds_between_frames_decide_about_videos_alone(tmp_path, run):
+    folder = write_folder(tmp_path / "photos", 1, 0)
+    run(folder)
+    run(folder, "--every", "2")
+    assert not run.looked
 
 
-def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path, run, capsys):
-    folder = write_folder(tmp_path / "photos", 2, 0)
-    header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
-    (tmp_path / "prices.csv").write_text(f"{header}\npatch,m2,1,2,3,EUR,,,0,me\n")
-    run(folder, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
-    assert re.search(
-        r"without a price and not in it: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", capsys.readouterr().out
-    )
+def test_no_two_files_get_results_of_one_name(tmp_path, run):
+    for folder in ("a/same", "b/same"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_strip(tmp_path / folder / "road.jpg")
+    with pytest.raises(BadInput, match="same_road.jpg"):
+        run(tmp_path / "a/same", tmp_path / "b/same")
+
+
+def test_a_pattern_that_the_shell_left_alone_is_expanded(tmp_path, run):
+    folder = write_folder(tmp_path / "photos", 3, 0)
+    _, out = run(folder / "road000[01].jpg")
+    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0001.jpg"]
