@@ -182,7 +182,7 @@ def too_much(rows):
 
 
 def fact_rows(row):
-    """A row -> [[what, value in words]]: the facts that people ask for first, with uncertainties where there is a scale."""
+    """A row -> [[what, value in words]]: what people ask for first, with uncertainties where there is a scale."""
     rows = [["crack, share of the road in the photo", f"{row['crack_percent']:.2f} %"], ["pattern", row["pattern"]]]
     names = [("length", "length", "m", 2), ("median width", "width_median", "mm", 1), ("widest", "width_max", "mm", 1)]
     for name, key, unit, decimals in names:

@@ -26,6 +26,7 @@ from quantify.damage import fact_rows, scale_words, sentence
 from quantify.measure import WIDTH_EDGES_MM
 from quantify.scale import ScaleOptions, find_scale
 from report.figure import overlay
+from report.records import total_quantities
 from runs import RUNS, SHIPPED
 
 PRICES = Path(__file__).parent.parent / "data" / "prices.csv"
@@ -150,7 +151,9 @@ def show(seen, threshold, choice, number, points, prices):
     marked = overlay(found.photo, found.flat_mask, found.measured, row)
     heat = cv2.applyColorMap((255 * found.probability).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     words = f"**{sentence(row).capitalize()}.**\n\n{scale}"
-    budget = cost_rows(estimate(found.result["quantities"], prices)) if prices else []
+    budget = []
+    if prices:
+        budget = cost_rows(estimate(total_quantities([found.result["quantities"]]), prices))
     return (shrunk(found.photo), shrunk(marked)), shrunk(heat), words, fact_rows(row), budget
 
 
