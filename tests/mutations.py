@@ -80,7 +80,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "others' hidden files deleted": ("runs.py", "write_facts", 'f"{HALF_WRITTEN}*"', '".*"', "train"),
     # inference, scores and pages
     "specks shipped": ("inference.py", "crack_mask", "without_specks(", "(lambda mask: (mask, 0))(", "inference"),
-    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(sum(views) / len(sizes), axes)", "sum(views) / len(sizes)", "inference"),
+    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(seen, axes)", "seen", "inference"),
     "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
     "empty photo always counts 1": ("metrics.py", "summary", "cracked | ~empty", "cracked", "metrics"),
     "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),
