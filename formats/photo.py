@@ -29,7 +29,15 @@ LEAST_FLAT = 0.05  # of what is drawn, and
 LEAST_FLAT_PX = 20  # pixels, that a third level covers
 HEIC = "convert HEIC photos to JPEG first"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
+VIDEO = "survey.py takes videos, inference.py takes photos"
+REMEDIES = {  # what to do with a file that is no image, by its suffix
+    ".heic": HEIC,
+    ".heif": HEIC,
+    ".zip": "unpack it and give its folder",
+    ".mp4": VIDEO,
+    ".mov": VIDEO,
+    ".avi": VIDEO,
+}
 JPEG_KINDS = ("JPEG", "MPO")  # Pillow calls a JPEG that holds further pictures MPO
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # those that a segment follows, and the end; no restarts
 ORIENTATION, MAX_SAMPLE_VALUE = 274, 281  # tags of TIFF
