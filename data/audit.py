@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from command import BadInput, number_of, some, tally
 from data.split import CRACKED, NOT_VALIDATED, UNDAMAGED, copies, split, what_is_kept
-from formats.coco import TURNED, Problem, each_once, orientation
-from formats.photo import Preprocess
+from formats.coco import TURNED, Problem, each_once
+from formats.exif import orientation_of
+from formats.photo import Preprocess, upright
 from quantify.skeleton import skeleton, widths
 from report.figure import outlined
 
@@ -20,16 +21,6 @@ DRAWN_UNTURNED = (
     "turned by EXIF, and the label fits the photo better as it was before turning; export again with Auto-Orient, or "
     "label it again"
 )
-# how a mask that was drawn on the stored pixels lies on the upright photo, by EXIF orientation
-TURNS = {
-    2: np.fliplr,
-    3: lambda mask: np.rot90(mask, 2),
-    4: np.flipud,
-    5: np.transpose,
-    6: lambda mask: np.rot90(mask, -1),
-    7: lambda mask: np.rot90(mask, 2).T,
-    8: np.rot90,
-}
 
 
 # ------------------------------------------------------------------------------------------------ the whole audit
@@ -46,7 +37,7 @@ def audit(export, seed=0, shown=12):
         readable.append(photo)
         masks.append(mask)
         # what a photo and its mask say together is checked here, one photo in memory at a time
-        if photo.name in turned and drawn_unturned(pixels, mask, orientation(photo.path)):
+        if photo.name in turned and drawn_unturned(pixels, mask, orientation_of(photo.path)):
             doubts.append(Problem(DRAWN_UNTURNED, photo.name))
     usable = replace(export, photos=readable, problems=merged(export.problems, doubts))
     lines = describe(usable, [mask for mask in masks if mask.any()])
@@ -194,14 +185,13 @@ def drawn_unturned(photo, mask, way):
     (h, w, 3) uint8 upright photo, (h, w) uint8 mask, EXIF orientation 2 to 8. On 386 cracked photos of five real data
     sets, 383 labels are recognised that were turned by 180 degrees, and 6 right ones are taken for such.
     """
-    here, before = darkness(photo, mask), darkness(photo, TURNS[way](mask))
+    here, before = darkness(photo, mask), darkness(photo, upright(mask, way))
     return here < 0 or here < before
 
 
 def darkness(photo, mask):
     """How much darker, in grey values, the labelled pixels are than a ring around them; nan where there is no ring."""
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    mask = np.ascontiguousarray(mask)
     near, far = (cv2.dilate(mask, np.ones((size, size), np.uint8)) for size in (5, 15))
     ring = (far > 0) & (near == 0)
     if not mask.any() or not ring.any():

@@ -12,12 +12,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from command import BadInput, in_short, number_of, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
+from formats.exif import turned_without_trace
 from formats.names import answers, plain
 from formats.photo import SUFFIXES, photos_in, read_photo, visible
 from formats.shapes import are_normalised, are_whole_numbers, covered, drawn, usable
@@ -27,7 +26,6 @@ JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
 LABELS_FOLDER = "annotations"  # where CVAT, datumaro and COCO itself keep their files, called instances_PART.json
 MOST = 100_000  # annotations in a file: about as many as are checked in 10 seconds
 MOSTLY = 0.3  # share of a photo; of 634 photos of a course, no crack covered more
-ORIENTATION = 0x0112  # the EXIF tag
 
 # kinds of Problem
 NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
@@ -382,7 +380,7 @@ def add_photo(export, photo, annotations, categories, normalised):
         export.problems.append(Problem(OTHER_CLASSES, photo.name, ", ".join(left_out)))
     if photo.crack_fraction() > MOSTLY:
         export.problems.append(Problem(MOSTLY_CRACK, photo.name, f"{photo.crack_fraction():.0%}"))
-    if cracks and is_turned(photo):
+    if cracks and turned_without_trace(photo.path):
         export.problems.append(Problem(TURNED, photo.name))
     export.photos.append(photo)
 
@@ -451,19 +449,3 @@ def unlisted(listing, paths):
     folders = {path.parent for path in known} | {listing.file.parent}
     others = [path for folder in sorted(folders) for path in photos_in(folder) if path not in known]
     return [Problem(UNLISTED, listing.prefix + path.relative_to(listing.top).as_posix()) for path in others]
-
-
-def orientation(path):
-    """How EXIF turns a photo, 1 (not at all) to 8."""
-    try:
-        with Image.open(path) as image:
-            way = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of a file that is cut or foreign; reading the photo says what is wrong
-        return 1
-    return way if way in range(1, 9) else 1
-
-
-def is_turned(photo):
-    """Whether EXIF turns or mirrors the photo in a way that leaves its height and width as they are listed."""
-    way = orientation(photo.path)
-    return way in (2, 3, 4) or (way in (5, 6, 7, 8) and photo.height == photo.width)

@@ -489,8 +489,7 @@ def crack_mask(level, width=6, apart=True):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("level", [64, 127, 128, 200])
-@pytest.mark.parametrize("width", [2, 6, 20])
+@pytest.mark.parametrize("level,width", [(64, 2), (64, 6), (127, 2), (127, 20), (128, 6), (200, 5), (200, 20)])
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_mask_with_a_third_level_is_refused(tmp_path, suffix, level, width, apart):
     cv2.imwrite(str(tmp_path / f"a{suffix}"), crack_mask(level, width, apart))
