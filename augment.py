@@ -4,8 +4,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from tqdm import tqdm
 
 from command import BadInput, execute, flags, number_of
+from data.split import split
+from dataset import open_data
+from formats.annotate import export_folder, mask_to_annotations, write_annotations
+from formats.photo import Preprocess, write_image
+from report.figure import contact_sheet, outlined, save_figure
 
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
@@ -81,69 +89,97 @@ def versions(photo, mask, rng):
         yield parameters, *apply(photo, mask, parameters, rng)
 
 
+def sheet(originals, rng):
+    """[(photo, mask)] -> picture: each original with its versions beside it, the crack outlined."""
+    tiles = []
+    for photo, mask in originals:
+        tiles.append((f"original  crack {mask.mean():.2%}", outlined(photo, mask)))
+        for parameters, changed, truth in versions(photo, mask, rng):
+            words = "{rotation:+.0f} degrees, scale {scale:.2f}, brightness {brightness:+.0%}, contrast {contrast:+.0%}"
+            tiles.append((words.format(**parameters), outlined(changed, truth)))
+    return contact_sheet(tiles, columns=1 + VERSIONS)
+
+
+def distribution(originals, rng):
+    """[(photo, mask)] -> figure: histograms of the parameters and of the crack's share over all their versions."""
+    units = {"rotation": "degrees", "scale": "times", "brightness": "share", "contrast": "share"}
+    values = {f"{name}, {unit}": [] for name, unit in units.items()}
+    share = values["crack, % of the photo"] = []
+    for photo, mask in originals:
+        for parameters, _, truth in versions(photo, mask, rng):
+            for name, unit in units.items():
+                values[f"{name}, {unit}"].append(parameters[name])
+            share.append(100 * truth.mean())
+    fig = Figure(figsize=(14, 3.2), layout="constrained")
+    fig.suptitle(f"{len(share)} augmented versions of the cracked train photos, each with noise of σ {SIGMA:.0f}")
+    for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
+        axes.hist(numbers, bins=20, color="steelblue")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel=name, ylabel="versions")
+    return fig
+
+
 def write_versions(parts, out, seed):
-    """Split COCO export at `out`: train photos with five versions each, valid and test as they are."""
-    from tqdm import tqdm
+    """Write a COCO export to `out`: train photos with their versions, valid and test photos as they are.
 
-    from data.convert import export_folder, mask_to_annotations, write_annotations
-    from formats.photo import write_image
-
+    Raises BadInput where two photos would get the same file name.
+    """
     with export_folder(out) as folder:
         for part, photos in parts.items():
             (folder / part).mkdir()
-            rows, stems = [], [Path(item.name).stem for item in photos]
-            if len(set(stems)) < len(stems):
-                twice = max(stems, key=stems.count)
-                raise BadInput(f"{part}: two photos are called {twice}, not counting suffix and folder; rename one")
+            rows, names = [], set()
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
-                stem, rng = Path(item.name).stem, np.random.default_rng([seed, number])
+                name = Path(item.name).stem
                 photo, mask = item.read()
-                changed = enumerate(versions(photo, mask, rng), 1) if part == "train" else ()
-                images = [(stem, photo, mask), *((f"{stem}_v{i}", *version) for i, (_, *version) in changed)]
-                for name, image, truth in images:
-                    write_image(folder / part / f"{name}.jpg", image)
-                    rows.append((f"{name}.jpg", *truth.shape, mask_to_annotations(truth)))
+                pictures = [(name, photo, mask)]
+                if part == "train":
+                    rng = np.random.default_rng([seed, number])
+                    for version, (_, changed, truth) in enumerate(versions(photo, mask, rng), start=1):
+                        pictures.append((f"{name}_v{version}", changed, truth))
+                for stem, picture, truth in pictures:
+                    if stem in names:
+                        raise BadInput(f"{part}: two photos would be called {stem}.jpg; rename {item.name}")
+                    names.add(stem)
+                    write_image(folder / part / f"{stem}.jpg", picture)
+                    rows.append((f"{stem}.jpg", *truth.shape, mask_to_annotations(truth)))
             write_annotations(folder / part, rows, "augment.py")
 
 
 def arguments(argv):
     parser = flags(
-        "See the augmentation: a sheet of originals and their five versions, and how the parameters are distributed. "
-        "With --out, write the versions as a COCO export (train only; valid and test stay as they are).",
+        "Look at the augmentation: saves a picture of some train photos with five versions of each, and histograms of "
+        "what was drawn. With --out, writes the versions as a COCO export; photos of valid and test stay as they are.",
         "python augment.py",
         "python augment.py my-export --out my-export-augmented",
         common=("seed",),
     )
-    parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample, drawn)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="all names of crack (default: any spelling)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the augmented export here")
+    parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample)")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the augmented export here")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = arguments(argv)
-    from data.split import split
-    from dataset import open_data  # only now: these imports take seconds
-    from formats.photo import Preprocess, write_image
-    from report.augmentation import distribution, sheet
-    from report.figure import save_figure
-
     export = open_data(args.data, args.classes)
     if args.out and args.out.resolve() == export.root.resolve():
-        raise BadInput(f"--out {args.out}: the photos to augment lie there; name a new folder")
-    parts, preprocess, rng = split(export, args.seed), Preprocess(), np.random.default_rng(args.seed)
-    pairs = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
-    sound = [preprocess.resize(*photo.read()) for photo in [p for p in parts["train"] if not p.cracked][:1]]
-    name = export.root.resolve().name
-    shown = [(pair, list(versions(*pair, rng))) for pair in pairs[: 4 - len(sound)] + sound]
-    write_image(Path(f"augment-{name}.png"), sheet(shown))
-    drawn = [(parameters, mask.mean()) for pair in pairs for parameters, _, mask in versions(*pair, rng)]
-    save_figure(Path(f"augment-{name}-distribution.png"), distribution(drawn))
-    print(f"pictures: augment-{name}.png, augment-{name}-distribution.png")
+        raise BadInput(f"--out {args.out}: the photos to augment are there; name a new folder")
+    parts = split(export, args.seed)
+    preprocess = Preprocess()
+    rng = np.random.default_rng(args.seed)
+    cracked = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
+    undamaged = [photo for photo in parts["train"] if not photo.cracked]
+    shown = cracked[:3] + [preprocess.resize(*photo.read()) for photo in undamaged[:1]]
+    picture, histograms = (Path(f"augment-{export.root.resolve().name}{end}.png") for end in ("", "-distribution"))
+    write_image(picture, sheet(shown, rng))
+    save_figure(histograms, distribution(cracked, rng))
+    print(f"pictures: {picture}, {histograms}")
     if args.out:
         write_versions(parts, args.out, args.seed)
         count = number_of(len(parts["train"]), "train photo")
-        print(f"{args.out}: {count}, {VERSIONS} versions of each; others as they are")
+        print(f"{args.out}: {count} with {VERSIONS} versions of each; the other photos as they are")
     return 0
 
 

@@ -33,6 +33,14 @@ def number_of(count, noun):
     return f"{count} {noun}s"
 
 
+def some(names, most=8):
+    """Names as words: all of them up to `most`, else the first ones "and 57 more"."""
+    names = list(names)
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
 def tally(count, cracked):
     """10 photos, 8 of them cracked -> "10 photos, 8 cracked, 2 undamaged"."""
     return f"{number_of(count, 'photo')}, {cracked} cracked, {count - cracked} undamaged"

@@ -1,37 +1,17 @@
-"""(photo, mask) pairs for training and scoring, and the audit of an export; how COCO is read stands in coco.py."""
+"""(input, mask) pairs for training and validation, and the command that shows an export or a folder of photos."""
 
 import contextlib
 import signal
 from functools import lru_cache
 from pathlib import Path
 
-from command import BadInput, answer_flags, execute, flags, in_short, number_of
-
-
-def arguments(argv):
-    parser = flags(
-        "What is in this COCO export? Prints an audit and saves a picture of processed photos with their masks. "
-        "Of photos without labels: are they enough, sharp, well lit, and each of another place?",
-        "python dataset.py",
-        "python dataset.py my-photos",
-        "python dataset.py my-export --classes Riss",
-        common=("seed",),
-    )
-    parser.add_argument("data", nargs="?", help="a COCO export, folder or .zip, or photos (default: data/sample)")
-    parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)"
-    )
-    parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
-
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler, get_worker_info
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from command import BadInput, execute, flags, in_short, number_of
+from data import collection, synthesize
 from data.audit import audit
 from distributed import share
 from formats.coco import each_once, read_export, refuse_masks
@@ -49,8 +29,12 @@ class CrackDataset(Dataset):
     """
 
     def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):
-        self.photos, self.preprocess, self.augment, self.seed, self.once = photos, preprocess, augment, seed, once
+        self.photos = photos
+        self.preprocess = preprocess
+        self.augment = augment
         self.versions = 1 + versions if augment else 1
+        self.seed = seed
+        self.once = once
 
     def __len__(self):
         return len(self.photos) * self.versions
@@ -67,82 +51,89 @@ class CrackDataset(Dataset):
         return torch.from_numpy(self.preprocess.normalise(photo)), mask, index
 
 
-@lru_cache(maxsize=128)  # each worker decodes a course set once, a big one stays on disk: 0.8 MB a photo at 512
+@lru_cache(maxsize=128)  # 0.8 MB a photo at 512: each worker decodes a course-sized set once
 def resized(photo, preprocess):
+    """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size."""
     return preprocess.resize(*photo.read())
 
 
+class Batches(Sampler):
+    """The keys of each batch of an epoch: shuffled by seed and epoch, or in order without a seed.
+
+    Set `epoch` before each pass. `first` is the batch to begin with, for an epoch that was interrupted. Where several
+    processes share the work, each gets its part of every batch.
+    """
+
+    def __init__(self, count, batch_size, seed=None):
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.first = 0
+
+    def __len__(self):
+        return -(-self.count // self.batch_size)  # rounded up
+
+    def __iter__(self):
+        order = np.arange(self.count)
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        keys = (self.epoch * self.count + order).tolist()
+        for start in range(self.first * self.batch_size, self.count, self.batch_size):
+            batch = keys[start : start + self.batch_size]
+            # every process must go through the network: one that gets nothing takes the first, which does not count
+            yield share(batch) or batch[:1]
+
+    def size(self, step):
+        """Number of a batch -> (photos in it, those of them that count in this process)."""
+        photos = min(self.batch_size, self.count - step * self.batch_size)
+        return photos, len(share(range(photos)))
+
+
 def collate(items):
-    """Items of different size -> one batch, padded to the largest height and width. Raises BadInput."""
-    height, width = (max(item[0].shape[axis] for item in items) for axis in (1, 2))
-    inputs, masks, indices = zip(*items, strict=True)
-    stack = [torch.from_numpy(np.stack([pad(one.numpy(), height, width) for one in many])) for many in (inputs, masks)]
-    batch = *stack, torch.tensor(indices)
-    if get_worker_info():  # share here: where PyTorch does it, nobody hears of an error and the training waits for ever
+    """Items of different size -> one batch, padded with 0 to the largest height and width. Raises BadInput."""
+    height = max(mask.shape[1] for _, mask, _ in items)
+    width = max(mask.shape[2] for _, mask, _ in items)
+    inputs, masks = [], []
+    for network_input, mask, _ in items:
+        margin = (0, width - mask.shape[2], 0, height - mask.shape[1])  # left, right, above, below
+        inputs.append(F.pad(network_input, margin))
+        masks.append(F.pad(mask, margin))
+    batch = torch.stack(inputs), torch.stack(masks), torch.tensor([index for *_, index in items])
+    if get_worker_info():
+        # PyTorch would do this later, in a thread whose errors are lost: the training would wait for ever
         try:
-            return tuple(tensor.share_memory_() for tensor in batch)
+            for tensor in batch:
+                tensor.share_memory_()
         except RuntimeError as error:
             raise BadInput(f"--workers: no shared memory for a batch ({in_short(error)}); give --workers 0") from None
     return batch
 
 
-class Shuffled(Sampler):
-    """The keys of one epoch in an order that depends on seed and epoch alone; set `epoch` before each pass.
-
-    `first` is where an epoch begins that was stopped in the middle.
-    """
-
-    def __init__(self, count, seed):
-        self.count, self.seed, self.epoch, self.first = count, seed, 0, 0
-
-    def __len__(self):
-        return self.count
-
-    def __iter__(self):
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        return iter((self.epoch * self.count + order[self.first :]).tolist())
-
-
-class Shares(BatchSampler):
-    """Of every batch the keys that this process takes; one process takes them all.
-
-    Where a batch has fewer photos than there are processes, the others take its first along, for every process must
-    go through the network; `photos` says that it does not count.
-    """
-
-    def __iter__(self):
-        return (share(keys) or keys[:1] for keys in super().__iter__())
-
-    def photos(self, step):
-        """Batch number -> (photos in it, those that count in this process)."""
-        count = min(self.batch_size, len(self.sampler) - step * self.batch_size)
-        return count, len(share(range(count)))
-
-
-def loader(data, batch_size, workers, sampler=None, pin=False):
-    """DataLoader that keeps its workers between epochs; `pin` memory where a GPU will fetch it."""
+def loader(data, batch_size, workers=0, seed=None, pin=False):
+    """DataLoader over a CrackDataset, shuffled if a seed is given; `pin` the memory where a GPU will fetch it."""
     return DataLoader(
         data,
-        batch_sampler=Shares(sampler or SequentialSampler(data), batch_size, drop_last=False),
+        batch_sampler=Batches(len(data), batch_size, seed),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
         persistent_workers=workers > 0,
-        worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # else every pass draws from the one of dropout
+        worker_init_fn=ignore_signals,
+        generator=torch.Generator(),  # of its own: the default one would be advanced, and with it dropout
     )
 
 
-def outlive_signals(worker):
-    """Ctrl-C, and SIGTERM of a batch system, reach the workers too; the training says when they end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def ignore_signals(worker):
+    """Ctrl-C and SIGTERM reach the workers, too, but the training decides when they end: after it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def workers_ended(batches):
-    """After the block the workers of this loader are gone, which PyTorch sees to only where nothing refers to them: a
-    traceback does, and Python, before it ends, would wait for ever for workers that take no signal."""
+    """Ends the workers of a loader after the block, also after an error. PyTorch only ends them when nothing refers to
+    the loader any more, and a traceback does."""
     try:
         yield
     finally:
@@ -151,18 +142,16 @@ def workers_ended(batches):
 
 
 def find_export(data=None, classes=None):
-    """`read_export`, after drawing the sample set where that is wanted and missing."""
+    """`read_export` of the data, by default the drawn sample, which is drawn if it is missing. Raises BadInput."""
     data = Path(data or SAMPLE)
     if not data.exists() and data.resolve() == SAMPLE.resolve():
-        from data import synthesize  # only this once
-
         print(f"{data} is missing: drawing the sample set first, a few seconds", flush=True)
         synthesize.draw_export(data)
     return read_export(data, classes)
 
 
 def open_data(data=None, classes=None):
-    """`find_export` for training and scoring: says in a few lines what was left out. Raises BadInput."""
+    """`find_export` for training and scoring: prints what was left out. Raises BadInput."""
     export = find_export(data, classes)
     refuse_masks(export)
     notes = each_once(export.problems)
@@ -173,26 +162,55 @@ def open_data(data=None, classes=None):
     return export
 
 
-def main(argv=None):
-    from data import collection  # a file that only this command needs
+def show_photos(folder, out):
+    """Print what is good and doubtful about photos without labels; save a picture of them. Raises BadInput."""
+    found = collection.check(folder)
+    print(collection.table(found), *collection.not_labels(folder), sep="\n")
+    tiles = collection.tiles(found)
+    if not tiles:
+        raise BadInput(f"{folder}: no photo can be read; the last column says what to do")
+    write_image(out, contact_sheet(tiles, columns=6))
+    print(f"picture: {out}")
 
-    args = arguments(argv)
-    name = Path(args.data or SAMPLE).resolve().name.removesuffix(".zip")
-    out = picture_name(args.out or f"audit-{name}.png")  # before the work, not after
-    if args.data and collection.unlabelled(args.data):
-        found = collection.check(args.data)
-        print(collection.table(found), *collection.not_labels(args.data), sep="\n")
-        if not (tiles := collection.tiles(found)):
-            raise BadInput(f"{args.data}: no photo that can be read; the last column says what to do")
-        write_image(out, contact_sheet(tiles, columns=6))
-        print(f"picture: {out}")
-        return 0
-    report, tiles = audit(find_export(args.data, args.classes), args.seed)
+
+def show_export(export, out, seed):
+    """Print an audit of a COCO export; save a picture of some photos with their masks. Raises BadInput."""
+    report, tiles = audit(export, seed)
     print(report)
     if not tiles:
-        raise BadInput(f"{args.data}: no photo that can be used; what is listed says why")
+        raise BadInput(f"{export.root}: no photo can be used; the list above says why")
     write_image(out, contact_sheet(tiles))
     print(f"picture of {number_of(len(tiles), 'photo')}: {out}")
+
+
+def arguments(argv):
+    parser = flags(
+        "Look at a COCO export before training: prints an audit and saves a picture of photos with their masks. "
+        "Or look at photos before labelling: are there enough, are they sharp and well lit, is any place photographed "
+        "twice?",
+        "python dataset.py",
+        "python dataset.py my-photos",
+        "python dataset.py my-export --classes Riss",
+        common=("seed",),
+    )
+    parser.add_argument(
+        "data", nargs="?", help="COCO export (folder or .zip) or folder of photos (default: data/sample)"
+    )
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)"
+    )
+    parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
+    name = Path(args.data or SAMPLE).resolve().name.removesuffix(".zip")
+    out = picture_name(args.out or f"audit-{name}.png")  # checked before the work
+    if args.data and collection.unlabelled(args.data):
+        show_photos(args.data, out)
+    else:
+        show_export(find_export(args.data, args.classes), out, args.seed)
     return 0
 
 

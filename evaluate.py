@@ -1,288 +1,367 @@
-"""Scores of trained runs, or of any masks, on a split: score sheet, report, comparison of runs, robustness."""
+"""Score runs, or one folder of masks, on photos they have not seen: score sheet, report, comparison, robustness."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from command import PARTS, BadInput, answer_flags, choose_device, execute, flags, number_of, results_folder, write_json
-
-
-def arguments(argv):
-    parser = flags(
-        "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
-        "photos.csv, pictures of the worst, median and best photos and of false alarms into the run folder; with "
-        "several runs comparison.html too. With several --predictions instead: ranking.html, ranking.csv, photos.csv, "
-        "counted_as_empty.csv.",
-        "python evaluate.py",
-        "python evaluate.py runs/first runs/second runs/third",
-        "python evaluate.py runs/sample-20260101-120000 --split valid",
-        "python evaluate.py --predictions masks/ --data my-export",
-        "python evaluate.py --predictions submissions/* --data hidden-export",
-    )
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder or checkpoint "
-        "(default: the newest, before any training the weights that ship)")  # fmt: skip
-    parser.add_argument("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on, "
-        "for one folder of masks data/sample)")  # fmt: skip
-    parser.add_argument("--split", choices=[*PARTS, "all"], help="which photos (default: test, of an export without "
-        "parts all)")  # fmt: skip
-    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
-    parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="names that mean crack, all of them (default: any spelling)"
-    )
-    parser.add_argument("--predictions", nargs="+", type=Path, metavar="DIR", help="instead of runs, folders or .zip "
-        "of masks NAME_mask.png or else NAME.png for photo NAME.jpg, as large as it, crack 255 on 0; several, runs and "
-        "checkpoints too, are ranked")  # fmt: skip
-    parser.add_argument("--robustness", action="store_true", help="score darker, noisy, turned ... photos as well")
-    parser.add_argument("--flips", action="store_true", help="average the answers to a photo and its three mirror "
-        "images: takes 4 times as long")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for results (default: inside the run, or ranking)")
-    return check(parser, parser.parse_args(argv))
-
-
-def check(parser, args):
-    """The arguments, if they make sense together; else the parser's one-line error."""
-    if args.predictions and args.runs:
-        parser.error("give runs, or --predictions, which takes runs too")
-    if len(args.predictions or ()) > 1 and not args.data:
-        parser.error("several --predictions are ranked on photos that only you have; give --data")
-    if args.predictions and (asked := [flag for flag in ("robustness", "flips") if getattr(args, flag)]):
-        parser.error(f"--{asked[0]} needs the network itself: give runs, without --predictions")
-    for path in args.runs:
-        if path.suffix.lower() == ".zip" or path.is_dir() and not [*path.glob("best.pt"), *path.glob("last.pt")]:
-            runs = [f"; {file.parent} is one" for file in sorted(path.glob("*/best.pt"))[-1:]]
-            parser.error(f"{path}: no run{''.join(runs)}; an export goes after --data, masks after --predictions")
-    return args
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 import metrics
-from data.split import same_photos, split
+from command import PARTS, BadInput, choose_device, execute, flags, number_of, results_folder, write_json
+from data.split import same_photos, split, trained_on
 from dataset import open_data
-from inference import predict
+from formats.masks import CHECKPOINTS, MaskFolder, located
+from formats.photo import Preprocess
+from inference import crack_mask, open_model, predict
+from model import fused
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
 from report.figure import save_figure
-from report.ranking import rank
 from report.robustness import CHANGES, unchanged
-from runs import RUNS, SHIPPED, newest_run, own_data, read_facts
-from submission import (
-    facts_of,
-    forgiving,
-    masks_of,
-    open_submission,
-    strays,
-    submission_names,
-)
-
-FLAT = 0.005  # of IoU on validation: less is noise, so it decides nothing
+from runs import RUNS, SHIPPED, doubt, newest_run, own_data, read_facts
 
 
-def threshold_counts(model, preprocess, photos):
-    """(photos, thresholds, 4) counts at each photo's own size for `metrics.THRESHOLDS`.
-
-    Specks are in these masks: to take them out at every threshold would cost seconds on a phone's photo.
-    """
-    result = []
-    for item in tqdm(photos, "validating", leave=False, unit="photo"):
-        photo, truth = item.read()
-        result.append(metrics.counts_by_threshold(predict(model, preprocess, photo), truth))
-    return np.array(result)
-
-
-def best_threshold(c):
-    """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
-
-    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds are as good as
-    equal, and which of them is highest is luck. Chosen on 2, 3 or 5 of the 6 cracked validation photos of CrackForest's
-    course split, for six runs, this gave 0.001 to 0.008 more IoU on the rest of the 6 than the highest did.
-    """
-    cracked = c[c[:, 0, 0] + c[:, 0, 2] > 0]
-    if not len(cracked):
-        return 0.5
-    iou = metrics.iou(cracked).mean(axis=0)
-    good = metrics.THRESHOLDS[iou >= iou.max() - FLAT]
-    return float(good[np.abs(good - 0.5).argmin()])
-
-
+# ------------------------------------------------------------------------------------------------- scoring
 def score_photo(prediction, truth, probability=None):
-    """Two (H, W) masks and the probability behind the first -> counts that all scores are made of, for one photo."""
-    lines = skeleton(prediction), skeleton(truth)
-    unknown = np.full((len(metrics.THRESHOLDS), 4), np.nan)  # a mask does not say what another threshold would give
+    """Two (H, W) masks, and the (H, W) probability behind the first if there is one -> {name: counts} of one photo.
+
+    All scores are made of these counts; see metrics.py for each.
+    """
+    true_line = skeleton(truth)
+    if probability is None:  # a mask alone does not say what another threshold would give
+        by_threshold = np.full((len(metrics.THRESHOLDS), 4), np.nan)
+    else:
+        by_threshold = metrics.counts_by_threshold(probability, truth)
     return {
         "counts": metrics.counts(prediction, truth),
         "near": metrics.tolerant_counts(prediction, truth),
-        "line": metrics.centreline_counts(prediction, truth, *lines),
-        "width": metrics.counts_by_width(prediction, truth, lines[1]),
+        "line": metrics.centreline_counts(prediction, truth),
+        "length": np.count_nonzero(true_line),
+        "width": metrics.counts_by_width(prediction, truth, true_line),
         "noise": metrics.label_noise_counts(truth),
-        "thresholds": unknown if probability is None else metrics.counts_by_threshold(probability, truth),
+        "thresholds": by_threshold,
     }
 
 
-def score_sheet(rows, seed=0):
-    """Rows of `score_photo` -> {key of MEANING: score}, with the interval of the headline."""
-    stack = {key: np.array([row[key] for row in rows]) for key in rows[0] if key not in ("mask", "size")}
-    c, cracked = stack["counts"], stack["counts"][:, [0, 2]].sum(axis=1) > 0
-    sheet = metrics.summary(c)
-    sheet["f1_2px"] = float(metrics.f1(stack["near"].sum(axis=0)))
-    sheet["cldice"] = metrics.mean(metrics.f1(stack["line"][cracked]))
-    hits, true = stack["width"].sum(axis=0).T
+def score_sheet(rows):
+    """What `score_photo` gave for each photo -> ({key of metrics.MEANING: score}, 95 % interval of iou_cracked)."""
+
+    def stacked(name):
+        return np.array([row[name] for row in rows])
+
+    c = stacked("counts")
+    cracked = c[:, 0] + c[:, 2] > 0
+    hits, true = stacked("width").sum(axis=0).T
+    ods, ois = metrics.at_best_threshold(stacked("thresholds"))
+    noise = metrics.iou(stacked("noise")[cracked]).mean(axis=2)  # (photos, 2): mean of drawn wider and narrower
+    sheet = metrics.summary(c) | {
+        "f1_2px": float(metrics.f1(stacked("near").sum(axis=0))),
+        "cldice": metrics.mean(metrics.f1(stacked("line")[cracked])),
+        "ods": ods,
+        "ois": ois,
+        "label_noise_1px": metrics.mean(noise[:, 0]),
+        "label_noise_2px": metrics.mean(noise[:, 1]),
+    }
     sheet |= dict(zip(metrics.WIDTHS, metrics.divide(hits, true).tolist(), strict=True))
-    sheet["ods"], sheet["ois"] = metrics.at_best_threshold(stack["thresholds"])
-    for i, key in enumerate(("label_noise_1px", "label_noise_2px")):
-        sheet[key] = metrics.mean(metrics.iou(stack["noise"][cracked, i]).mean(axis=1))
-    return {key: sheet[key] for key in metrics.MEANING}, metrics.interval(metrics.iou(c[cracked]), seed)
+    in_order = {key: sheet[key] for key in metrics.MEANING}
+    return in_order, metrics.interval(metrics.iou(c[cracked]), limits=(0, 1))
 
 
-def score(photos, answer, name, title, threshold=None, seed=0, change=unchanged, flips=False):
-    """`answer` (see submission.py) on every photo, each first changed -> Scored; `threshold` and `flips` are the run's.
+def score(photos, predictor, name, title, seed=0, change=unchanged):
+    """Score a predictor on every photo -> Scored.
 
-    The counts for other thresholds, of which curves, `ods` and `ois` are made, are those of masks with their specks.
+    predictor(item, photo) gives ((H, W) uint8 mask 0/1, (H, W) float32 probability or None) for a Photo of the export
+    and its pixels. change: one of report.robustness.CHANGES, made to each photo first.
     """
     rows = []
     for i, item in enumerate(tqdm(photos, f"scoring {name}", leave=False, unit="photo")):
         photo, truth = change(*item.read(), np.random.default_rng([seed, i]))
-        mask, probability = answer(item, photo)
-        # as PNG: the pictures need the masks of few photos, and which ones is known only at the end
-        kept = {"mask": cv2.imencode(".png", mask)[1], "size": mask.shape[::-1]}
-        rows.append(score_photo(mask, truth, probability) | kept)
-    sheet, interval = score_sheet(rows, seed)
-    return evaluation.Scored(name, title, photos, rows, sheet, interval, threshold, flips)
+        mask, probability = predictor(item, photo)
+        row = score_photo(mask, truth, probability)
+        # kept for the pictures, as PNG: which photos they show is known only at the end
+        row["mask"] = cv2.imencode(".png", mask)[1]
+        row["size"] = mask.shape[::-1]
+        rows.append(row)
+    sheet, interval = score_sheet(rows)
+    return evaluation.Scored(name, title, photos, rows, sheet, interval)
 
 
+# -------------------------------------------------------------------------------------- what is scored on what
+@dataclass(frozen=True)
+class Network:
+    """A trained network as a predictor. Its mask is the one that inference.py writes: what is scored is what ships."""
+
+    model: torch.nn.Module
+    preprocess: Preprocess
+    threshold: float
+    flips: bool = False  # average over the photo and its three mirror images
+
+    def __call__(self, item, photo):
+        probability = predict(self.model, self.preprocess, photo, flips=self.flips)
+        mask, _ = crack_mask(probability, self.threshold)
+        return mask, probability
+
+
+def open_network(path, device, flips=False):
+    """Run folder or checkpoint -> Network. Raises BadInput."""
+    model, preprocess, threshold = open_model(path, device)
+    return Network(fused(model), preprocess, threshold, flips)
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photos to score on; the folder for their results is named after data set and split."""
+
+    photos: list
+    title: str
+    folder: str
+
+
+def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
+    """Run folder, --data, --split, --splits, --classes, each may be None -> PhotoSet. Raises BadInput.
+
+    Without flags a run is scored on the test photos of its own split. Other photos in the place of its own are refused.
+    """
+    facts = read_facts(run / "arguments.json") if run else {}
+    export = open_data(data or own_data(run, facts), classes or facts.get("classes"))
+    if run and not splits:
+        if same_photos(run / "splits.json", export):
+            splits = run / "splits.json"
+        elif facts.get("data") and not data:
+            raise BadInput(f"{export.root}: other photos than {run} was trained with; give --data to score these")
+    photos, part = photos_of(export, part, splits, facts.get("seed", 0))
+    if not photos:
+        raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
+    photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
+    title = f"{export.root.name}, {part}, {number_of(len(photos), 'photo')}"
+    return PhotoSet(photos, title, f"{export.root.name}-{part}")
+
+
+def photos_of(export, part, splits, seed):
+    """Export, --split or None, splits.json or None -> (photos, the name of their part). Raises BadInput."""
+    wanted = part or "test"
+    own = [photo for photo in export.photos if photo.part == wanted]
+    if wanted == "all":
+        return export.photos, "all"
+    if own and not splits:
+        return own, wanted
+    if splits or any(photo.part for photo in export.photos):
+        return split(export, seed, splits)[wanted], wanted
+    if part:
+        raise BadInput(f"{export.root}: has no splits, so no photo is {part}; give --splits FILE or --split all")
+    print(f"{export.root}: has no splits: all its photos are scored")
+    return export.photos, "all"
+
+
+def known_photos(photos, path, called):
+    """Run folder or checkpoint -> how many of the photos (trained it, chose its epoch and threshold), or None if that
+    is unknown. Prints it; `called` is its name in the message."""
+    file = (path if path.is_dir() else path.parent) / "splits.json"
+    try:
+        trained, chose = trained_on(file, photos, "train"), trained_on(file, photos, "valid")
+    except BadInput as error:
+        print(f"note: {called}: unknown whether these photos trained it: {error}")
+        return None
+    if trained is None:
+        print(f"note: {called}: unknown whether these photos trained it: no splits.json beside it says so")
+        return None
+    if trained:
+        print(
+            f"WARNING: {len(trained)} of {len(photos)} photos trained {called} ({trained[0]} ...): not an honest score"
+        )
+    if chose:
+        print(f"note: on {len(chose)} of {len(photos)} photos the epoch and threshold of {called} were chosen")
+    return len(trained), len(chose)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, a checkpoint or a folder of masks, and the photos to score it on."""
+
+    name: str  # on the pages
+    heading: str  # printed before it is scored
+    folder: Path  # the run folder, or the folder of masks
+    out: Path  # where its results go, without --out
+    test: PhotoSet
+    predictor: Network | MaskFolder
+    about: dict  # further fields of Scored
+
+
+def run_job(path, test, network):
+    """Run folder or checkpoint, PhotoSet, Network -> Job. Results of another checkpoint than best.pt, and with --flips,
+    get folders of their own."""
+    folder = path if path.is_dir() else path.parent
+    name, results = folder.resolve().name, folder
+    suffix = ""
+    if path.resolve() == SHIPPED.resolve():
+        name, results = SHIPPED.stem, RUNS / SHIPPED.stem
+    elif path.is_file() and path.name != "best.pt":
+        suffix = f"-{path.stem}"
+    heading = f"{path} at threshold {network.threshold:.2f}"
+    if network.flips:
+        suffix += "-flips"
+        heading += ", mirror images averaged"
+    about = {
+        "threshold": network.threshold,
+        "flips": network.flips,
+        "known": known_photos(test.photos, path, path),
+        "useless": doubt(path),
+    }
+    out = results / (test.folder + suffix)
+    return Job(name + suffix, f"{heading}: {test.title}", folder, out, test, network, about)
+
+
+def masks_job(path, test):
+    """Folder or .zip of masks, PhotoSet -> Job. Raises BadInput."""
+    masks = MaskFolder(located(path), path)
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    return Job(name, f"{path}: {test.title}", path, Path("scores") / name, test, masks, {"note": masks.note()})
+
+
+def check_jobs(jobs):
+    """Raises BadInput unless all have different names, photos and ground truth being the same."""
+    first = jobs[0]
+    for i, job in enumerate(jobs):
+        for other in jobs[:i]:
+            if job.name == other.name and job.folder.resolve() == other.folder.resolve():
+                raise BadInput(f"{job.name}: given twice; name each run once")
+            if job.name == other.name:
+                raise BadInput(f"{job.name}: two runs of one name; rename a run folder")
+    labels = [[(photo.sha1(), photo.annotations) for photo in job.test.photos] for job in jobs]
+    for job, found in zip(jobs, labels, strict=True):
+        if found != labels[0]:
+            raise BadInput(
+                f"{job.name}: {job.test.title} are not the labelled photos of {first.name}: {first.test.title}; give "
+                "the same --data and --splits for all runs; --split all takes all photos"
+            )
+
+
+# ------------------------------------------------------------------------------------------------- results
 def evaluate(scored, out, curves=None, harder=None):
-    """Write scores.json, photos.csv, overlays and report.html of one `Scored` to `out`; prints the sheet."""
+    """Write scores.json, photos.csv, pictures and report.html of one Scored to `out`; prints the score sheet.
+
+    curves: picture of the training curves, if there is one. harder: what `robustness` gave.
+    """
     evaluation.write_photos(out / "photos.csv", scored)
     write_json(out / "scores.json", evaluation.facts(scored))
     evaluation.save_overlays(out, scored)
     evaluation.write_report(out / "report.html", scored, curves, harder)
-    if scored.doubts:
-        print(f"WARNING: {'; '.join(scored.doubts)}")
-    print(evaluation.table(scored), f"written to {out}; open {out / 'report.html'}", sep="\n", flush=True)
+    for doubt_about_it in scored.doubts:
+        print(f"WARNING: {doubt_about_it}")
+    print(evaluation.table(scored))
+    print(f"written to {out}; open {out / 'report.html'}", flush=True)
 
 
-def robustness(scored, answer, out, seed):
-    """The score sheet under each of CHANGES, in robustness.json and .png -> its section of the report."""
+def robustness(scored, predictor, out, seed):
+    """Score the photos again under each of CHANGES, write robustness.json and .png -> the section of the report."""
     harder = {}
     for name, change in CHANGES.items():
-        what = scored.photos, answer, name, scored.title, scored.threshold, seed, change, scored.flips
-        harder[name] = again = scored if change is unchanged else score(*what)
-        print(
-            f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} {evaluation.in_brackets(again.interval)}",
-            flush=True,
-        )
+        if change is unchanged:
+            again = scored
+        else:
+            again = score(scored.photos, predictor, name, scored.title, seed, change)
+            again = replace(again, threshold=scored.threshold, flips=scored.flips)
+        harder[name] = again
+        said = evaluation.in_brackets(again.interval)
+        print(f"{name:18} iou_cracked {again.sheet['iou_cracked']:.4f} {said}", flush=True)
     write_json(out / "robustness.json", {name: evaluation.facts(again) for name, again in harder.items()})
     items = evaluation.changed_rows(harder, CHANGES, seed)
     save_figure(out / "robustness.png", evaluation.rows_figure(items, f"{scored.title}: one photo under every change"))
     return evaluation.robustness_section(harder, items)
 
 
-def choose_photos(args, folder):
-    """(photos to score, title, name of the result folder) for a run folder, or for masks where it is None."""
-    facts, splits = read_facts(folder / "arguments.json") if folder else {}, args.splits
-    export = open_data(args.data or own_data(folder, facts), args.classes or facts.get("classes"))
-    if not splits and folder and same_photos(folder / "splits.json", export):
-        splits = folder / "splits.json"
-    elif not args.data and not splits and facts.get("data"):
-        raise BadInput(f"{export.root}: other photos than {folder} was trained with; give --data to score these")
-    part = args.split or "test"
-    if part == "all":
-        photos = export.photos
-    elif not splits and (own := [photo for photo in export.photos if photo.part == part]):
-        photos = own  # the export's own part, also where it brings no other
-    elif splits or any(photo.part for photo in export.photos):
-        photos = split(export, facts.get("seed", 0), splits)[part]
-    elif args.split:
-        raise BadInput(f"{export.root}: comes in no parts, so no photo is {part}; give --splits FILE or --split all")
-    else:
-        photos, part = export.photos, "all"
-        print(f"{export.root}: not split: all its photos are scored")
-    if not photos:
-        raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
-    photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
-    return photos, f"{export.root.name}, {part}, {number_of(len(photos), 'photo')}", f"{export.root.name}-{part}"
+# ------------------------------------------------------------------------------------------------- command
+def add_data_flags(parser):
+    """The flags that say which photos to score on, for this command and rank.py."""
+    add = parser.add_argument
+    add("--split", choices=[*PARTS, "all"], help="photos to score on (default: test; all, if the export has no splits)")
+    add("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which split")
+    add("--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)")
 
 
-def same_test(jobs):
-    """Raises BadInput unless all runs would be scored on the very same photos and ground truth."""
-    first, *others = [[(photo.sha1(), photo.annotations) for photo in job["photos"]] for job in jobs]
-    for job, photos in zip(jobs[1:], others, strict=True):
-        if photos != first:
-            raise BadInput(
-                f"{job['name']}: {job['title']} are not the labelled photos of {jobs[0]['name']}: "
-                f"{jobs[0]['title']}; give the same --data and --splits for all runs; --split all takes all its photos"
-            )
+def arguments(argv):
+    parser = flags(
+        "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
+        "photos.csv and pictures into the run folder; for several runs comparison.html as well. With --predictions it "
+        "scores a folder of masks instead. To rank a whole class use rank.py.",
+        "python evaluate.py",
+        "python evaluate.py runs/first runs/second runs/third",
+        "python evaluate.py runs/sample-20260101-120000 --split valid",
+        "python evaluate.py runs/first --robustness --flips",
+        "python evaluate.py --predictions masks/ --data my-export",
+    )
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, metavar="RUN", help="run folders or checkpoints (default: the newest run, else "
+        "the shipped weights/crack.pt)")  # fmt: skip
+    add("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on; for masks "
+        "data/sample)")  # fmt: skip
+    add_data_flags(parser)
+    add("--predictions", type=Path, metavar="FOLDER", help="folder or .zip of masks, NAME_mask.png or NAME.png for "
+        "photo NAME.jpg, same size as the photo, crack 255 on 0")  # fmt: skip
+    add("--robustness", action="store_true", help="also score the photos made darker, noisy, blurred, turned ...")
+    add("--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as "
+        "long")  # fmt: skip
+    add("--out", type=Path, metavar="FOLDER", help="folder for results (default: inside the run; for masks scores/)")
+    args = parser.parse_args(argv)
+    if args.predictions and args.runs:
+        parser.error("give runs or --predictions, not both")
+    if args.predictions and (args.robustness or args.flips):
+        parser.error("--robustness and --flips need the network itself: give a run, not --predictions")
+    return args
 
 
-def open_job(path, args):
-    """A run on the command line -> what `score` needs, and the folder for its results."""
-    answer, threshold = masks_of(path, choose_device(args.device), args.flips)
-    folder = path if path.is_dir() else path.parent
-    photos, title, results = choose_photos(args, folder)
-    ships = path.resolve() == SHIPPED.resolve()
-    other = "" if ships or path.is_dir() or path.name == "best.pt" else f"-{path.stem}"  # last.pt has its own results
-    other += "-flips" if args.flips else ""
-    heading = f"{path} at threshold {threshold:.2f}{', mirror images averaged' * args.flips}: {title}"
-    name = (SHIPPED.stem if ships else folder.resolve().name) + other
-    out = args.out or (RUNS / SHIPPED.stem if ships else folder) / (results + other)
-    if args.out and len(args.runs) > 1:
-        out = args.out / name
-    return {"heading": heading, "name": name, "folder": folder, "out": out, "photos": photos, "title": title,
-            "answer": answer, "threshold": threshold, "facts": facts_of(photos, path)}  # fmt: skip
+def check_run(path):
+    """Raises BadInput for a path that is no run, and says where an export, masks or a folder of runs belong."""
+    if path.is_dir() and not any((path / name).exists() for name in ("best.pt", "last.pt")):
+        runs = sorted(path.glob("*/best.pt"))
+        hint = f"{runs[-1].parent} is one; " if runs else ""
+        raise BadInput(f"{path}: not a run; {hint}an export goes after --data, masks after --predictions")
+    if path.suffix.lower() == ".zip":
+        raise BadInput(f"{path}: not a run; an export goes after --data, masks after --predictions")
 
 
-def score_predictions(args):
-    """--predictions: the sheet and report of masks that any program made; several are ranked on one page instead."""
-    stray, device = strays(args.predictions), choose_device(args.device)
-    named = submission_names([path for path in args.predictions if path not in stray])
-    photos, title, _ = choose_photos(args, None)
-    print(f"{number_of(len(named), 'submission')} on {title}{', so none is ranked' * (len(named) == 1)}", flush=True)
-    if len(named) == 1:
-        ((name, path),) = named.items()
-        answer, threshold = open_submission(path, device)
-        scored = replace(score(photos, answer, name, title, threshold, args.seed), **facts_of(photos, path))
-        return evaluate(scored, args.out or Path("ranking") / Path(name).name)
-    if not any(photo.cracked for photo in photos):
-        raise BadInput(f"{title}: no photo has a crack, so nothing can be ranked; choose another --split")
-    scored, problems, out = [], {name: [] for name in named}, results_folder(args.out or Path("ranking"))
-    for name, path in named.items():
-        scored.append(score(photos, forgiving(path, device, problems[name]), name, title, seed=args.seed))
-        if len(problems[name]) < len(photos):
-            scored[-1] = replace(scored[-1], **facts_of(photos, path))
-    if all(len(found) == len(photos) for found in problems.values()):
-        first = problems[scored[0].name][0][-1]
-        raise BadInput(f"{title}: nobody has a mask that fits one of these photos; check --data, then this: {first}")
-    rank(scored, problems, stray, out, args.seed)
-
-
-def score_runs(args):
-    """Runs on the command line, or the newest: sheet and report of each; several are compared."""
-    jobs = [open_job(path, args) for path in args.runs or [newest_run()]]
-    for i, job in enumerate(jobs):
-        if same := [other for other in jobs[:i] if other["name"] == job["name"]]:
-            twice = same[0]["folder"].resolve() == job["folder"].resolve()
-            what = "given twice; name each run once" if twice else "two runs of one name; rename a run folder"
-            raise BadInput(f"{job['name']}: {what}")
-    same_test(jobs)
-    runs = []
-    for job in jobs:
-        print(job["heading"], flush=True)
-        what = job["photos"], job["answer"], job["name"], job["title"], job["threshold"], args.seed
-        runs.append(replace(score(*what, flips=args.flips), **job["facts"]))
-        harder = robustness(runs[-1], job["answer"], job["out"], args.seed) if args.robustness else None
-        evaluate(runs[-1], job["out"], job["folder"] / "curves.png", harder)
-    if len(runs) > 1:
-        compare(runs, args.out or jobs[0]["out"], args.seed)
+def check_masks(path):
+    """Raises BadInput for a path that is not a folder or .zip of masks."""
+    if path.suffix.lower() in CHECKPOINTS or (path / "best.pt").exists():
+        raise BadInput(f"{path}: a network, not masks; give it without --predictions")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        raise BadInput(f"{path}: neither a folder nor a .zip of masks; check the name")
 
 
 def main(argv=None):
     args = arguments(argv)
-    (score_predictions if args.predictions else score_runs)(args)
+    choice = args.data, args.split, args.splits, args.classes
+    jobs = []
+    if args.predictions:
+        check_masks(args.predictions)
+        jobs.append(masks_job(args.predictions, choose_photos(None, *choice)))
+    else:
+        device = choose_device(args.device)
+        for path in args.runs or [newest_run()]:
+            check_run(path)
+            network = open_network(path, device, args.flips)
+            test = choose_photos(path if path.is_dir() else path.parent, *choice)
+            jobs.append(run_job(path, test, network))
+    check_jobs(jobs)
+
+    runs = []
+    for job in jobs:
+        out = job.out
+        if args.out:
+            out = args.out if len(jobs) == 1 else args.out / job.name
+        results_folder(out)
+        print(job.heading, flush=True)
+        scored = score(job.test.photos, job.predictor, job.name, job.test.title, args.seed)
+        runs.append(replace(scored, **job.about))
+        harder = None
+        if args.robustness:
+            harder = robustness(runs[-1], job.predictor, out, args.seed)
+        evaluate(runs[-1], out, job.folder / "curves.png", harder)
+    if len(runs) > 1:
+        compare(runs, args.out or jobs[0].out)
     return 0
 
 

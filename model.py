@@ -1,39 +1,23 @@
-"""CrackNet, a small encoder-decoder for thin dark lines, and the checkpoint that rebuilds it without a flag."""
+"""CrackNet, a small encoder-decoder for thin dark lines; the checkpoint that rebuilds it; its export to ONNX."""
 
+import contextlib
 import copy
+import importlib.util
 import io
+import json
+import math
 import os
+import warnings
 from pathlib import Path
-
-from command import BadInput, answer_flags, execute, flags, in_short, written_whole
-
-
-def arguments(argv):
-    parser = flags(
-        "The network as a table: what each layer is made of and gives (channels×height×width), its parameters, its "
-        "multiply-accumulates in billions, and how many pixels of the photo in a row one of its outputs sees, the most "
-        "of all.",
-        "python model.py",
-        "python model.py --size 1024 --picture network.png",
-        "python model.py runs/sample-20260101-120000",
-        common=(),
-    )
-    parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint (default: CrackNet)")
-    parser.add_argument("--size", type=int, help="the photo's height and width (default: RUN's, else 512)")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it, too")
-    args = parser.parse_args(argv)
-    if args.size is not None and not 32 <= args.size <= 8192:
-        parser.error(f"--size {args.size}: 32 to 8192 pixels")
-    return args
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from command import BadInput, execute, flags, in_short, written_whole
+from formats.photo import Preprocess
+from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
 
@@ -42,6 +26,11 @@ def conv_norm(cin, cout, kernel=3, stride=1):
     """Convolution and batch norm; an odd kernel keeps the size at stride 1, any halves an even one at stride 2."""
     conv = nn.Conv2d(cin, cout, kernel, stride, padding=(kernel - 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(cout))
+
+
+def double(x):
+    """Twice the height and width, bilinear."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class FineBlock(nn.Module):
@@ -77,10 +66,10 @@ class StripBlock(nn.Module):
         return x + self.reduce(F.relu(self.expand(mixed), inplace=True))
 
 
-class WayUp(nn.Module):
-    """The decoder, for any encoder: a subclass's `encode` gives maps of c, 2c, 3c, 4c channels at strides 2, 4, 8, 16.
+class Decoder(nn.Module):
+    """The way up, for any encoder: a subclass's `encode` gives maps of c, 2c, 3c, 4c channels at strides 2, 4, 8, 16.
 
-    Each map on the way down is added to the one that comes up from below, and a block mixes the two.
+    Each map of the encoder is added to the one that comes up from below, and a block mixes the two.
     """
 
     def __init__(self, width, dropout):
@@ -89,9 +78,12 @@ class WayUp(nn.Module):
         # Dropout2d stands at the coarsest map only: whole features go missing, never single pixels, which
         # their neighbours would give away. With 0 there is no such layer.
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
-        self.lift8, self.merge8 = conv_norm(c16, c8, 1), StripBlock(c8)
-        self.lift4, self.merge4 = conv_norm(c8, c4, 1), FineBlock(c4)
-        self.lift2, self.merge2 = conv_norm(c4, c2, 1), FineBlock(c2)
+        self.lift8 = conv_norm(c16, c8, 1)
+        self.merge8 = StripBlock(c8)
+        self.lift4 = conv_norm(c8, c4, 1)
+        self.merge4 = FineBlock(c4)
+        self.lift2 = conv_norm(c4, c2, 1)
+        self.merge2 = FineBlock(c2)
         # four logits a cell, unfolded to the four pixels that it stands for
         four = nn.Conv2d(c2, 4, 3, padding=1)
         self.head = nn.Sequential(conv_norm(c2, c2), nn.ReLU(inplace=True), four, nn.PixelShuffle(2))
@@ -107,44 +99,49 @@ class WayUp(nn.Module):
         return self.head(x2)[..., :height, :width]  # (N, 1, H, W)
 
 
-class CrackNet(WayUp):
+class CrackNet(Decoder):
     """Photo (N, 3, H, W), normalised -> logits (N, 1, H, W) of "this pixel is crack", for any H and W.
 
     The design, for a student who will be asked about every line. A crack is 2 to 20 pixels wide and
     hundreds long, so the answer must be sharp to the pixel while the evidence lies far along a line.
     Full resolution is where convolutions cost most and know least, so the first convolution moves in steps
     of 2 (its 6×6 pixels overlap: nothing is skipped or pooled away) and all work happens at strides 2 to 16: dense
-    residual blocks at 2 and 4, where a crack is still a few cells wide, strip blocks at 8 and 16, where it
-    is a one-cell line to be followed. The way up adds the encoder's map to the upsampled one instead of
+    residual blocks at 4 (and, on the way up, at 2), where a crack is still a few cells wide, strip blocks at 8 and 16,
+    where it is a one-cell line to be followed. The way up adds the encoder's map to the upsampled one instead of
     concatenating it (no extra convolution at the large sizes), and the head predicts the 4 pixels of each
     cell at once: its 16 channels can say where in the cell an edge lies, so nothing is ever computed at full size.
     Not a U-Net: no pooling, no concatenation, no mirrored decoder, no layer at full resolution.
+
+    `depths` is the number of blocks at strides 4, 8 and 16. There is none at stride 2: it cost a tenth of the time and
+    brought nothing (results/experiments.md).
     """
 
-    def __init__(self, width=16, depths=(0, 2, 3, 3), dropout=0.0):
+    def __init__(self, width=16, depths=(2, 3, 3), dropout=0.0):
         super().__init__(width, dropout)
         self.arguments = {"width": width, "depths": list(depths), "dropout": dropout}
         c2, c4, c8, c16 = self.widths
+        depth4, depth8, depth16 = depths
         self.stem = nn.Sequential(conv_norm(3, c2, 6, stride=2), nn.ReLU(inplace=True))
-        # none by default: it costs a tenth of the time and brought nothing (results/experiments.md)
-        self.stage2 = nn.Sequential(*[FineBlock(c2) for _ in range(depths[0])])
-        self.stage4 = self._stage(c2, c4, FineBlock, depths[1])
-        self.stage8 = self._stage(c4, c8, StripBlock, depths[2])
-        self.stage16 = self._stage(c8, c16, StripBlock, depths[3])
+        self.stage4 = self._stage(c2, c4, FineBlock, depth4)
+        self.stage8 = self._stage(c4, c8, StripBlock, depth8)
+        self.stage16 = self._stage(c8, c16, StripBlock, depth16)
 
     @staticmethod
     def _stage(cin, cout, block, depth):
-        down = conv_norm(cin, cout, stride=2), nn.ReLU(inplace=True)
-        return nn.Sequential(*down, *[block(cout) for _ in range(depth)])
+        """Half the height and width, `cout` channels, then `depth` blocks."""
+        down = conv_norm(cin, cout, stride=2)
+        blocks = [block(cout) for _ in range(depth)]
+        return nn.Sequential(down, nn.ReLU(inplace=True), *blocks)
 
     def encode(self, photo):  # (N, 3, H, W)
-        x2 = self.stage2(self.stem(photo))  # (N, c, H/2, W/2)
+        x2 = self.stem(photo)  # (N, c, H/2, W/2)
         x4 = self.stage4(x2)  # (N, 2c, H/4, W/4)
         x8 = self.stage8(x4)  # (N, 3c, H/8, W/8)
-        return x2, x4, x8, self.stage16(x8)  # (N, 4c, H/16, W/16)
+        x16 = self.stage16(x8)  # (N, 4c, H/16, W/16)
+        return x2, x4, x8, x16
 
 
-class TransferNet(WayUp):
+class TransferNet(Decoder):
     """CrackNet's decoder on the feature maps of a network of torchvision: for the transfer-learning study.
 
     The trunk is built with random weights; `load_trunk` brings those learnt on ImageNet. What lies behind
@@ -162,7 +159,7 @@ class TransferNet(WayUp):
     }
 
     def __init__(self, encoder, width=16, dropout=0.0):
-        from torchvision.models import get_model  # takes a second, and only this study needs it
+        from torchvision.models import get_model  # here: it takes a second, and only this study needs it
         from torchvision.models.feature_extraction import create_feature_extractor
 
         super().__init__(width, dropout)
@@ -193,22 +190,40 @@ class TransferNet(WayUp):
 NETWORKS = {network.__name__: network for network in (CrackNet, TransferNet)}  # by the name in the checkpoint
 
 
+def parameter_count(model):
+    """Number of weights that training changes."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def fused(model):
     """Copy of the network for prediction: what `conv_norm` made becomes one convolution each, for speed."""
     model = copy.deepcopy(model).eval()
-    for layers in model.modules():
-        if isinstance(layers, nn.Sequential) and [type(layer) for layer in layers] == [nn.Conv2d, nn.BatchNorm2d]:
-            layers[0], layers[1] = fuse_conv_bn_eval(*layers), nn.Identity()
+    for module in model.modules():
+        if isinstance(module, nn.Sequential) and [type(layer) for layer in module] == [nn.Conv2d, nn.BatchNorm2d]:
+            module[0], module[1] = fuse_conv_bn_eval(*module), nn.Identity()
     return model
 
 
-def double(x):
-    """Twice the height and width, bilinear."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def precision(device):
+    """What the network computes in: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
+    T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)  # private: a release without it says no
+    return torch.bfloat16 if has_instructions() else torch.float32
+
+
+def autocast(device):
+    """Mixed precision, or nothing where the device computes in float32 anyway."""
+    dtype = precision(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+# ------------------------------------------------------------------------------------------------ checkpoint
 
 
 def save_checkpoint(path, model, preprocess, threshold, training=None):
-    """Write weights, architecture, preprocessing values (dict) and threshold, whole or not at all.
+    """Write weights, architecture, preprocessing values (dict) and threshold, atomically.
 
     `training` is what a resumed run needs besides (optimiser, epoch, history ...). Only plain numbers, strings,
     lists, dicts and tensors, so that `torch.load` reads it with its safe default.
@@ -230,32 +245,33 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
         os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
 
 
-def read_checkpoint(path):
-    """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises ValueError for anything else."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
-        if (unfinished := Path(path).with_name("last.pt")) != Path(path) and unfinished.is_file():
-            run = unfinished.parent
-            raise ValueError(f"{path}: not there, no epoch is finished; python train.py --resume {run}") from None
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give a best.pt of a run") from None
-    except Exception:  # torch.load raises a dozen types for files that are cut, foreign or hold code
-        raise ValueError(f"{path}: not a checkpoint, or damaged; give a best.pt that train.py wrote") from None
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise ValueError(f"{path}: not a checkpoint of this version; train again or use the matching release")
-    return content
-
-
 def weights_file(path):
-    """Checkpoint file or run folder -> the file."""
+    """Checkpoint file or run folder, a path or a string -> the file."""
+    path = Path(path)
     return path / "best.pt" if path.is_dir() else path
 
 
+def read_checkpoint(path):
+    """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises BadInput for anything else."""
+    unfinished = Path(path).with_name("last.pt")
+    if not Path(path).exists() and unfinished.exists():
+        raise BadInput(f"{path}: no epoch is finished; python train.py --resume {unfinished.parent} continues the run")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a run folder or its best.pt") from None
+    except Exception:  # torch.load raises a dozen types for files that are cut, foreign or hold code
+        raise BadInput(f"{path}: not a checkpoint, or damaged; give a best.pt that train.py wrote") from None
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        raise BadInput(f"{path}: not a checkpoint of this version; train again or use the matching release")
+    return content
+
+
 def load_checkpoint(path):
-    """File -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises ValueError."""
+    """Checkpoint file -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises BadInput."""
     content = read_checkpoint(path)
     try:
-        model = NETWORKS[content["network"]](**content["model"])
+        model = rebuilt(content["network"], content["model"])
         model.load_state_dict(content["weights"])
         if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
             raise ValueError("weights that are not finite")
@@ -264,49 +280,132 @@ def load_checkpoint(path):
         return model.eval(), dict(content["preprocess"]), content["threshold"]
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         why = f"its weights do not fit a {content.get('network')} of model.py ({in_short(error)})"
-        raise ValueError(f"{path}: {why}; use the model.py that it was trained with") from None
+        raise BadInput(f"{path}: {why}; use the model.py that it was trained with") from None
 
 
-def parameter_count(model):
-    return sum(parameter.numel() for parameter in model.parameters())
+def rebuilt(network, arguments):
+    """The network of this name with these arguments, random weights. KeyError or TypeError where there is none such."""
+    depths = arguments.get("depths", ())
+    if network == "CrackNet" and len(depths) == 4 and depths[0] == 0:
+        arguments = arguments | {"depths": depths[1:]}  # weights/crack.pt counts the blocks at stride 2, too: none
+    return NETWORKS[network](**arguments)
 
 
-def precision(device):
-    """What the network computes in: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
-    T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)  # private: a release without it says no
-    return torch.bfloat16 if has_instructions() else torch.float32
+# ------------------------------------------------------------------------------------------------ export
 
 
-def autocast(device):
-    """Mixed precision, or nothing where the device computes in float32 anyway."""
-    dtype = precision(device)
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+class WithPreprocessing(nn.Module):
+    """Photo (1, 3, H, W) RGB from 0 to 255, of any H and W -> probability (1, 1, H, W).
+
+    Normalises and pads as `Preprocess` does, so that the user of the file has only to resize.
+    """
+
+    def __init__(self, model, preprocess):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", 255 * torch.tensor(preprocess.mean)[None, :, None, None])
+        self.register_buffer("std", 255 * torch.tensor(preprocess.std)[None, :, None, None])
+
+    def forward(self, photo):
+        height, width = photo.shape[-2:]
+        photo = F.pad((photo - self.mean) / self.std, (0, -width % 32, 0, -height % 32))
+        torch._check(photo.shape[2] % 16 == 0)  # for torch.export: the network has nothing to pad
+        torch._check(photo.shape[3] % 16 == 0)
+        return self.model(photo).sigmoid()[..., :height, :width]
+
+
+HOW_TO_RUN = """Run it with OpenCV alone; photo is uint8 RGB, its longer side {size} pixels:
+    net = cv2.dnn.readNetFromONNX("{path}")
+    net.setInput(cv2.dnn.blobFromImage(photo))
+    probability = net.forward()[0, 0]
+    mask = probability >= {threshold:.2f}"""
+
+
+def about_onnx(preprocess, threshold):
+    """What a stranger must know of the ONNX file, as its metadata: {key: text}."""
+    return {
+        "description": "cracks in asphalt: probability of each pixel of a photo",
+        "input": "photo, float32 (1, 3, H, W), values 0 to 255, any H and W",
+        "input_size": f"resize the photo so that its longer side is {preprocess.size} pixels; keep its shape",
+        "colour_order": "RGB",
+        "mean": json.dumps(preprocess.mean),
+        "std": json.dumps(preprocess.std),
+        "normalisation": "inside the file: (photo / 255 - mean) / std; do not normalise before",
+        "padding": "inside the file: right and below to multiples of 32, cut off again; do not pad before",
+        "output": "probability, float32 (1, 1, H, W), of crack",
+        "threshold": f"{threshold:g}",
+        "way_back": "resize the probability to the photo's own size (bilinear), then mask = probability >= threshold",
+    }
+
+
+def export_onnx(path, model, preprocess, threshold):
+    """Write the network as an ONNX file, with `about_onnx` as its metadata. Raises BadInput."""
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise BadInput(f"{path}: not the name of an ONNX file; end it with .onnx")
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BadInput(f"{path}: not written, {' and '.join(missing)} missing; pip install onnx onnxscript")
+    model = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format)
+    sides = {axis: torch.export.Dim(name, min=32, max=8192) for axis, name in ((2, "height"), (3, "width"))}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            WithPreprocessing(model, preprocess).eval(),
+            (torch.zeros(1, 3, 100, 130),),  # sides that leave a rest when divided by 32
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=(sides,),
+            input_names=["photo"],
+            output_names=["probability"],
+        )
+    program.model.metadata_props.update(about_onnx(preprocess, threshold))
+    with written_whole(path) as temporary:
+        program.save(temporary)
+
+
+# ------------------------------------------------------------------------------------------------ command
+
+
+def arguments(argv):
+    parser = flags(
+        "Show the network as a table: what each layer is made of, the size of its output (channels×height×width), its "
+        "parameters, its multiply-accumulates in billions and its receptive field. Or export it to ONNX.",
+        "python model.py",
+        "python model.py runs/sample-20260101-120000 --size 1024",
+        "python model.py weights/crack.pt --export crack.onnx",
+        common=(),
+    )
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="run folder or checkpoint (default: an untrained CrackNet)"
+    )
+    parser.add_argument(
+        "--size", type=int, help="height and width of the photo in the table (default: RUN's, else 512)"
+    )
+    parser.add_argument("--export", metavar="FILE.onnx", help="write RUN as an ONNX file, which runs without PyTorch")
+    args = parser.parse_args(argv)
+    if args.size is not None and not 32 <= args.size <= 8192:
+        parser.error(f"--size {args.size}: give 32 to 8192 pixels")
+    if args.export and not args.run:
+        parser.error("--export: give the run or checkpoint to export, such as weights/crack.pt")
+    return args
 
 
 def main(argv=None):
     args = arguments(argv)
-    from formats.photo import Preprocess, picture_name  # here: the network itself needs nothing of ours
-    from report.architecture import layers, picture, table
-    from report.figure import save_figure
-
-    out = args.picture and picture_name(args.picture)
-    model, preprocess = CrackNet(), {"size": Preprocess.size}
+    model, preprocess, threshold = CrackNet(), Preprocess(), 0.5
     if args.run:
-        try:
-            model, preprocess, _ = load_checkpoint(weights_file(args.run))
-        except ValueError as error:
-            raise BadInput(error) from None
-    size = args.size or preprocess["size"]
-    side = -(-size // 32) * 32  # as Preprocess pads it
-    title = f"{type(model).__name__} on a photo of {size}×{size}" + f", padded to {side}×{side}" * (side > size)
-    found = layers(model, side, side)
-    print(title, table(found), sep="\n\n")
-    if out:
-        save_figure(out, picture(found, title, side, side))
-        print(f"\npicture: {out}")
+        model, values, threshold = load_checkpoint(weights_file(args.run))
+        preprocess = Preprocess(**values)
+    if args.export:
+        export_onnx(args.export, model, preprocess, threshold)
+        print(f"written to {args.export}, with what its user must know as metadata")
+        print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
+        return 0
+    size = args.size or preprocess.size
+    padded = math.ceil(size / 32) * 32
+    print(f"{type(model).__name__} on a photo of {size}×{size}, padded to {padded}×{padded}\n")
+    print(table(layers(model, padded, padded)))
     return 0
 
 

@@ -1,26 +1,140 @@
-"""The audit of an export: what is in it, what may be a mistake, and why training would refuse it."""
+"""The audit of an export: what is in it, what may be a mistake, and why training could not start with it."""
 
 import contextlib
 import io
 from collections import Counter
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, number_of, tally
+from command import BadInput, number_of, some, tally
 from data.split import CRACKED, NOT_VALIDATED, UNDAMAGED, copies, split, what_is_kept
-from formats.coco import each_once
-from formats.photo import Preprocess
+from formats.coco import TURNED, Problem, each_once
+from formats.exif import orientation_of
+from formats.photo import Preprocess, upright
 from quantify.skeleton import skeleton, widths
 from report.figure import outlined
 
+DRAWN_UNTURNED = (
+    "turned by EXIF, and the label fits the photo better as it was before turning; export again with Auto-Orient, or "
+    "label it again"
+)
 
-def odd_polygons(photo):
-    """What is odd about each polygon that is kept although it looks like a slip of the mouse."""
+
+# ------------------------------------------------------------------------------------------------ the whole audit
+def audit(export, seed=0, shown=12):
+    """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
+    preprocess, readable, masks, broken, doubts = Preprocess(), [], [], [], []
+    turned = {problem.name for problem in export.problems if problem.kind == TURNED}
+    for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
+        try:
+            pixels, mask = preprocess.resize(*photo.read())
+        except BadInput as error:
+            broken.append(str(error))
+            continue
+        readable.append(photo)
+        masks.append(mask)
+        # what a photo and its mask say together is checked here, one photo in memory at a time
+        if photo.name in turned and drawn_unturned(pixels, mask, orientation_of(photo.path)):
+            doubts.append(Problem(DRAWN_UNTURNED, photo.name))
+    usable = replace(export, photos=readable, problems=merged(export.problems, doubts))
+    lines = describe(usable, [mask for mask in masks if mask.any()])
+    refused = why_refused(usable, seed)
+    if refused:
+        lines.append(f"would stop training: {refused}")
+    if broken:
+        lines.append(f"would stop training: {number_of(len(broken), 'photo')}; fix or remove what is listed:")
+        lines += [f"  - {line}" for line in broken]
+    found = suspicions(usable)
+    lines.append("to check by eye:" if found else "nothing to check")
+    lines += [f"  - {line}" for line in found]
+    chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
+    return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+
+
+def merged(problems, doubts):
+    """The problems with those doubts of the audit that say more than they do about a photo in their place."""
+    known = {doubt.name for doubt in doubts if doubt.kind == DRAWN_UNTURNED}
+    return [one for one in problems if one.kind != TURNED or one.name not in known] + doubts
+
+
+def why_refused(export, seed):
+    """Why no training can start with these photos, in words; "" where it can."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the audit itself lists the copies
+            parts = split(export, seed)
+    except BadInput as error:
+        return str(error).removeprefix(f"{export.root}: ")
+    return "" if parts["valid"] else NOT_VALIDATED
+
+
+def tile(photo, preprocess):
+    """(caption, processed photo with its mask outlined)."""
+    image, mask = preprocess.resize(*photo.read())
+    return f"{photo.title[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
+
+
+# -------------------------------------------------------------------------------------------------- what is in it
+def describe(export, masks):
+    """Counts, sizes, fractions, widths and categories, a line each; `masks` are the cracked ones at 512."""
+    photos = export.photos
+    parts = Counter(photo.part for photo in photos if photo.part)
+    cracked = sum(photo.cracked for photo in photos)
+    lines = [f"{export.root}: {tally(len(photos), cracked)}"]
+    if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
+        lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
+    if parts:
+        counted = ", ".join(f"{part} {count}" for part, count in parts.items())
+        lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
+    sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
+    lines.append(f"sizes: {some([f'{size} ({count})' for size, count in sizes], 5)}")
+    if masks:
+        lines += describe_cracks(masks)
+    for name, meaning in export.categories.items():
+        if meaning == "unused":
+            meaning = "no annotation has it, so it does not matter"
+        lines.append(f"category {name!r}: {meaning}")
+    return lines
+
+
+def describe_cracks(masks):
+    """Two lines on how much of the photos is crack and how wide the cracks are."""
+    fractions = [mask.mean() for mask in masks]
+    every = np.concatenate([widths(mask, skeleton(mask)) for mask in masks])
+    low, median, high = np.percentile(every, [10, 50, 90])
+    return [
+        f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.2%}",
+        f"crack width, the longer side made 512 pixels: median {median:.0f} px, 10th percentile {low:.0f}, "
+        f"90th {high:.0f}",
+    ]
+
+
+# ---------------------------------------------------------------------------------------- what may be a mistake
+def suspicions(export):
+    """Lines about everything in an export that may be a mistake."""
+    lines = each_once(export.problems)
+    if not export.from_masks:  # in masks, small specks are no slips, and an undamaged photo has an empty mask
+        lines += odd_polygons(export.photos) + without_cracks(export.photos)
+    return lines + copied(export.photos)
+
+
+def odd_polygons(photos):
+    """A line for each kind of polygon that is kept although it looks like a slip of the mouse."""
+    odd = [(kind, photo.name) for photo in photos for kind in odd_kinds(photo)]
+    lines = []
+    for kind, count in Counter(kind for kind, _ in odd).items():
+        names = dict.fromkeys(name for other, name in odd if other == kind)
+        lines.append(f"{number_of(count, 'polygon')} {kind}, kept: {some(names)}")
+    return lines
+
+
+def odd_kinds(photo):
+    """What is odd about the polygons of a photo, for each of them."""
     kinds = []
-    for annotation in photo.annotations:
-        polygons = annotation["segmentation"] if isinstance(annotation["segmentation"], list) else []
+    for shape in photo.shapes():
+        polygons = shape if isinstance(shape, list) else []
         for polygon in polygons:
             x, y = np.asarray(polygon[0::2]), np.asarray(polygon[1::2])
             if np.ptp(x) < 2 or np.ptp(y) < 2:
@@ -30,93 +144,56 @@ def odd_polygons(photo):
     return kinds
 
 
-def some(names, most=12):
-    """The first of many names, as words."""
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+def without_cracks(photos):
+    """A line on the photos that have no annotation of a crack."""
+    empty = [photo.name for photo in photos if not photo.cracked]
+    if not empty:
+        return []
+    share = len(empty) / len(photos)
+    return [
+        f"no crack annotation, so counted as undamaged: {number_of(len(empty), 'photo')} ({share:.0%}); "
+        f"check that none was forgotten: {some(empty)}"
+    ]
 
 
-def suspicions(export, copied):
-    """Lines about everything in an export that may be a mistake."""
-    lines = each_once(export.problems)
-    odd = [(kind, photo.name) for photo in export.photos for kind in odd_polygons(photo)]
-    for kind, count in Counter(kind for kind, _ in odd).items():
-        names = list(dict.fromkeys(name for other, name in odd if other == kind))
-        lines.append(f"{number_of(count, 'polygon')} {kind}, kept: {some(names)}")
-    empty = [photo.name for photo in export.photos if not photo.cracked]
-    if empty:
-        lines.append(
-            f"without a crack annotation and so taken for undamaged: {number_of(len(empty), 'photo')} "
-            f"({len(empty) / len(export.photos):.0%}); a forgotten label teaches the opposite: {some(empty)}"
-        )
-    parts = {photo.name: photo.part for photo in export.photos}
-    for names in copied:
-        apart = len({parts[name] for name in names}) > 1
-        what = "stand in DIFFERENT parts, so scores will be too good" if apart else "are kept in one part"
-        lines += [f"copies of one photo {what}: {', '.join(names)}"] if len(names) > 1 else []
+def copied(photos):
+    """A line on photos that come in several copies in one part, and one on those in different parts."""
+    groups = {}
+    for photo, group in zip(photos, copies(photos), strict=True):
+        groups.setdefault(group, []).append(photo)
+    apart, together = [], []
+    for members in groups.values():
+        if len(members) == 1:
+            continue
+        words = f"({some([photo.name for photo in members], 3)})"
+        if len({photo.part for photo in members}) > 1:
+            apart.append(words)
+        else:
+            together.append(words)
+    lines = []
+    if apart:
+        count = number_of(len(apart), "photo")
+        lines.append(f"copies of {count} are in DIFFERENT parts, so scores will be too good: {some(apart, 5)}")
+    if together:
+        lines.append(f"copies of {number_of(len(together), 'photo')}, kept in one part: {some(together, 5)}")
     return lines
 
 
-def audit(export, seed=0, shown=12):
-    """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
-    preprocess, readable, masks, broken = Preprocess(), [], [], []
-    for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
-        try:
-            masks.append(preprocess.resize(*photo.read())[1])
-            readable.append(photo)
-        except BadInput as error:
-            broken.append(str(error))
-    groups = copies(readable)
-    copied = [[p.name for p, h in zip(readable, groups, strict=True) if h == g] for g in sorted(set(groups))]
-    usable = replace(export, photos=readable)
-    doubts, lines = suspicions(usable, copied), describe(usable, [mask for mask in masks if mask.any()])
-    if refused := why_refused(usable, seed):
-        lines.append(f"training refuses it: {refused}")
-    if broken:
-        count = number_of(len(broken), "photo")
-        lines.append(f"not usable, and training refuses such: {count}; mend what is wrong or take it out:")
-        lines += [f"  - {line}" for line in broken]
-    lines += ["to check by eye:" if doubts else "nothing to check", *(f"  - {line}" for line in doubts)]
-    chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
-    return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+def drawn_unturned(photo, mask, way):
+    """Whether a label was probably drawn before EXIF turned the photo: it is not on the crack, which is darker.
+
+    (h, w, 3) uint8 upright photo, (h, w) uint8 mask, EXIF orientation 2 to 8. On 386 cracked photos of five real data
+    sets, 383 labels are recognised that were turned by 180 degrees, and 6 right ones are taken for such.
+    """
+    here, before = darkness(photo, mask), darkness(photo, upright(mask, way))
+    return here < 0 or here < before
 
 
-def why_refused(export, seed):
-    """Why no training can begin with these photos, in words; nothing where one can."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # of copies the audit speaks itself
-            return "" if split(export, seed)["valid"] else NOT_VALIDATED
-    except BadInput as error:
-        return str(error).removeprefix(f"{export.root}: ")
-
-
-def tile(photo, preprocess):
-    """(caption, processed photo with its mask outlined)."""
-    image, mask = preprocess.resize(*photo.read())
-    return f"{photo.title[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
-
-
-def describe(export, masks):
-    """Counts, sizes, fractions, widths and categories, a line each; `masks` are the cracked ones at 512."""
-    photos = export.photos
-    parts = Counter(photo.part for photo in photos if photo.part)
-    sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
-    cracked = sum(photo.cracked for photo in photos)
-    lines = [f"{export.root}: {tally(len(photos), cracked)}"]
-    if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
-        lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
-    if parts:
-        counted = ", ".join(f"{part} {count}" for part, count in parts.items())
-        lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
-    lines.append("sizes: " + ", ".join(f"{size} ({n})" for size, n in sizes[:5]) + (" ..." if len(sizes) > 5 else ""))
-    if masks:
-        fractions = [mask.mean() for mask in masks]
-        low, median, high = np.percentile(
-            np.concatenate([widths(mask, skeleton(mask)) for mask in masks]), [10, 50, 90]
-        )
-        lines.append(f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.2%}")
-        lines.append(
-            f"crack width, the longer side made 512 pixels: median {median:.0f} px, 10th percentile {low:.0f}, "
-            f"90th {high:.0f}"
-        )
-    kinds = {"unused": "no annotation has it, so it does not matter"}
-    return lines + [f"category {name!r}: {kinds.get(how, how)}" for name, how in export.categories.items()]
+def darkness(photo, mask):
+    """How much darker, in grey values, the labelled pixels are than a ring around them; nan where there is no ring."""
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    near, far = (cv2.dilate(mask, np.ones((size, size), np.uint8)) for size in (5, 15))
+    ring = (far > 0) & (near == 0)
+    if not mask.any() or not ring.any():
+        return np.nan
+    return float(grey[ring].mean() - grey[mask > 0].mean())

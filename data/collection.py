@@ -1,7 +1,6 @@
 """Is a folder of photos, not yet labelled, good enough to learn from? `python dataset.py PHOTOS/` asks this file."""
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,25 +9,53 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, number_of
-from data import overlap
+from command import BadInput, number_of, some
+from data.overlap import Features, features, overlap, shrunk
 from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
-from formats.coco import NOT_LABELS, Photo, read_json, uncorrected
+from formats.coco import NOT_LABELS, Photo, coco_files, read_json, uncorrected
 from formats.photo import ORANGE, SUFFIXES, is_mask, photos_in, read_photo, visible
 from quantify.measure import MEASURABLE_PX
 
-SMALL = 512  # pixels of the short side: messengers send less
-TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"
+SMALL = 512  # pixels of the short side; messengers send less
 BLURRED = 12.0  # `sharpness` below which a photo is doubtful
-BRIGHT, DARK = 250, 50  # grey values: at least this is clipped, at most this is dark
+BRIGHT, DARK = 250, 50  # grey values: from here on clipped, up to here dark
 CLIPPED_SHARE, DARK_SHARE = 0.05, 0.30  # of the photo; more is doubtful
 SAME_ROAD = 0.1  # share of a photo that another one may show too
-SHOWN, TILE = 60, 320  # photos on the sheet, pixels of the longer side of each
-CAPTION = 34  # letters under one
-UNREADABLE = {".heic", ".heif"}  # what phones write and OpenCV cannot read: listed, so that nobody misses it
-SECOND = [np.float32(k) for k in ([[0, 0, 0], [1, -2, 1], [0, 0, 0]], [[0, 1, 0], [0, -2, 0], [0, 1, 0]],
-                                  [[1, 0, 0], [0, -2, 0], [0, 0, 1]], [[0, 0, 1], [0, -2, 0], [1, 0, 0]])]  # fmt: skip
+SHOWN, TILE = 60, 320  # photos on the contact sheet, pixels of the longer side of each
+CAPTION, NAME = 34, 14  # letters that fit under a picture; at least so many are left for the photo's name
+HEIC_SUFFIXES = {".heic", ".heif"}  # phones write them and OpenCV cannot read them: listed, so that nobody misses them
+TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"
+COPY = "copy"  # kind of Doubt
+SECOND_DERIVATIVES = (  # along the two axes and the two diagonals
+    np.float32([[0, 0, 0], [1, -2, 1], [0, 0, 0]]),
+    np.float32([[0, 1, 0], [0, -2, 0], [0, 1, 0]]),
+    np.float32([[1, 0, 0], [0, -2, 0], [0, 0, 1]]),
+    np.float32([[0, 0, 1], [0, -2, 0], [1, 0, 0]]),
+)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a photo may be of no use."""
+
+    kind: str  # the same words for every photo, to be counted
+    what: str  # for the table
+    remedy: str  # what to do, or "" where `what` says it
+    caption: str  # for the narrow space under a picture
+
+    def __str__(self):
+        return f"{self.what}: {self.remedy}" if self.remedy else self.what
+
+
+def plain_doubt(kind, remedy):
+    """The Doubt of one photo that needs no more words than its kind."""
+    return Doubt(kind, kind, remedy, kind)
+
+
+def twin_doubt(kind, words, twin, remedy):
+    """The Doubt that a photo shows the same as another one: "copy", "copy of", the other Shot, what to do."""
+    return Doubt(kind, f"{words} {twin.name}", remedy, f"{words} {shortened(twin.path.stem, 12)}")
 
 
 @dataclass
@@ -42,18 +69,76 @@ class Shot:
     sharpness: float = np.nan
     clipped: float = np.nan
     dark: float = np.nan
-    tile: np.ndarray | None = None  # (h, w, 3) uint8
-    features: overlap.Features | None = None
-    doubts: list = field(default_factory=list)  # (what is wrong, what to do)
+    tile: np.ndarray | None = None  # (h, w, 3) uint8, small
+    features: Features | None = None  # None where the photo cannot be used
+    doubts: list = field(default_factory=list)
 
 
+# ------------------------------------------------------------------------------------------- which photos
+def shots(folder):
+    """[Shot], not yet measured, of the photos in a folder and its sub-folders; `cracked` by the sub-folder's name."""
+    found = []
+    for place in (folder, *folders_in(folder)):
+        cracked = None if place == folder else says_crack(place.name)
+        for path in photos_in(place, SUFFIXES | HEIC_SUFFIXES):
+            found.append(Shot(path.relative_to(folder).as_posix(), path, cracked))
+    return found
+
+
+def folders_in(folder):
+    """The folders directly in a folder, without hidden ones."""
+    return [path for path in visible(folder) if path.is_dir()]
+
+
+def unlabelled(folder):
+    """Does this folder hold photos and no labels? COCO files of inference.py that nobody has corrected are none."""
+    folder = Path(folder)
+    if not folder.is_dir() or not shots(folder):
+        return False
+    return all(uncorrected(read_json(file)) for file in label_files(folder))
+
+
+def label_files(folder):
+    """The COCO files in a folder and in all folders below it."""
+    found = coco_files(folder)
+    for inner in folders_in(folder):
+        if not inner.is_symlink():  # which may lead back here
+            found += label_files(inner)
+    return found
+
+
+def not_labels(folder):
+    """Lines about JSON files of a folder without labels: masks that nobody has corrected, and files of another kind."""
+    folder = Path(folder)
+    lines = [f"note: {file}: {NOT_LABELS}; until then only the photos are checked" for file in label_files(folder)]
+    others = other_json(folder)
+    if others:
+        lines.append(f"note: {some(others, 3)}: no COCO export, so only the photos are checked")
+    return lines
+
+
+def other_json(folder):
+    """Names of the JSON files in a folder and its sub-folders that are no COCO files, no records of survey.py and no
+    side files of a photo, such as IMG_1.jpg.supplemental-metadata.json."""
+    names = []
+    for place in (folder, *folders_in(folder)):
+        photos = tuple(path.name for path in photos_in(place, SUFFIXES | HEIC_SUFFIXES))
+        known = coco_files(place)
+        for file in visible(place):
+            is_json = file.suffix.lower() == ".json" and file not in known
+            if is_json and not file.name.startswith(photos) and not file.name.endswith("cracks.json"):
+                names.append(file.relative_to(folder).as_posix())
+    return names
+
+
+# ------------------------------------------------------------------------------------------- one photo
 def sharpness(grey):
     """(h, w) uint8, longer side 512 -> the share of detail that a further blur takes: 20 to 50 for a sharp road.
 
     The variance of the Laplacian tells a smooth road from a rough one rather than a blurred photo from a sharp one. So
     it is taken twice, after blurs of 1 and 2.5 pixels: a sharp photo loses nearly all of it in between, a blurred one
-    has little left to lose, whatever the road. Each of the Laplacian's directions is taken alone and the worst counts:
-    a shaken phone blurs along one direction only. Measured on real photos at 512 pixels, share below BLURRED:
+    has little left to lose, whatever the road. Each direction of the Laplacian is taken alone and the worst counts,
+    because a shaken phone blurs along one direction only. Measured on real photos at 512 pixels, share below BLURRED:
 
         as they are:          0 % of CrackForest, SUT-Crack and 82 photos of potholes; 23 % of DeepCrack (soft ones)
         blurred by sigma 1.5: 99 to 100 %; sigma 1: 2, 10 and 79 %; shaken by 9 pixels: 77, 83 and 100 %
@@ -61,33 +146,13 @@ def sharpness(grey):
     A sharp photo of a smooth wall, where only the crack has edges, lies near 12. Noise looks like detail: a blurred
     photo of under 1 megapixel taken in the dark may pass.
     """
-    fine, coarse = (cv2.GaussianBlur(grey.astype(np.float32), (0, 0), sigma) for sigma in (1, 2.5))
-    lost = [cv2.filter2D(fine, -1, k).var() / max(cv2.filter2D(coarse, -1, k).var(), 1e-6) for k in SECOND]
+    fine = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1)
+    coarse = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2.5)
+    lost = []
+    for kernel in SECOND_DERIVATIVES:
+        before, after = cv2.filter2D(fine, -1, kernel).var(), cv2.filter2D(coarse, -1, kernel).var()
+        lost.append(before / max(after, 1e-6))
     return float(min(lost))
-
-
-def shots(folder):
-    """[Shot], not yet measured, of the photos in a folder and its sub-folders; `cracked` by the sub-folder's name."""
-    found = []
-    for place in (folder, *(path for path in visible(folder) if path.is_dir())):
-        cracked = None if place == folder else says_crack(place.name)
-        for path in photos_in(place, SUFFIXES | UNREADABLE):
-            found.append(Shot(path.relative_to(folder).as_posix(), path, cracked))
-    return found
-
-
-def unlabelled(folder):
-    """Is this a folder of photos without labels? What inference.py writes into it is none."""
-    folder = Path(folder)
-    if not folder.is_dir() or not shots(folder):
-        return False
-    return all(file.name.endswith("cracks.json") or uncorrected(read_json(file)) for file in folder.rglob("*.json"))
-
-
-def not_labels(folder):
-    """Lines on the annotations in this folder that nobody has corrected."""
-    masks = (file for file in sorted(Path(folder).rglob("*.json")) if uncorrected(read_json(file)))
-    return [f"note: {file}: {NOT_LABELS}; until then the photos alone are looked at" for file in masks]
 
 
 def measure(shot):
@@ -95,91 +160,119 @@ def measure(shot):
     try:
         photo = read_photo(shot.path)
     except BadInput as error:
-        what, _, remedy = str(error).removeprefix(f"{shot.path}: ").partition("; ")
-        shot.doubts.append((what, remedy))
+        what = str(error).removeprefix(f"{shot.path}: ")
+        shot.doubts.append(Doubt("unreadable", what, "", "unreadable"))
         return
     if is_mask(photo):
-        shot.doubts.append(("a mask", "all of it is black or white; give the photo itself"))
+        shot.doubts.append(plain_doubt("a mask", "all of it is black or white; give the photo itself"))
         return
-    if shot.path.suffix.lower() in UNREADABLE:
-        shot.doubts.append((f"named {shot.path.suffix}", "name it .jpg: folders leave such names out"))
-    grey = overlap.shrunk(photo)
-    shot.size, shot.sharpness = photo.shape[:2], sharpness(grey)
-    shot.clipped, shot.dark = float((grey >= BRIGHT).mean()), float((grey <= DARK).mean())
-    shot.features = overlap.features(grey)
+    if shot.path.suffix.lower() in HEIC_SUFFIXES:
+        remedy = "name it .jpg: other commands leave such names out"
+        shot.doubts.append(plain_doubt(f"named {shot.path.suffix.lower()}", remedy))
+        return
+    grey = shrunk(photo)
+    shot.size = photo.shape[:2]
+    shot.sharpness = sharpness(grey)
+    shot.clipped = float((grey >= BRIGHT).mean())
+    shot.dark = float((grey <= DARK).mean())
+    shot.features = features(grey)
     scale = TILE / max(shot.size)
     shot.tile = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     if shot.sharpness < BLURRED:
-        shot.doubts.append(("blurred", "take it again, hold still, tap to focus"))
+        shot.doubts.append(plain_doubt("blurred", "take it again, hold still, tap to focus"))
     if shot.clipped > CLIPPED_SHARE:
-        shot.doubts.append(("too bright", "take it again with less exposure, out of the glare, unless it is paint"))
+        shot.doubts.append(
+            plain_doubt("too bright", "take it again with less exposure and without glare, unless it is paint")
+        )
     if shot.dark > DARK_SHARE:
-        shot.doubts.append(("too dark", "take it again in daylight"))
+        shot.doubts.append(plain_doubt("too dark", "take it again in daylight"))
 
 
-def all_small(found):
-    """Is every photo that can be read small? Then it is how they were taken, and is said once."""
-    sizes = [min(shot.size) for shot in found if shot.features]
-    return bool(sizes) and max(sizes) < SMALL
-
-
-def judge_size(found):
-    """Add to each Shot that is small the doubt of that, unless all are."""
-    if all_small(found):
-        return
-    for shot in found:
-        if shot.features and min(shot.size) < SMALL:
-            shot.doubts.append(("small", f"send the original, {SMALL} pixels or more on the short side; {TOO_THIN}"))
-
-
-def compare(readable):
-    """Add to each Shot the doubt that it is a copy, of which the largest stays, or that an earlier one shows the same
-    road."""
-    groups = copies([Photo(shot.name, shot.path, *shot.size) for shot in readable])
-    largest = {}
-    for group, shot in sorted(zip(groups, readable, strict=True), key=lambda pair: -math.prod(pair[1].size)):
-        largest.setdefault(group, shot)
-    kept = []
-    for group, shot in zip(groups, tqdm(readable, "comparing places", leave=False), strict=True):
-        if shot is not largest[group]:
-            shot.doubts.append((f"copy of {largest[group].name}", "remove it"))
-            continue
-        for earlier in kept:
-            share = overlap.overlap(shot.features, earlier.features)
-            if share > SAME_ROAD:
-                shot.doubts.append((f"same road as {earlier.name} ({share:.0%})", "take another place"))
-                break
-        kept.append(shot)
-
-
+# ------------------------------------------------------------------------------------------- all of them
 def check(folder):
     """Folder -> [Shot] measured and compared."""
     found = shots(Path(folder))
-    for shot in tqdm(found, "looking", leave=False, unit="photo"):
+    for shot in tqdm(found, "checking photos", leave=False, unit="photo"):
         measure(shot)
-    judge_size(found)
-    compare([shot for shot in found if shot.features])
+    readable = [shot for shot in found if shot.features]
+    judge_size(readable)
+    judge_copies(readable)
+    judge_places(readable)
     return found
 
 
+def are_small(readable):
+    """Is every photo that can be read small? Then that is how they were taken, and it is said once."""
+    return bool(readable) and all(min(shot.size) < SMALL for shot in readable)
+
+
+def judge_size(readable):
+    """Give each small photo a doubt, unless all are small."""
+    if are_small(readable):
+        return
+    for shot in readable:
+        if min(shot.size) < SMALL:
+            remedy = f"send the original, {SMALL} pixels or more on the short side; {TOO_THIN}"
+            shot.doubts.append(plain_doubt("small", remedy))
+
+
+def judge_copies(readable):
+    """Give a doubt to each copy of a photo; the largest stays."""
+    groups = copies([Photo(shot.name, shot.path, *shot.size) for shot in readable])
+    largest = {}
+    for group, shot in zip(groups, readable, strict=True):
+        if group not in largest or math.prod(shot.size) > math.prod(largest[group].size):
+            largest[group] = shot
+    for group, shot in zip(groups, readable, strict=True):
+        if shot is not largest[group]:
+            shot.doubts.append(twin_doubt(COPY, "copy of", largest[group], "remove it"))
+
+
+def judge_places(readable):
+    """Give a doubt to each photo that shows the same road as an earlier one; copies have one already."""
+    earlier = []
+    for shot in tqdm(readable, "comparing places", leave=False, unit="photo"):
+        if any(doubt.kind == COPY for doubt in shot.doubts):
+            continue
+        for other in earlier:
+            share = overlap(shot.features, other.features)
+            if share > SAME_ROAD:
+                remedy = f"{share:.0%} of it; take another place"
+                shot.doubts.append(twin_doubt("same road", "same road as", other, remedy))
+                break
+        earlier.append(shot)
+
+
+# ------------------------------------------------------------------------------------------- what is printed
 def counts(found):
-    """Lines on how many photos are good and how many the course still lacks."""
+    """Lines on how many photos are good and how many the course still asks for."""
     good = [shot for shot in found if not shot.doubts]
-    kinds = Counter(what.partition(" of ")[0].partition(" as ")[0] for shot in found for what, _ in shot.doubts)
-    why = ": " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if kinds else ""
-    lines = [f"{number_of(len(found), 'photo')}, {len(good)} good, {len(found) - len(good)} doubtful{why}"]
-    if all_small(found):
-        lines.append(f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send originals, if there are")
-    wanted = {"cracked": (True, CRACKED), "undamaged": (False, UNDAMAGED)}
-    if all(shot.cracked is None for shot in found):
-        wanted = {"good": (None, CRACKED + UNDAMAGED)}
+    kinds = Counter(doubt.kind for shot in found for doubt in shot.doubts)
+    line = f"{number_of(len(found), 'photo')}, {len(good)} good, {len(found) - len(good)} doubtful"
+    if kinds:
+        line += ": " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    lines = [line]
+    if are_small([shot for shot in found if shot.features]):
         lines.append(
-            "which are cracked cannot be known before labelling; sub-folders cracked/ and undamaged/ would be counted"
+            f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send the originals if you can"
         )
-    for name, (kind, target) in wanted.items():
-        number = sum(shot.cracked is kind for shot in good)
-        lines.append(f"{name}: {number} of {target}" + (f", take {target - number} more" if number < target else ""))
-    return lines
+    if all(shot.cracked is None for shot in found):
+        lines.append("sub-folders called cracked/ and undamaged/ would be counted apart")
+        return [*lines, progress("good", len(good), CRACKED + UNDAMAGED)]
+    cracked = [shot for shot in good if shot.cracked is True]
+    undamaged = [shot for shot in good if shot.cracked is False]
+    return [
+        *lines,
+        progress("cracked", len(cracked), CRACKED),
+        progress("undamaged", len(undamaged), UNDAMAGED),
+    ]
+
+
+def progress(name, number, target):
+    """How many photos there are and how many are still to be taken, in words."""
+    if number >= target:
+        return f"{name}: {number} of {target}"
+    return f"{name}: {number} of {target}, take {target - number} more"
 
 
 def table(found):
@@ -187,32 +280,31 @@ def table(found):
     width = max(len("photo"), *(len(shot.name) for shot in found))
     lines = [f"{'photo':{width}}  {'size':>9}  sharp  clipped  dark  verdict"]
     for shot in found:
-        verdict = "; ".join(f"{what}: {remedy}" for what, remedy in shot.doubts) or "good"
-        numbers = f"{shot.sharpness:5.1f}  {shot.clipped:7.1%}  {shot.dark:4.0%}" if shot.features else " " * 20
-        size = "×".join(map(str, shot.size[::-1])) if shot.features else ""
+        verdict = "; ".join(map(str, shot.doubts)) or "good"
+        size, numbers = "", " " * 20
+        if shot.features:
+            size = f"{shot.size[1]}×{shot.size[0]}"
+            numbers = f"{shot.sharpness:5.1f}  {shot.clipped:7.1%}  {shot.dark:4.0%}"
         lines.append(f"{shot.name:{width}}  {size:>9}  {numbers}  {verdict}")
     return "\n".join(lines + counts(found))
 
 
-def in_short(what):
-    """A doubt for the narrow caption: of the other photo's name the end, which tells photos of one phone apart."""
-    found = re.match(r"(copy of|same road as) (.*)\.\w+( \(\d+%\))?$", what)
-    if not found:
-        return what
-    name = Path(found[2]).name
-    return f"{found[1]} {name if len(name) <= 12 else '..' + name[-10:]}"
-
-
 def tiles(found):
     """[Shot] -> [(caption, picture)] for a contact sheet: the doubtful ones first, in an orange frame."""
-    chosen = sorted((shot for shot in found if shot.tile is not None), key=lambda shot: not shot.doubts)[:SHOWN]
+    pictured = [shot for shot in found if shot.tile is not None]
+    doubtful = [shot for shot in pictured if shot.doubts]
+    good = [shot for shot in pictured if not shot.doubts]
     pictures = []
-    for shot in chosen:
+    for shot in (doubtful + good)[:SHOWN]:
         picture = shot.tile.copy()
         if shot.doubts:
             cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), ORANGE, 12)
-        words = [in_short(what) for what, _ in sorted(shot.doubts, key=lambda doubt: " " not in doubt[0])]
-        room = max(14, CAPTION - len(", ".join(["", *words])))
-        name = shot.path.stem if len(shot.path.stem) <= room else f"..{shot.path.stem[2 - room :]}"
-        pictures.append((", ".join([name, *words])[: CAPTION + 6], picture))
+        words = "".join(f", {doubt.caption}" for doubt in shot.doubts)
+        name = shortened(shot.path.stem, max(NAME, CAPTION - len(words)))
+        pictures.append(((name + words)[: CAPTION + 6], picture))
     return pictures
+
+
+def shortened(name, most):
+    """A name of at most `most` letters: its end, which tells photos of one phone apart."""
+    return name if len(name) <= most else f"..{name[2 - most :]}"

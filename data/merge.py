@@ -1,11 +1,11 @@
-"""The exports of several students become one COCO export, its photos named by student, copies kept once.
+"""Merge the exports of several students into one COCO export, its photos named by student, duplicates removed.
 
     python data/merge.py anna ben.zip carla --out data/class
     python data/merge.py exports/* --out data/class --split-by-student
 
 Every name that means crack becomes `crack`; all masks stay as they were drawn. `manifest.csv` says where each photo
-came from. A photo that two students hand in is kept once: of the student who labelled a crack on it, else of the one
-who is named first.
+came from. A photo that several students hand in is kept once: from the first student who labelled a crack on it, or
+from the first student if nobody did.
 """
 
 import csv
@@ -14,11 +14,24 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import count
 from pathlib import Path, PurePosixPath
 
+import cv2
+import numpy as np
+from tqdm import tqdm
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import PARTS, BadInput, Parser, answer_flags, execute, number_of, seed, tally
+from command import PARTS, BadInput, Parser, execute, number_of, seed, tally
+from data.split import SHARES, copies
+from formats.annotate import MANIFEST, export_folder, mask_to_annotations, write_annotations
+from formats.archive import unpacked
+from formats.categories import says_crack
+from formats.coco import PART_NAMES, Photo, each_once, read_export, read_listings, refuse_masks
+from formats.shapes import box_and_area, drawn
+
+DISAGREE = 0.5  # IoU of two students' masks of one photo below which somebody should look
+DEALS = 2000  # random assignments of students to parts that are tried; the nearest to split.SHARES is taken
 
 
 def arguments(argv):
@@ -28,33 +41,17 @@ def arguments(argv):
         "--out",
         required=True,
         type=Path,
-        help="folder to write the export to; one of this command is replaced, unless labels in it were changed",
+        help="folder to write the export to; an earlier result of this command is overwritten, unless its labels "
+        "were changed",
     )
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="further names that mean crack")
     parser.add_argument(
         "--split-by-student",
         action="store_true",
-        help="write train/, valid/ and test/, near 70/15/15, no student in two of them",
+        help="write train/, valid/ and test/, near 70/15/15, with each student in one part only",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of that split (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="random seed of that split (default: 0)")
     return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
-
-import cv2
-import numpy as np
-from tqdm import tqdm
-
-from data.convert import MANIFEST, export_folder, write_annotations
-from data.split import SHARES, copies
-from formats.archive import unpacked
-from formats.categories import says_crack
-from formats.coco import PART_NAMES, Photo, annotation_files, each_once, load_coco, read_export, refuse_masks
-
-DISAGREE = 0.5  # IoU of two students' masks of one photo under which somebody should look
-DEALS = 2000  # random deals of students to parts, of which the nearest to split.SHARES is taken
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -67,11 +64,14 @@ def read_students(paths, classes):
         given.add(path.resolve())
         root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
         student = re.sub(r"[^\w-]+", "-", root.resolve().name)
-        if roots.setdefault(student, root).resolve() != root.resolve():  # a .zip and what was unpacked of it are one
+        # a .zip and the folder that was unpacked from it are one export
+        if student in roots and roots[student].resolve() != root.resolve():
             raise BadInput(f"{path}: a second export called {student}; rename one, the name tells the student")
+        roots.setdefault(student, root)
     wanted = {student: crack_names(root, classes) if classes else () for student, root in roots.items()}
     known = {name.strip().lower() for names in wanted.values() for name in names}
-    if missing := [name for name in classes if name.strip().lower() not in known]:
+    missing = [name for name in classes if name.strip().lower() not in known]
+    if missing:
         raise BadInput(f"--classes {missing[0]}: no export has annotations of that class; check the spelling")
     exports, wrong = {}, []
     for student, root in roots.items():
@@ -80,17 +80,16 @@ def read_students(paths, classes):
             refuse_masks(exports[student])
         except BadInput as error:
             wrong.append(str(error))
-    if wrong:  # of all students at once: a class is not mended one by one
+    if wrong:  # all students at once, so that a class need not be corrected one by one
         raise BadInput(" | ".join(wrong))
     return exports
 
 
 def crack_names(root, classes):
-    """The used class names of one export that mean crack: every spelling of it, and those of `classes` it has."""
+    """The class names used in one export that mean crack: every spelling of it, and those of `classes`."""
     if not root.is_dir():
         return ()  # read_export says what is wrong
-    cocos = [load_coco(file) for _, file in annotation_files(root)]
-    used = {coco.cats[entry["category_id"]]["name"] for coco in cocos for entry in coco.dataset["annotations"]}
+    used = {name for listing in read_listings(root) for name in listing.used()}
     wanted = {name.strip().lower() for name in classes}
     return [name for name in used if says_crack(name) or name.strip().lower() in wanted]
 
@@ -119,17 +118,20 @@ def entries_of(exports):
 def new_name(student, name, taken):
     """student_x.jpg, or student-2_x.jpg where that is taken, as train/x.jpg and test/x.jpg may be two photos.
 
-    All is put in front, so that the end still tells Roboflow's versions; capitals do not count, as on some disks.
+    Everything is put in front, because the end of the name tells which photos are Roboflow's versions of one. Small
+    and capital letters count as equal, as they do on some disks.
     """
-    names = (f"{student}{number}_{name}" for number in chain([""], (f"-{n}" for n in count(2))))
-    new = next(new for new in names if new.lower() not in taken)
+    new = f"{student}_{name}"
+    numbers = count(2)
+    while new.lower() in taken:
+        new = f"{student}-{next(numbers)}_{name}"
     taken.add(new.lower())
     return new
 
 
 # ----------------------------------------------------------------------------------- copies, and who keeps them
 def leave_out_copies(entries):
-    """Give a note to each photo that another student has, too; copies inside one export are that student's choice."""
+    """Note each photo that another student has, too; copies inside one export are left to that student."""
     groups = {}
     for entry, group in zip(entries, copies([entry.photo for entry in entries]), strict=True):
         groups.setdefault(group, []).append(entry)
@@ -142,32 +144,40 @@ def leave_out_copies(entries):
 
 def agreement(photo, other):
     """How two students' labels of one photo agree, in words."""
-    if not (photo.cracked and other.cracked):
-        return "neither has a crack" if photo.cracked == other.cracked else "labelled with a crack there only"
+    if not photo.cracked and not other.cracked:
+        return "neither has a crack"
+    if not photo.cracked or not other.cracked:
+        return "labelled with a crack there only"
     size = (other.width, other.height)
     mask, truth = cv2.resize(photo.mask(), size, interpolation=cv2.INTER_NEAREST_EXACT), other.mask()
     iou = (mask & truth).sum() / (mask | truth).sum()
-    return f"IoU of the masks {iou:.2f}" + ", they DISAGREE: look at both" * bool(iou < DISAGREE)
+    words = f"IoU of the masks {iou:.2f}"
+    return f"{words}, they DISAGREE: look at both" if iou < DISAGREE else words
 
 
 # ------------------------------------------------------------------------------------------- split by student
 def deal_students(entries, seed):
-    """Set the part of each entry: of many random deals of whole students the one nearest to SHARES, cracked photos and
-    undamaged ones each. Raises BadInput for fewer than three students."""
+    """Set the part of each entry so that no student is in two parts.
+
+    Many random assignments of students to parts are tried; the one nearest to SHARES is taken, for cracked photos and
+    undamaged ones. Raises BadInput for fewer than three students.
+    """
     counts = Counter((entry.student, entry.photo.cracked) for entry in entries)
     students = sorted({entry.student for entry in entries})
     if len(students) < len(PARTS):
         raise BadInput(
             f"--split-by-student: {len(students)} students cannot fill {len(PARTS)} parts"
-            " (who has only copies of others' photos does not count); leave it out"
+            " (a student with only copies of others' photos does not count); leave it out"
         )
     photos = np.array([[counts[student, cracked] for cracked in (True, False)] for student in students])
     rng, shares = np.random.default_rng(seed), np.array([SHARES[part] for part in PARTS]) / 100
-    deals = rng.choice(len(PARTS), (DEALS, len(students)), p=shares)
+    deals = rng.choice(len(PARTS), (DEALS, len(students)), p=shares)  # (deal, student) -> number of the part
     for deal in deals:
         deal[rng.permutation(len(students))[: len(PARTS)]] = range(len(PARTS))  # no part is empty
-    got = (deals[:, :, None] == range(len(PARTS))).swapaxes(1, 2).astype(int) @ photos  # (deal, part, cracked or not)
-    off = np.abs(got - np.outer(shares, photos.sum(axis=0))).sum(axis=(1, 2))
+    in_part = deals[:, None, :] == np.arange(len(PARTS))[:, None]  # (deal, part, student)
+    got = in_part.astype(int) @ photos  # (deal, part, cracked or undamaged)
+    wanted = np.outer(shares, photos.sum(axis=0))
+    off = np.abs(got - wanted).sum(axis=(1, 2))
     part = dict(zip(students, deals[off.argmin()], strict=True))
     for entry in entries:
         entry.part = PARTS[part[entry.student]]
@@ -175,10 +185,21 @@ def deal_students(entries, seed):
 
 # ----------------------------------------------------------------------------------------------- writing
 def row(photo):
-    """Photo -> (name, height, width, annotations) for `write_annotations`: all are of class crack, shapes untouched."""
-    own = ("id", "image_id", "category_id")
-    cracks = [{key: entry[key] for key in entry if key not in own} for entry in photo.annotations]
-    return photo.name, photo.height, photo.width, [{"category_id": 1, **crack} for crack in cracks]
+    """Photo -> (name, height, width, annotations) for `write_annotations`: all are cracks, and the mask is the same.
+
+    Polygons stay as they were drawn. Run lengths become polygons, because several tools cannot read them. `bbox` and
+    `area` are computed from the pixels, because tools disagree on what they are.
+    """
+    annotations = []
+    for crack in photo.annotations:
+        noted = {key: value for key, value in crack.items() if key not in ("id", "image_id", "category_id")}
+        if isinstance(crack["segmentation"], dict):
+            mask = drawn([crack["segmentation"]], photo.height, photo.width)
+            annotations += [{**noted, **piece} for piece in mask_to_annotations(mask)]
+        else:
+            box, area = box_and_area(crack["segmentation"], photo.height, photo.width)
+            annotations.append({**noted, "category_id": 1, "bbox": box, "area": area})
+    return photo.name, photo.height, photo.width, annotations
 
 
 def write_manifest(path, entries):
@@ -193,12 +214,13 @@ def write_manifest(path, entries):
 
 
 def write_merged(out, entries):
-    """Entries -> the export at `out`, whole or not at all."""
+    """Entries -> the export at `out`, written atomically."""
     kept = [entry for entry in entries if not entry.note]
     with export_folder(out) as folder:
         for part in sorted({entry.part for entry in kept}):
             (folder / part).mkdir(exist_ok=True)
-            write_annotations(folder / part, [row(e.photo) for e in kept if e.part == part], "data/merge.py")
+            rows = [row(entry.photo) for entry in kept if entry.part == part]
+            write_annotations(folder / part, rows, "data/merge.py", from_masks=False)
         for entry in tqdm(kept, "copying", leave=False, unit="photo"):
             shutil.copyfile(entry.photo.path, folder / entry.part / entry.photo.name)
         write_manifest(folder / MANIFEST, entries)
@@ -218,7 +240,7 @@ def merge(paths, out, classes=(), by_student=False, seed=0):
 
 
 def summary(exports, entries):
-    """Lines: what each student brought, what was left out, and who stands in which part."""
+    """Lines: what each student brought, what was left out, and who is in which part."""
     lines = []
     for student, export in exports.items():
         own = [entry for entry in entries if entry.student == student]
@@ -228,9 +250,10 @@ def summary(exports, entries):
         lines += [f"  note: {note}" for note in each_once(export.problems)]
     lines += [f"left out: {entry.student}'s {entry.before.name}, {entry.note}" for entry in entries if entry.note]
     kept = [entry for entry in entries if not entry.note]
-    for part in PARTS if kept[0].part else ():
-        names = ", ".join(sorted({entry.student for entry in kept if entry.part == part}))
-        lines.append(f"{part}: {number_of(sum(entry.part == part for entry in kept), 'photo')} of {names}")
+    for part in PARTS:
+        members = [entry.student for entry in kept if entry.part == part]
+        if members:
+            lines.append(f"{part}: {number_of(len(members), 'photo')} of {', '.join(sorted(set(members)))}")
     return lines
 
 

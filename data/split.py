@@ -1,4 +1,4 @@
-"""Which photo trains, validates, tests: 70/15/15, stratified, copies of one photo kept together."""
+"""Which photos train, validate and test: 70/15/15, stratified by cracked and undamaged, copies kept together."""
 
 import json
 import re
@@ -12,24 +12,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import PARTS, BadInput, number_of, written_whole
+from command import PARTS, BadInput, number_of, some, written_whole
 from formats.photo import read_photo
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
 SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where nothing else is asked for
 KEPT = "training keeps these parts"
 VALID_FROM_TRAIN = "training keeps test and takes valid from train"
-ANEW = "training deals all photos anew"
-NOT_VALIDATED = "no photo is left for validation; label 3, better 50, or give --splits"
-ALIKE = 40  # of the 256 signs of a fingerprint, copies differ in at most so many
+ANEW = "training splits all photos again"
+NOT_VALIDATED = "no photo is left for validation; label at least 3 photos, better 50, or give --splits"
+ALIKE = 40  # two photos are copies if at most so many of the 256 signs of their fingerprints differ
 
 
-@cache  # dealing needs it and writing what was dealt
+# ------------------------------------------------------------------------------------------------------- copies
+@cache  # needed for the split and again when the split is written
 def fingerprint(photo):
     """(SHA-1 of the bytes, 256 signs of horizontal brightness steps as ±1). Raises BadInput for a wrong size.
 
-    The signs survive another JPEG quality, size or exposure: on the real sets different photos differ in 45 or more
-    of 256, a recompressed, resized and brightened copy in at most 27.
+    The signs survive another JPEG quality, size or exposure: on the real data sets, different photos differ in 45 or
+    more of the 256, a recompressed, resized and brightened copy in at most 27.
     """
     grey = read_photo(photo.path, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     if any(abs(4 * small - side) > 4 for small, side in zip(grey.shape, (photo.height, photo.width), strict=True)):
@@ -39,63 +40,76 @@ def fingerprint(photo):
 
 
 def alike(signs, others):
-    """Signs of fingerprints (N, 256), and (256,) or (256, M) -> is it a copy, (N,) or (N, M)."""
+    """Signs of fingerprints (N, 256), and (256,) or (256, M) -> whether they are copies, (N,) or (N, M)."""
+    # the product is the number of equal signs minus the number of different ones
     return signs @ others >= 256 - 2 * ALIKE
 
 
-def tried(photo):
-    """Its fingerprint, or why it has none."""
+def fingerprint_or_error(photo):
+    """The fingerprint of a photo, or the BadInput that says why it has none."""
     try:
         return fingerprint(photo)
     except BadInput as error:
         return error
 
 
-def usable(found):
-    """What `tried` gave of each photo, if it is a fingerprint. Raises BadInput with the first five that are none."""
-    found = list(found)
-    if wrong := [str(one) for one in found if isinstance(one, BadInput)]:
-        raise BadInput(" | ".join(wrong[:5]) + f" | and {len(wrong) - 5} more" * (len(wrong) > 5))
+def fingerprints(photos):
+    """[fingerprint] of the photos. Raises BadInput with the first five photos that have none."""
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        scan = pool.map(fingerprint_or_error, photos)
+        found = list(tqdm(scan, "comparing photos", len(photos), leave=False))
+    wrong = [str(one) for one in found if isinstance(one, BadInput)]
+    if len(wrong) > 5:
+        wrong = [*wrong[:5], f"and {len(wrong) - 5} more"]
+    if wrong:
+        raise BadInput(" | ".join(wrong))
     return found
+
+
+def original_name(photo):
+    """The name that Roboflow's versions of one photo have in common: IMG_7_jpg.rf.0a1b.jpg -> IMG_7_jpg; else None."""
+    name = PurePosixPath(photo.name).name
+    original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", name)
+    return original if original != name else None
 
 
 def copies(photos):
     """Group number of every photo, equal for copies: Roboflow versions, identical bytes, near-identical pictures."""
     if not photos:
         return []
-    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        scan = tqdm(pool.map(tried, photos), "comparing photos", len(photos), leave=False)
-        prints, signs = zip(*usable(scan), strict=True)
+    prints = fingerprints(photos)
+    signs = np.stack([signs for _, signs in prints]).astype(np.float32)
     group = np.arange(len(photos))
-    signs = np.stack(signs).astype(np.float32)
-    first = {}
+    first_with = {}  # fingerprint, or Roboflow's original name -> the first photo that has it
     for i, photo in enumerate(photos):
-        name = PurePosixPath(photo.name).name
-        original = re.sub(r"\.rf\.[0-9a-zA-Z]+\.\w+$", "", name)
-        same = [first.setdefault(key, i) for key in {prints[i], original if original != name else prints[i]}]
-        same += np.flatnonzero(alike(signs[:i], signs[i])).tolist()
+        sha1, own_signs = prints[i]
+        same = np.flatnonzero(alike(signs[:i], signs[i])).tolist()
+        for key in (sha1, original_name(photo)):
+            if key is not None:
+                first_with.setdefault(key, i)
+                same.append(first_with[key])
         group[np.isin(group, group[same])] = group[i]
     return group.tolist()
 
 
+# ----------------------------------------------------------------------------------------------------- the split
 def shared(parts, groups):
-    """[[names]] of copies that stand in more than one part; `groups` is {photo: group number}."""
-    where = {}
+    """[[names]] of copies that are in more than one part; `groups` is {photo: group number}."""
+    members = {}  # group number -> [(part, name)]
     for part, photos in parts.items():
         for photo in photos:
-            where.setdefault(groups[photo], []).append((part, photo.name))
-    return [[name for _, name in members] for members in where.values() if len({part for part, _ in members}) > 1]
-
-
-def deal(photos, groups, shares, seed):
-    """`stratified` with groups as {photo: group number}."""
-    return stratified(photos, [groups[photo] for photo in photos], shares, seed)
+            members.setdefault(groups[photo], []).append((part, photo.name))
+    found = []
+    for placed in members.values():
+        if len({part for part, _ in placed}) > 1:
+            found.append([name for _, name in placed])
+    return found
 
 
 def stratified(photos, groups, shares, seed):
-    """Photos dealt to parts, cracked and undamaged each by `shares` {part: percent}; a group stays together.
+    """Photos and their group numbers -> {part: photos}, cracked and undamaged ones each by `shares` {part: percent}.
 
-    40 + 10 photos at 70/15/15 give exactly 28/6/6 + 7/1/2.
+    A group stays together. 40 + 10 photos at 70/15/15 give exactly 28/6/6 + 7/1/2.
     """
     parts = {part: [] for part in shares}
     members = {}
@@ -105,6 +119,7 @@ def stratified(photos, groups, shares, seed):
         stratum = [m for m in members.values() if any(p.cracked for p in m) == cracked]
         order = np.random.default_rng(seed).permutation(len(stratum))
         quota = quotas(sum(map(len, stratum)), shares)
+        # large groups first, so that the single photos even out what they leave
         for group in sorted((stratum[i] for i in order), key=len, reverse=True):
             part = max(quota, key=quota.get)
             quota[part] -= len(group)
@@ -113,7 +128,7 @@ def stratified(photos, groups, shares, seed):
 
 
 def quotas(count, shares):
-    """{part: photos} by cumulative percent, at least one photo a part where there are enough."""
+    """{part: number of photos} by cumulative percent, at least one photo per part where there are enough."""
     edges = [0, *(count * percent // 100 for percent in accumulate(shares.values()))]
     quota = {part: high - low for part, low, high in zip(shares, edges, edges[1:], strict=False)}
     for part in quota:
@@ -124,17 +139,20 @@ def quotas(count, shares):
 
 
 def what_is_kept(names):
-    """KEPT, VALID_FROM_TRAIN or ANEW: what becomes of an export whose photos stand in parts of these names."""
+    """KEPT, VALID_FROM_TRAIN or ANEW: what training does with an export that comes split into parts of these names."""
     if {"train", "valid"} <= names:
         return KEPT
-    return VALID_FROM_TRAIN if {"train", "test"} <= names else ANEW
+    if {"train", "test"} <= names:
+        return VALID_FROM_TRAIN
+    return ANEW
 
 
 def split(export, seed=0, file=None):
-    """{"train": [Photo], "valid": [...], "test": [...]}; copies never stand in two parts that are dealt here.
+    """{"train": [Photo], "valid": [...], "test": [...]}; copies are never split between parts that are drawn here.
 
     `file` (splits.json of a run) decides, else the export's own parts (a missing valid is taken from train), else
-    70/15/15 stratified by cracked and undamaged.
+    70/15/15 stratified by cracked and undamaged. Prints a warning where copies are in different parts. Raises BadInput
+    where no train photo has a crack.
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
     groups = dict(zip(export.photos, copies(export.photos), strict=True))
@@ -144,19 +162,31 @@ def split(export, seed=0, file=None):
     elif kept == KEPT:
         parts = own
     elif kept == VALID_FROM_TRAIN:
-        parts = own | deal(own["train"], groups, {"train": 85, "valid": 15}, seed)
+        train = own["train"]
+        parts = own | stratified(train, [groups[photo] for photo in train], {"train": 85, "valid": 15}, seed)
     else:
-        parts = deal(export.photos, groups, SHARES, seed)
-    if together := shared(parts, groups):
-        copied, names = number_of(len(together), "photo"), ", ".join(together[0]) + " ..." * (len(together) > 1)
-        print(f"WARNING: copies of {copied} in different parts, so scores will be too good: {names}")
+        parts = stratified(export.photos, list(groups.values()), SHARES, seed)
+    together = shared(parts, groups)
+    if together:
+        count, first = number_of(len(together), "photo"), some(together[0])
+        print(f"WARNING: copies of {count} are in different parts, so scores will be too good: {first}")
     if not any(photo.cracked for photo in parts["train"]):
-        few = f"of {number_of(len(export.photos), 'photo')} none with a crack is left for train; label 3, better 50"
-        why = few if len(export.photos) < 3 else "no train photo has a crack; label some or change the split"
-        raise BadInput(f"{file if file and any(photo.cracked for photo in export.photos) else export.root}: {why}")
+        raise no_crack_to_learn(export, file)
     return parts
 
 
+def no_crack_to_learn(export, file):
+    """BadInput for a split without a cracked photo in train."""
+    count = len(export.photos)
+    if count < 3:
+        why = f"of {number_of(count, 'photo')} none with a crack is left for train; label at least 3, better 50"
+    else:
+        why = "no train photo has a crack; label some or change the split"
+    decided_by_file = file and any(photo.cracked for photo in export.photos)
+    return BadInput(f"{file if decided_by_file else export.root}: {why}")
+
+
+# --------------------------------------------------------------------------------------------------- splits.json
 def content_of(file):
     """The dict in a splits.json. Raises BadInput."""
     try:
@@ -177,32 +207,38 @@ def read_splits(file, export):
     photos = {photo.name: photo for photo in export.photos}
     for name, times in Counter(name for part in PARTS for name in names[part]).items():
         if times > 1:
-            raise BadInput(f"{file}: {name} stands {times} times; leave it in one part only")
+            raise BadInput(f"{file}: {name} is listed {times} times; keep it in one part only")
         if name not in photos:
             raise BadInput(f"{file}: {name} is not in {export.root}; use the split of this export")
     return {part: [photos[name] for name in names[part]] for part in PARTS}
 
 
 def write_splits(path, parts, start=None):
-    """The inverse of `read_splits`; beside the names, what tells the same photos apart later: the SHA-1 of each file,
-    and its fingerprint, which the same photo has in another export, too. `start` is the splits.json of the run that
-    this one begins with: its train photos are known to this one, too, None where it does not say; where a split was
-    written before, what that says of them stays."""
+    """Write what `read_splits` reads, and with the names the SHA-1 and the fingerprint of each photo.
+
+    By these the same photo is recognised later, also in another export. `start` is the splits.json of the run that this
+    one starts from, whose train photos count as seen by this run, too. It is noted under "before", None where that file
+    does not say; a file written earlier by the same run keeps its "before".
+    """
     prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
     content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
     content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
-    if path.is_file():  # resumed: what it began with may be gone
+    if path.is_file():  # a run that is continued: the one it started from may be gone
         content["before"] = content_of(path).get("before", {})
+    elif start:
+        content["before"] = learnt(start) or None
     else:
-        content["before"] = (learnt(start) or None) if start else {}
+        content["before"] = {}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def learnt(file, part="train"):
-    """{"sha1": [...], "fingerprint": [...]} of all photos that taught the run which wrote this splits.json, and the run
-    that it began with; or of another part of its own; {} where it does not say. Raises BadInput."""
+    """{"sha1": [...], "fingerprint": [...]} of the photos in one part of the run that wrote this splits.json.
+
+    For train, the photos of the run that it started from are included. {} where the file does not say. Raises BadInput.
+    """
     content = content_of(file) if file.is_file() else {}
     before = content.get("before", {})
     if not content.get("sha1") or before is None:
@@ -212,27 +248,35 @@ def learnt(file, part="train"):
         for key, length in {"sha1": 20, "fingerprint": 32}.items():
             known = content.get(key, {})
             found[key] = [known[name] for name in content[part] if name in known]
-            found[key] += before.get(key, []) if part == "train" else []
+            if part == "train":
+                found[key] += before.get(key, [])
             if any(len(bytes.fromhex(digits)) != length for digits in found[key]):
                 raise ValueError
     except (AttributeError, TypeError, ValueError):
-        raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or take them out") from None
+        raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or remove them") from None
     return found
 
 
 def same_photos(file, export):
-    """Does this export hold, under the same names, every photo that the splits.json was written for?"""
+    """Whether this export holds, under the same names, every photo that the splits.json was written for."""
     known = content_of(file).get("sha1", {}) if file.is_file() else {}
     photos = {photo.name: photo for photo in export.photos}
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
 
 
 def trained_on(file, photos, part="train"):
-    """Names of those photos that taught the run which wrote this splits.json, or were in another part of its own,
-    copies of them among them; None where it does not say. Raises BadInput."""
-    if not (known := learnt(file, part)):
+    """Names of those photos, copies included, that are in one part of the run that wrote this splits.json.
+
+    For train, the run that it started from counts, too. None where the file does not say. Raises BadInput.
+    """
+    known = learnt(file, part)
+    if not known:
         return None
     bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(known["fingerprint"])), np.uint8)).reshape(-1, 256)
     sha1s, signs = set(known["sha1"]), np.where(bits, 1, -1)
-    prints = ((photo.name, *fingerprint(photo)) for photo in photos)
-    return [name for name, sha1, look in prints if sha1 in sha1s or alike(signs, look).any()]
+    names = []
+    for photo in photos:
+        sha1, look = fingerprint(photo)
+        if sha1 in sha1s or alike(signs, look).any():
+            names.append(photo.name)
+    return names

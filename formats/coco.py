@@ -1,38 +1,70 @@
-"""A COCO export as Roboflow and others write it -> its photos with the annotations of the crack class.
+"""A COCO export, as Roboflow, CVAT, Label Studio and others write it -> its photos with the annotations of cracks.
 
-Whatever stands in the JSON is checked once, here: what cannot be meant is refused with the entry's name, a shape that
-cannot be drawn is dropped and said. Behind this file every annotation can be rasterised.
+Everything in the JSON is checked here, once. What makes no sense is refused with the name of the entry; a shape that
+cannot be drawn is dropped, and a Problem says so. Every annotation that is left can be rasterised.
 """
 
-import contextlib
-import glob
 import hashlib
-import io
 import json
+import os
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
-from pycocotools.coco import COCO
-
-from command import BadInput, in_short
+from command import BadInput, in_short, number_of, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
-from formats.photo import SUFFIXES, read_photo
-from formats.shapes import drawn, usable
+from formats.exif import turned_without_trace
+from formats.names import answers, plain
+from formats.photo import SUFFIXES, photos_in, read_photo, visible
+from formats.shapes import are_normalised, are_whole_numbers, covered, drawn, usable
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
+LABELS_FOLDER = "annotations"  # where CVAT, datumaro and COCO itself keep their files, called instances_PART.json
+MOST = 100_000  # annotations in a file: about as many as are checked in 10 seconds
+MOSTLY = 0.3  # share of a photo; of 634 photos of a course, no crack covered more
+
+# kinds of Problem
 NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
+NORMALISED = "its outlines are numbers from 0 to 1 and were read as shares of each photo's width and height"
+WHOLE_NUMBERS = (
+    "all its outlines are whole numbers; those of cv2.findContours are read half a pixel too narrow on each side; "
+    "if you have the masks, use data/convert.py"
+)
+MISSING = "listed, but the file is missing; left out"
+OUTSIDE = "listed, but it is a link to a file outside the export; left out"
+UNLISTED = "not listed in the COCO file; left out"
 SHAPELESS = "no crack of it has a usable outline; left out, draw it again"
-MOST = 100_000  # annotations of a file: about as many as are checked in 10 seconds
+OTHER_CLASSES = "labelled only with classes that --classes leaves out; counts as undamaged"
+MOSTLY_CRACK = f"more than {MOSTLY:.0%} of the photo is crack (inverted mask?)"
+TURNED = (
+    "turned by EXIF, and the size does not tell whether the label was drawn on the turned photo; compare them in the "
+    "picture of dataset.py"
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in an export that a person should look at."""
+
+    kind: str  # what is wrong, the same words for every photo
+    name: str  # the photo inside the export, or the COCO file
+    detail: str = ""  # what is particular to this one
+
+    def __str__(self):
+        return f"{self.titled()}: {self.kind}"
+
+    def titled(self):
+        """The name, with the detail in brackets."""
+        return f"{self.name} ({self.detail})" if self.detail else self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One photo of an export with the annotations of the crack class."""
+    """One photo of an export with its annotations of cracks."""
 
     name: str  # path inside the export, with /
     path: Path
@@ -50,12 +82,19 @@ class Photo:
     def cracked(self):
         return bool(self.annotations)
 
+    def shapes(self):
+        return [annotation["segmentation"] for annotation in self.annotations]
+
     def sha1(self):
         return hashlib.sha1(self.path.read_bytes()).hexdigest()
 
     def mask(self):
         """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
-        return drawn([annotation["segmentation"] for annotation in self.annotations], self.height, self.width)
+        return drawn(self.shapes(), self.height, self.width)
+
+    def crack_fraction(self):
+        """Share of the photo that is crack, without drawing the mask."""
+        return covered(self.shapes(), self.height, self.width) / (self.height * self.width)
 
     def read(self):
         """(H, W, 3) uint8 RGB and (H, W) uint8 mask. Raises BadInput where file and export disagree in size."""
@@ -73,85 +112,177 @@ class Photo:
 
 @dataclass
 class Export:
-    """A COCO export as read: its photos, how each category was taken, and what was left out."""
+    """A COCO export as read: its photos, the meaning of each category, and what a person should look at."""
 
     root: Path
     photos: list
     categories: dict  # name -> "crack", "not crack" or "unused" (no annotation has it)
-    problems: list
+    problems: list  # of Problem
+    from_masks: bool = False  # made by this project from masks: an undamaged photo has an empty one
 
 
-def each_once(lines):
-    """The same lines, repeated ones once with how often."""
-    return [line if times == 1 else f"{line} ({times} times)" for line, times in Counter(lines).items()]
+@dataclass
+class Listing:
+    """One COCO file of an export, its entries checked."""
+
+    file: Path
+    images: list
+    categories: dict  # id -> name
+    annotations: dict  # image id -> list
+    part: str | None = None
+    top: Path = None  # its photos lie in this folder or below
+    folders: list = field(default_factory=list)  # where a file name may begin
+    prefix: str = ""  # before the path of a photo below `top`, to name it inside the export
+    uncorrected: bool = False
+    from_masks: bool = False
+
+    def shapes(self, wanted):
+        """The segmentations of the annotations whose category ids are `wanted`."""
+        every = (annotation for some_of in self.annotations.values() for annotation in some_of)
+        return [annotation.get("segmentation") for annotation in every if annotation["category_id"] in wanted]
+
+    def used(self):
+        """The names of the categories that some annotation has."""
+        ids = {annotation["category_id"] for some_of in self.annotations.values() for annotation in some_of}
+        return {self.categories[number] for number in ids}
 
 
+def each_once(problems):
+    """[Problem] -> one line for each kind, with the first of the photos that have it."""
+    kinds = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, Counter())[problem.titled()] += 1
+    lines = []
+    for kind, names in kinds.items():
+        words = [name if times == 1 else f"{name} ({times} times)" for name, times in names.items()]
+        lines.append(f"{kind}: {some(words)}")
+    return lines
+
+
+# ------------------------------------------------------------------------------------------ from folder to Export
 def read_export(data, classes=None):
-    """Folder with one COCO file, or with Roboflow's train/ valid/ test/, or a .zip of it -> Export. Raises BadInput."""
+    """Folder or .zip of a COCO export -> Export. Raises BadInput.
+
+    Read are one COCO file beside its photos, Roboflow's train/ valid/ test/, and annotations/instances_*.json beside
+    images/. `classes` are the names of the categories that mean crack, None where their names tell.
+    """
     root = Path(data)
     if root.is_file() and root.suffix.lower() == ".zip":
         root = unpacked(root, keep=PART_NAMES)
     if not root.is_dir():
         found = "is a file; give the folder or the .zip" if root.exists() else "no such folder or .zip; check the name"
         raise BadInput(f"{root}: {found}")
-    loaded = [(part, file, load_coco(file)) for part, file in annotation_files(root)]
-    categories = read_categories([coco for *_, coco in loaded], classes, loaded[0][1])
-    export = Export(root, [], categories, [])
-    for part, file, coco in loaded:
-        add_photos(export, part, file, coco)
-        if uncorrected(coco.dataset):
-            export.problems.insert(0, f"{file}: {NOT_LABELS}")
-    shapeless = [line for line in export.problems if line.endswith(SHAPELESS)]
-    if shapeless and not any(photo.cracked for photo in export.photos):
-        raise BadInput(
-            f"{root}: {len(shapeless)} photos have cracks, but none an outline (boxes?); label with polygons"
-        )
-    if not export.photos:
-        why = export.problems[0] if export.problems else "it lists none"
-        raise BadInput(f"{root}: no photo of it can be used, {why}; mend that and export again")
+    listings = read_listings(root)
+    names = {name for listing in listings for name in listing.categories.values()}
+    used = {name for listing in listings for name in listing.used()}
+    categories = read_categories(names, used, classes, listings[0].file)
+    export = Export(root, [], categories, [], all(listing.from_masks for listing in listings))
+    for listing in listings:
+        add_listing(export, listing)
+    check_usable(export)
     return export
 
 
+def check_usable(export):
+    """Raises BadInput where no photo is left, or none of the cracks has an outline."""
+    shapeless = [problem for problem in export.problems if problem.kind == SHAPELESS]
+    if shapeless and not any(photo.cracked for photo in export.photos):
+        reason, _ = Counter(problem.detail for problem in shapeless).most_common(1)[0]
+        raise BadInput(
+            f"{export.root}: {number_of(len(shapeless), 'photo')} with cracks, but no outline that can be used "
+            f"({reason}); label with polygons and export again"
+        )
+    if not export.photos:
+        why = export.problems[0] if export.problems else "it lists none"
+        raise BadInput(f"{export.root}: no photo of it can be used, {why}; mend that and export again")
+
+
 def refuse_masks(export):
-    """Raises BadInput where the labels are what the network answered and nobody has corrected."""
-    if masks := [line for line in export.problems if line.endswith(NOT_LABELS)]:
-        raise BadInput(masks[0])
+    """Raises BadInput where the labels are the network's own masks and nobody has corrected them."""
+    for problem in export.problems:
+        if problem.kind == NOT_LABELS:
+            raise BadInput(problem)
 
 
-def annotation_files(root):
-    """[(part or None, COCO file)]: the folder's own, else those of its train, valid (or val) and test folders."""
-    folders = [(PART_NAMES.get(f.name.lower()), f) for f in sorted(root.iterdir()) if f.is_dir()]
-    parts = [(part, f) for part, f in folders if part and any(f.glob("*.json"))]
-    if (root / JSON_NAME).is_file() or not parts:
-        return [(None, annotation_file(root))]
-    for part, times in Counter(part for part, _ in parts).items():
+def read_listings(root):
+    """The COCO files of an export folder -> [Listing]. Raises BadInput."""
+    beside = coco_files(root)
+    labels = root / LABELS_FOLDER
+    folders = [(PART_NAMES.get(f.name.lower()), f) for f in visible(root) if f.is_dir()]
+    parts = [(part, folder) for part, folder in folders if part and coco_files(folder)]
+    if (root / JSON_NAME).is_file() or (beside and not parts):
+        listings = [beside_photos(only_file(root))]
+    elif parts:
+        listings = [beside_photos(only_file(folder), part) for part, folder in parts]
+    elif labels.is_dir() and coco_files(labels):
+        listings = listings_of(root, coco_files(labels))
+    else:
+        raise BadInput(f"{root}: {what_is_lacking(root)}")
+    for part, times in Counter(listing.part for listing in listings).items():
         if times > 1:
-            raise BadInput(f"{root}: {', '.join(f.name for p, f in parts if p == part)} all mean {part}; keep one")
-    return [(part, annotation_file(folder)) for part, folder in parts]
+            several = some(one.file.relative_to(root).as_posix() for one in listings if one.part == part)
+            raise BadInput(f"{root}: {several} all mean {part or 'the whole export'}; keep one")
+    return listings
 
 
-def annotation_file(folder):
-    """Roboflow's JSON_NAME, or the only COCO file of the folder."""
-    roboflow = folder / JSON_NAME
+def coco_files(folder):
+    """The COCO files directly in a folder: JSON files that hold images, annotations and categories."""
+    roboflow = Path(folder) / JSON_NAME
     if roboflow.is_file():
-        return roboflow
-    found = [file for file in sorted(folder.glob("*.json")) if isinstance(read_json(file), dict)]
-    if len(found) > 1:
-        raise BadInput(f"{folder}: several COCO files, {', '.join(f.name for f in found)}; keep that of the photos")
-    if not found:
-        if deeper := next((file.parent for file in folder.rglob(JSON_NAME)), None):
-            deeper = deeper.parent if deeper.name.lower() in PART_NAMES else deeper
-            raise BadInput(f"{folder}: the export lies deeper in it; give {deeper}")
-        photos = any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
-        lacks = "no COCO file; label and export as COCO Segmentation" if photos else "no photo; check the name"
-        raise BadInput(f"{folder}: {lacks}")
-    return found[0]
+        return [roboflow]
+    files = [path for path in visible(folder) if path.suffix.lower() == ".json" and path.is_file()]
+    return [file for file in files if isinstance(read_json(file), dict)]
 
 
+def only_file(folder):
+    """The COCO file of a folder. Raises BadInput where there are several."""
+    files = coco_files(folder)
+    if len(files) > 1:
+        raise BadInput(f"{folder}: several COCO files, {some(f.name for f in files)}; keep that of the photos")
+    return files[0]
+
+
+def beside_photos(file, part=None):
+    """A COCO file that lies beside its photos -> Listing. Raises BadInput."""
+    listing = load_coco(file)
+    listing.part, listing.top, listing.folders = part, file.parent, [file.parent]
+    listing.prefix = f"{part}/" if part else ""
+    return listing
+
+
+def listings_of(root, files):
+    """Files of annotations/, the photos of instances_PART.json in images/PART -> [Listing]. Raises BadInput."""
+    instances = [file for file in files if file.stem.startswith("instances_")]
+    listings = []
+    for file in instances or files:
+        subset = file.stem.removeprefix("instances_")
+        listing = load_coco(file)
+        listing.part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
+        listing.top = root
+        listing.folders = [root / "images" / subset, root / "images", root / subset, root, file.parent]
+        listings.append(listing)
+    return listings
+
+
+def what_is_lacking(folder):
+    """What a folder without a COCO file needs, in words."""
+    for file in sorted(folder.rglob("*.json")):
+        known = file.name == JSON_NAME or file.name.startswith("instances_")
+        if known and isinstance(read_json(file), dict):
+            inner = file.parent
+            if inner.name.lower() in (*PART_NAMES, LABELS_FOLDER):
+                inner = inner.parent
+            return f"the export lies deeper in it; give {inner}"
+    if any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*")):
+        return "no COCO file; label and export as COCO Segmentation"
+    return "no photo; check the name"
+
+
+# ----------------------------------------------------------------------------------------------- one COCO file
 def read_json(file):
     """The content of a COCO file, or words on why it is none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         return f"cannot be read as JSON ({in_short(error)})"
     keys = {"images", "annotations", "categories"}
@@ -161,71 +292,160 @@ def read_json(file):
 
 
 def digest(annotations):
-    """What `inference.py --coco` writes beside its annotations, to tell later whether somebody has corrected them."""
+    """Written beside the annotations by formats/annotate.py, to tell later whether somebody has changed them."""
     return hashlib.sha1(json.dumps(annotations, sort_keys=True).encode()).hexdigest()
 
 
-def uncorrected(content):
-    """Is this content of a COCO file what `inference.py --coco` wrote, as it was written?"""
+def noted(content, key):
+    """Whether the content of a COCO file carries under `info` this digest of its annotations, as they are now."""
     info = content.get("info") if isinstance(content, dict) else None
-    # the digest of a large export takes a second, so only where one is written
-    marked = isinstance(info, dict) and "uncorrected" in info
-    return marked and info["uncorrected"] == digest(content.get("annotations"))
+    # computing the digest of a large export takes a second, so this is only done where one is written
+    return isinstance(info, dict) and key in info and info[key] == digest(content.get("annotations"))
+
+
+def uncorrected(content):
+    """Whether this content of a COCO file is what `inference.py --coco` wrote, as it was written."""
+    return noted(content, "uncorrected")
+
+
+def untouched(content):
+    """Whether this content of a COCO file is an export by this project, as it was written."""
+    return noted(content, "digest")
 
 
 def load_coco(file):
-    """File -> COCO whose entries have been checked. Raises BadInput."""
+    """COCO file -> Listing whose entries have been checked. Raises BadInput."""
     content = read_json(file)
     if isinstance(content, str):
         raise BadInput(f"{file}: {content}; export again as COCO Segmentation")
     if isinstance(content["annotations"], list) and len(content["annotations"]) > MOST:
         raise BadInput(f"{file}: {len(content['annotations']):,} annotations, more than {MOST:,}; split the export")
+    ours, masks = untouched(content), uncorrected(content)  # now: checking makes numbers of what is written as text
     try:
         check_entries(content)
     except ValueError as error:
         raise BadInput(f"{file}: {error}; export again as COCO Segmentation") from None
-    for number, annotation in enumerate(content["annotations"]):
-        annotation["id"] = number  # nothing of ours refers to it, and pycocotools loses all but the last of an id
-    coco = COCO()
-    coco.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco.createIndex()
-    return coco
+    annotations = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        annotations[annotation["image_id"]].append(annotation)
+    categories = {category["id"]: category["name"] for category in content["categories"]}
+    listing = Listing(file, content["images"], categories, annotations, uncorrected=masks)
+    listing.from_masks = ours and content["info"].get("from_masks") is True
+    return listing
 
 
-def add_photos(export, part, file, coco):
-    """Append the photos of one COCO file whose image is there; what is dropped goes to `export.problems`."""
-    prefix, folder = f"{part}/" if part else "", file.parent.resolve()
-    listed = set()
-    for image in coco.imgs.values():
-        name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
+# ------------------------------------------------------------------------------------------ the photos of a file
+def add_listing(export, listing):
+    """Append the photos of one COCO file; what a person should look at goes to `export.problems`."""
+    cracks = {number for number, name in listing.categories.items() if export.categories[name] == "crack"}
+    shapes = listing.shapes(cracks)
+    normalised = are_normalised(shapes)
+    notes = {
+        NOT_LABELS: listing.uncorrected,
+        NORMALISED: normalised,
+        WHOLE_NUMBERS: not normalised and are_whole_numbers(shapes),
+    }
+    export.problems += [Problem(kind, str(listing.file)) for kind in notes if notes[kind]]
+    paths, lost = find_photos(listing)
+    for image in listing.images:
+        problem = lost.get(image["file_name"])
+        if problem:
+            export.problems.append(problem)
+            continue
+        path = paths[image["file_name"]]
+        photo = Photo(name_of(image["file_name"], path, listing), path, image["height"], image["width"])
+        photo = replace(photo, part=listing.part)
+        add_photo(export, photo, listing.annotations[image["id"]], listing.categories, normalised)
+    export.problems += unlisted(listing, paths)
+
+
+def add_photo(export, photo, annotations, categories, normalised):
+    """Append one photo with its cracks, unless none of its cracks can be drawn: it would pass for undamaged."""
+    cracks, reasons = [], []
+    for annotation in annotations:
+        if export.categories[categories[annotation["category_id"]]] != "crack":
+            continue
+        shape, problems = usable(annotation.get("segmentation"), photo, normalised)
+        reasons += problems
+        if shape:
+            cracks.append({**annotation, "segmentation": shape})
+    export.problems += [Problem(f"{reason}; dropped", photo.name) for reason in reasons]
+    if reasons and not cracks:
+        export.problems.append(Problem(SHAPELESS, photo.name, reasons[0]))
+        return
+    photo = replace(photo, annotations=tuple(cracks))
+    labels = sorted({categories[annotation["category_id"]] for annotation in annotations})
+    left_out = [repr(label) for label in labels if says_crack(label)]
+    if left_out and not cracks:
+        export.problems.append(Problem(OTHER_CLASSES, photo.name, ", ".join(left_out)))
+    if photo.crack_fraction() > MOSTLY:
+        export.problems.append(Problem(MOSTLY_CRACK, photo.name, f"{photo.crack_fraction():.0%}"))
+    if cracks and turned_without_trace(photo.path):
+        export.problems.append(Problem(TURNED, photo.name))
+    export.photos.append(photo)
+
+
+def name_of(listed, path, listing):
+    """The name of a photo inside the export: as it is listed if that is its path, else its path."""
+    short = PurePosixPath(listed.replace("\\", "/"))
+    if listing.top / short != path:
+        short = PurePosixPath(plain(path.relative_to(listing.top).as_posix()))
+    return f"{listing.prefix}{short}"
+
+
+def find_photos(listing):
+    """A COCO file -> {file name: path}, and {file name: Problem} of those that have no photo. Raises BadInput."""
+    paths, lost, absent = {}, {}, set()
+    for image in listing.images:
+        name = image["file_name"]
         if not name.isprintable():
-            raise BadInput(f"{file}: {name!r:.80} is no name that a file can have; rename the photo and export again")
-        if name in listed:
-            raise BadInput(f"{file}: {name!r} is listed twice; merge its entries")
-        listed.add(name)
-        path = file.parent / name
-        if PureWindowsPath(name).is_absolute() or not path.resolve().is_relative_to(folder):
-            raise BadInput(f"{file}: {name!r:.80} points outside the export; put the photo beside the JSON file")
-        if len(name) > 250 or not path.is_file():
-            alike = [f", but {other.name} is there" for other in path.parent.glob(f"{glob.escape(path.stem)}.*")][:1]
-            export.problems.append(f"{prefix}{name:.80}: listed, but the file is missing{''.join(alike)}; left out")
-            continue
-        photo = Photo(prefix + name, path, image["height"], image["width"], (), part)
-        cracks = []
-        for annotation in coco.imgToAnns[image["id"]]:
-            if export.categories[coco.cats[annotation["category_id"]]["name"]] == "crack":
-                shape, problems = usable(annotation.get("segmentation"), photo)
-                cracks += [{**annotation, "segmentation": shape}] if shape else []
-                export.problems += [f"{photo.name}: {problem}; dropped" for problem in problems]
-        outlined = [coco.cats[a["category_id"]]["name"] for a in coco.imgToAnns[image["id"]]]
-        if not cracks and "crack" in map(export.categories.get, outlined):  # it would pass for undamaged
-            export.problems.append(f"{photo.name}: {SHAPELESS}")
-            continue
-        if not cracks and (meant := [repr(name) for name in sorted(set(outlined)) if says_crack(name)]):
-            export.problems.append(
-                f"{photo.name}: labelled only as {', '.join(meant)}, which --classes leaves out; counts as undamaged"
+            raise BadInput(
+                f"{listing.file}: {name!r:.80} is no name that a file can have; rename the photo and export again"
             )
-        export.photos.append(replace(photo, annotations=tuple(cracks)))
-    unlisted = sorted(f.name for f in file.parent.iterdir() if f.suffix.lower() in SUFFIXES and f.name not in listed)
-    export.problems += [f"{prefix}{name}: not listed in {file.name}; left out" for name in unlisted]
+        if name in paths or name in lost or name in absent:
+            raise listed_twice(name, listing)
+        path = literal(name, listing)
+        if path is None:
+            absent.add(name)
+        elif path.resolve().is_relative_to(listing.top.resolve()):
+            paths[name] = path
+        else:
+            lost[name] = Problem(OUTSIDE, shown(name, listing))
+    for path, times in Counter(paths.values()).items():
+        if times > 1:
+            raise listed_twice(path.name, listing)
+    if absent:
+        for name, (path, detail) in answers(sorted(absent), listing.top, set(paths.values())).items():
+            if path:
+                paths[name] = path
+            else:
+                lost[name] = Problem(MISSING, shown(name, listing), detail)
+    return paths, lost
+
+
+def listed_twice(name, listing):
+    """BadInput for a photo of which nobody can tell which entry holds its annotations."""
+    return BadInput(f"{listing.file}: {name!r:.80} is listed twice; merge its entries")
+
+
+def shown(name, listing):
+    """A listed name for a message: what part it is in, and at most 80 letters."""
+    return f"{listing.prefix}{PurePosixPath(name.replace(chr(92), '/'))!s:.80}"
+
+
+def literal(name, listing):
+    """The file of exactly this name, with / or backslashes between folders, or None. It never lies outside."""
+    for folder in listing.folders:
+        for form in (name, name.replace("\\", "/")):
+            path = Path(os.path.normpath(folder / form))
+            if path.is_relative_to(listing.top) and os.path.isfile(path):
+                return path
+    return None
+
+
+def unlisted(listing, paths):
+    """[Problem] of the photos in the folders of the export that its COCO file does not list."""
+    known = set(paths.values())
+    folders = {path.parent for path in known} | {listing.file.parent}
+    others = [path for folder in sorted(folders) for path in photos_in(folder) if path not in known]
+    return [Problem(UNLISTED, listing.prefix + path.relative_to(listing.top).as_posix()) for path in others]

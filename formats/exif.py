@@ -1,9 +1,7 @@
 """What a photo's EXIF block says about the camera, the place and which way is up. Pillow reads it."""
 
-import io
 import math
 import warnings
-from pathlib import Path
 
 from PIL import ExifTags, Image
 
@@ -25,9 +23,8 @@ def exif(path):
     another shape was cropped later.
     """
     try:
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            block = block_of(image, data)
+        with Image.open(path) as image:
+            block = block_of(image)
             camera = readable(block, CAMERA)
             place = readable(block, PLACE)
     except Exception:  # Pillow raises a dozen types for files that are cut, foreign or not there
@@ -40,25 +37,54 @@ def exif(path):
     }
 
 
-def orientation(image, data):
-    """Opened Pillow image, the bytes of its file -> EXIF orientation, 1 (upright) to 8; 1 where none can be read."""
+def turned_without_trace(path):
+    """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
+
+    Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells. False for a file
+    that cannot be read.
+    """
     try:
-        value = block_of(image, data).get(TAG.Orientation)
+        with Image.open(path) as image:
+            way = orientation(image)
+            on_its_side = way >= 5
+            return way != 1 and (not on_its_side or image.width == image.height)
+    except Exception:  # reading the photo says what is wrong with it
+        return False
+
+
+def orientation_of(path):
+    """Image file -> EXIF orientation, 1 (upright) to 8; 1 for a file that says none or cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return orientation(image)
+    except Exception:  # reading the photo says what is wrong with it
+        return 1
+
+
+def orientation(image):
+    """Opened Pillow image -> EXIF orientation, 1 (upright) to 8; 1 where none can be read."""
+    try:
+        value = block_of(image).get(TAG.Orientation)
     except Exception:  # a damaged block
         return 1
     return value if value in range(1, 9) else 1
 
 
-def block_of(image, data):
-    """Opened Pillow image, the bytes of its file -> its EXIF block, empty where it has none.
+def block_of(image):
+    """Opened Pillow image -> its EXIF block, empty where it has none.
 
     Not image.getexif() throughout: that decodes every PNG, and takes the orientation from XMP where EXIF has none, as
     browsers do not.
     """
     if image.format == "TIFF":
         return image.getexif()
-    if image.format == "PNG" and b"eXIf" in data:
-        image.load()  # the block may stand behind the pixels
+    if image.format == "PNG" and "exif" not in image.info:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        holds_block = b"eXIf" in image.fp.read()
+        image.fp.seek(position)
+        if holds_block:
+            image.load()  # the block stands behind the pixels
     block = Image.Exif()
     block.load(image.info.get("exif", b""))
     return block

@@ -3,47 +3,159 @@
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from formats.entries import whole_number
 
-def usable(shape, photo):
-    """A segmentation as it stands in the JSON -> (the part of it that can be drawn or None, problems)."""
+NO_OUTLINE = "annotation without an outline, perhaps a box"
+
+
+def usable(shape, photo, normalised=False):
+    """A segmentation as it stands in the JSON -> (the part of it that can be drawn or None, problems).
+
+    Polygons may be lists of numbers or of [x, y] pairs, and a lone polygon may stand without the list around it.
+    `normalised`: the numbers are shares of the photo's width and height, not pixels.
+    """
     if isinstance(shape, dict):
         problem = rle_problem(shape, photo)
-        return (None, [problem]) if problem else (shape, [])
-    if not isinstance(shape, list) or not shape:
-        return None, ["annotation without an outline (a box? label with polygons)"]
+        if problem:
+            return None, [problem]
+        return {**shape, "size": [photo.height, photo.width]}, []
+    polygons = polygons_of(shape)
+    if not polygons:
+        return None, [NO_OUTLINE]
     kept, problems = [], []
-    for polygon in shape:
+    for polygon in polygons:
         points = as_points(polygon)
-        problem = "polygon that is no list of x, y, x, y" if points is None else polygon_problem(points, photo)
-        problems += [problem] if problem else []
-        kept += [] if problem else [points.ravel().tolist()]
+        if points is None:
+            problem = "polygon that is no list of x, y, x, y"
+        else:
+            if normalised:
+                points = points * (photo.width, photo.height)
+            points = drawn_once(points)
+            problem = polygon_problem(points, photo)
+        if problem:
+            problems.append(problem)
+        else:
+            kept.append(points.ravel().tolist())
     return kept or None, list(dict.fromkeys(problems))
 
 
-def drawn(shapes, height, width):
-    """What `usable` kept -> (H, W) uint8, 1 where any of the shapes lies."""
-    runs = [one for shape in shapes for one in run_lengths(shape, height, width)]
-    while len(runs) > 1:  # ten at a time: one after the other, 10,000 shapes on a large photo would take minutes
-        runs = [coco_mask.merge(runs[i : i + 10]) for i in range(0, len(runs), 10)]
-    return np.ascontiguousarray(coco_mask.decode(runs[0])) if runs else np.zeros((height, width), np.uint8)
+def polygons_of(shape):
+    """A segmentation of the JSON -> its list of polygons, not checked yet; [] where it is no list."""
+    if not isinstance(shape, list):
+        return []
+    lone = all(is_number(one) for one in shape)
+    # a polygon of one point makes no sense, so lists of two numbers are the points of one polygon
+    pairs = all(is_pair(one) for one in shape)
+    return [shape] if shape and (lone or pairs) else shape
 
 
-def run_lengths(shape, height, width):
-    """A list of polygons, or run lengths -> pycocotools' compressed run lengths of each."""
-    if isinstance(shape, list):
-        return coco_mask.frPyObjects(shape, height, width)
-    return [coco_mask.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape]
+def is_number(value):
+    """Whether a value of the JSON is a number; True and False are none."""
+    return type(value) in (int, float)
+
+
+def is_pair(value):
+    """Whether a value of the JSON is a point, [x, y]."""
+    return isinstance(value, list) and len(value) == 2 and is_number(value[0]) and is_number(value[1])
 
 
 def as_points(polygon):
-    """[x, y, x, y, ...] of the JSON -> (n, 2) float64, or None: numbers only, neither NaN nor infinite nor bool."""
-    if not isinstance(polygon, list) or len(polygon) % 2 or not set(map(type, polygon)) <= {int, float}:
+    """[x, y, x, y, ...] or [[x, y], ...] of the JSON -> (n, 2) float64, or None if it is anything else.
+
+    Numbers must be finite.
+    """
+    if not isinstance(polygon, list):
+        return None
+    if polygon and all(is_pair(one) for one in polygon):
+        polygon = [value for pair in polygon for value in pair]
+    if len(polygon) % 2 or not set(map(type, polygon)) <= {int, float}:
         return None
     try:
         points = np.array(polygon, float).reshape(-1, 2)
     except OverflowError:  # a whole number of 400 digits
         return None
     return points if np.isfinite(points).all() else None
+
+
+def drawn_once(points):
+    """(n, 2) corners -> the same outline once, where it was drawn twice in a row: filling it would cancel it out."""
+    while len(points) >= 6 and len(points) % 2 == 0:
+        first, second = np.split(points, 2)
+        if not np.array_equal(first, second):
+            break
+        points = first
+    return points
+
+
+def are_normalised(shapes):
+    """Whether all polygons of a file are given as shares of the photo's width and height, from 0 to 1.
+
+    In pixels they would all lie inside the first pixel of their photos.
+    """
+    fraction = False
+    for number in numbers_in(shapes):
+        if not -0.001 <= number <= 1.001:
+            return False
+        fraction = fraction or number not in (0, 1)
+    return fraction
+
+
+def are_whole_numbers(shapes):
+    """Whether all polygons of a file have whole numbers only, as outlines by cv2.findContours do."""
+    found = False
+    for number in numbers_in(shapes):
+        if number % 1:
+            return False
+        found = True
+    return found
+
+
+def numbers_in(value):
+    """Every number in nested lists, in any order; anything else is passed over."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif is_number(value):
+            yield value
+
+
+def drawn(shapes, height, width):
+    """What `usable` kept -> (H, W) uint8, 1 where any of the shapes lies."""
+    union = merged(shapes, height, width)
+    if union is None:
+        return np.zeros((height, width), np.uint8)
+    return np.ascontiguousarray(coco_mask.decode(union))
+
+
+def covered(shapes, height, width):
+    """What `usable` kept -> the number of pixels that any of the shapes covers."""
+    union = merged(shapes, height, width)
+    return 0 if union is None else int(coco_mask.area(union))
+
+
+def box_and_area(shape, height, width):
+    """One shape that `usable` kept -> ([x, y, width, height], number of pixels), both of the pixels it covers."""
+    union = merged([shape], height, width)
+    return [int(side) for side in coco_mask.toBbox(union)], int(coco_mask.area(union))
+
+
+def merged(shapes, height, width):
+    """What `usable` kept -> pycocotools' run lengths of the union, None without a shape."""
+    runs = [one for shape in shapes for one in run_lengths(shape, height, width)]
+    while len(runs) > 1:  # ten at a time: one after the other, 10,000 shapes on a large photo would take minutes
+        runs = [coco_mask.merge(runs[i : i + 10]) for i in range(0, len(runs), 10)]
+    return runs[0] if runs else None
+
+
+def run_lengths(shape, height, width):
+    """A list of polygons, or run lengths -> pycocotools' compressed run lengths of each."""
+    if isinstance(shape, list):
+        return coco_mask.frPyObjects(shape, height, width)
+    if isinstance(shape["counts"], list):
+        return [coco_mask.frPyObjects(shape, height, width)]
+    return [shape]
 
 
 def polygon_problem(points, photo):
@@ -60,33 +172,45 @@ def polygon_problem(points, photo):
     if np.abs(points[1:] - points[:-1]).sum() > size.prod() + 12 * size.sum():
         return "polygon whose outline is longer than the photo has pixels"
     if coco_mask.area(coco_mask.frPyObjects([points.ravel()], photo.height, photo.width))[0] == 0:
+        if (low >= 0).all() and (high <= 1).all():
+            return "polygon of numbers from 0 to 1 in a file whose other polygons are in pixels"
         return "polygon that covers no pixel"
     return None
 
 
 def rle_problem(shape, photo):
     """Why run lengths make no mask of the photo, or None. pycocotools leaves a mask that is too short unfilled."""
-    counts = shape.get("counts")
+    counts, size = shape.get("counts"), shape.get("size")
     runs = decode_runs(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         return "run lengths (RLE) that cannot be read"
-    if shape.get("size") != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
-        size = f"{photo.height}, {photo.width}"
-        return f"run lengths (RLE) of size {shape.get('size')!r:.40}, but the photo is listed as [{size}]"
-    return "run lengths (RLE) without a pixel" if sum(runs[1::2]) == 0 else None
+    sides = [whole_number(side) for side in size] if isinstance(size, list) else None
+    if sides != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
+        return f"run lengths (RLE) of size {size!r:.40}, but the photo is listed as [{photo.height}, {photo.width}]"
+    if sum(runs[1::2]) == 0:
+        return "run lengths (RLE) without a pixel"
+    return None
 
 
 def decode_runs(text):
-    """COCO's compressed run lengths -> list of runs, None where they are cut: 5 bits a character from 48 on, bit 5
-    says that more follow; from the fourth run on the difference to the run before last (pycocotools, maskApi.c)."""
+    """COCO's compressed run lengths -> list of runs, or None where the text is cut or damaged.
+
+    Each character holds 5 bits, counted from chr(48); bit 5 says that more follow. From the fourth run on, the
+    difference to the run before last is stored (pycocotools, maskApi.c, rleFrString).
+    """
     runs, value, shift = [], 0, 0
-    for code in (ord(character) - 48 for character in text):
+    for character in text:
+        code = ord(character) - 48
         if not 0 <= code < 64 or shift > 40:
             return None
         value |= (code & 31) << shift
         shift += 5
-        if not code & 32:
-            value -= (1 << shift) * (code >> 4 & 1)
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value, shift = 0, 0
+        if code & 32:
+            continue
+        if code & 16:  # the sign bit of the last five
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        runs.append(value)
+        value, shift = 0, 0
     return runs if shift == 0 else None

@@ -1,43 +1,13 @@
-"""The curves of a training, and of a scored run: precision and recall, reliability, IoU against crack width ..."""
-
-import math
+"""Charts of a scored run: precision and recall, reliability, IoU by crack width and photo."""
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 import metrics
-from report import page
-
-LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of history.csv, words
-IOUS = {
-    "iou_at_threshold": "crack, at the epoch's best threshold: chooses",
-    "iou_cracked": "crack, at 0.5",
-    "iou_all": "all photos, at 0.5",
-    "iou_pooled": "all pixels together, at 0.5",
-}
-
-
-def training_curves(history, chosen, title):
-    """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
-    fig = Figure(figsize=(11, 4.2), layout="constrained")
-    fig.suptitle(title)
-    losses, scores = fig.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
-        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
-            axes.plot(epochs, [row.get(key, math.nan) for row in history], marker=".", linewidth=width, label=label)
-        axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    scores.set_ylim(0, 1)
-    return fig
 
 
 def precision_recall(axes, scored):
-    """Pooled precision against recall at every threshold, the chosen one marked."""
+    """Precision against recall at every threshold, all photos together; the chosen threshold is marked."""
     c = np.sum([row["thresholds"] for row in scored.rows], axis=0)
     axes.plot(metrics.recall(c), metrics.precision(c), marker=".", color="#0072b2", label="thresholds 0.05 to 0.95")
     chosen = scored.sheet["recall"], scored.sheet["precision"]
@@ -47,20 +17,20 @@ def precision_recall(axes, scored):
 
 
 def reliability(axes, scored):
-    """Share of true crack among pixels of a like probability: on the diagonal the probability can be believed."""
+    """Share of true crack among the pixels of about the same probability: on the diagonal it is as predicted."""
     share, pixels = metrics.reliability(np.sum([row["thresholds"] for row in scored.rows], axis=0))
     middle = (np.r_[0, metrics.THRESHOLDS] + np.r_[metrics.THRESHOLDS, 1]) / 2
-    axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", label="what it should be")
+    axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", label="as predicted")
     axes.plot(middle, share, marker=".", color="#0072b2", label=f"{pixels.sum() / 1e6:.1f} million pixels")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share that is crack")
-    axes.set_title("Can the probability be believed?")
+    axes.set_title("Is the probability right?")
     axes.legend(loc="upper left", framealpha=0)
 
 
 def by_width(axes, scored):
     """IoU of every cracked photo against its mean crack width: crack pixels per pixel of centre line."""
-    line = np.array([row["line"][2] for row in scored.rows])[scored.cracked]
-    width = metrics.divide(scored.counts[scored.cracked][:, [0, 2]].sum(axis=1), line)
+    length = np.array([row["length"] for row in scored.rows])[scored.cracked]
+    width = metrics.divide(scored.counts[scored.cracked][:, [0, 2]].sum(axis=1), length)
     axes.plot(width, scored.iou(), ".", ms=8, color="#0072b2")
     axes.set(ylim=(0, 1), xlabel="mean width of the true crack, pixels", ylabel="IoU of the photo")
     axes.set_title("Are thin cracks harder?")
@@ -72,28 +42,28 @@ def histogram(axes, scored):
     if not np.isnan(scored.interval[0]):
         axes.axvspan(*scored.interval, color="#e69f00", alpha=0.4, label="95 % interval")
     axes.axvline(scored.sheet["iou_cracked"], color="#e69f00", label=f"mean {scored.sheet['iou_cracked']:.3f}")
-    axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How even is it?")
+    axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How much do photos differ?")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(framealpha=0)
 
 
-def figures(scored):
-    """[embedded figure]: those of probabilities only where there are any, those of cracks only where there are any."""
+def charts(scored):
+    """[(Figure, caption)]: of probabilities if there are any, of cracks if a photo has one."""
     drawn = {}
     if scored.threshold is not None:
         drawn[precision_recall] = (
-            "All pixels together; the best corner is the upper right one. The chosen point is that of the mask that "
-            "ships, without specks; the curve is that of masks with them, so the point may lie a little above."
+            "The best corner is the upper right one. Specks are removed from the masks of the chosen point, not from "
+            "those of the curve, so the point may lie a little above it."
         )
-        drawn[reliability] = "Below the dashed line the network is too sure of itself, above it too timid."
+        drawn[reliability] = "Below the dashed line the network is overconfident, above it underconfident."
     if len(scored.cracked):
-        drawn[by_width] = "A dot is a photo; its width is that of the ground truth, pixels per pixel of centre line."
-        drawn[histogram] = "The interval is that of the mean over other photos of the same kind."
+        drawn[by_width] = "Each dot is a photo. Its width is that of the ground truth, pixels per pixel of centre line."
+        drawn[histogram] = "The interval is that of the mean, for other photos of the same kind."
     result = []
     for draw, caption in drawn.items():
         fig = Figure(figsize=(5, 3.6), layout="constrained")
         axes = fig.subplots()
         axes.grid(alpha=0.3)
         draw(axes, scored)
-        result.append(page.figure(fig, caption))
+        result.append((fig, caption))
     return result

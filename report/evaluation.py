@@ -1,6 +1,5 @@
-"""What a person looks at after scoring: report.html, comparison.html, overlays, figures, photos.csv."""
+"""A scored run as tables, pictures and a page: scores.json, photos.csv, report.html, worst.png and the like."""
 
-import csv
 import math
 from dataclasses import dataclass
 
@@ -10,15 +9,41 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import metrics
-from command import plain, written_whole
+from command import write_csv
 from formats.photo import read_photo
 from report import page
-from report.curves import figures
+from report.curves import charts
 from report.figure import save_figure
 
 COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
 PHOTO_SCORES = ("iou", "dice", "precision", "recall", "f1_2px", "cldice")
-MOST_ALARMS = 12  # a picture of a hundred false alarms is not looked at
+MOST_ALARMS = 12  # pictures of false alarms on a page; nobody looks at a hundred
+GROUPS = {  # of the score sheet: {heading: {key: name of the score}}
+    "Overlap": {
+        "iou_cracked": "IoU, cracked photos",
+        "iou_all": "IoU, all photos",
+        "iou_pooled": "IoU, all pixels",
+        "dice_cracked": "Dice, cracked photos",
+        "precision": "precision",
+        "recall": "recall",
+        "miou_with_background": "mIoU with background",
+    },
+    "Lines": {"f1_2px": "F1 within 2 pixels", "cldice": "centre-line Dice"},
+    "By width of the crack": {
+        "recall_to_3px": "recall up to 3 pixels",
+        "recall_3_to_10px": "recall 3 to 10 pixels",
+        "recall_over_10px": "recall over 10 pixels",
+    },
+    "Undamaged photos": {"undamaged_correct": "left empty", "undamaged_area": "area called crack"},
+    "Baseline and ceilings": {
+        "all_black": "IoU, all photos, if all black",
+        "label_noise_1px": "IoU of labels 1 pixel off",
+        "label_noise_2px": "IoU of labels 2 pixels off",
+        "ods": "Dice at the best threshold",
+        "ois": "Dice at the best threshold of each photo",
+    },
+}
+NAMES = {key: name for group in GROUPS.values() for key, name in group.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +51,16 @@ class Scored:
     """A run, or a folder of masks, scored on photos."""
 
     name: str
-    title: str  # data set, split, photo count
+    title: str  # data set, split, number of photos
     photos: list
     rows: list  # one a photo: the counts of `evaluate.score_photo`, the prediction "mask" as PNG, its "size"
     sheet: dict
     interval: tuple  # of iou_cracked
     threshold: float | None = None
-    flips: bool = False  # each answer is the mean of those to the photo and its three mirror images
-    note: str = ""  # what a teacher should know of the files
-    useless: str = ""  # of a network that has learnt nothing, in words
-    known: tuple | None = (0, 0)  # of the photos: taught the network, chose its epoch and threshold; None: nobody knows
+    flips: bool = False  # the probability is the mean over the photo and its three mirror images
+    note: str = ""  # about the submitted files
+    useless: str = ""  # in words, if the network has learnt nothing
+    known: tuple | None = (0, 0)  # how many photos trained it, chose its epoch and threshold; None: unknown
 
     @property
     def counts(self):
@@ -52,75 +77,121 @@ class Scored:
         return metrics.iou(self.counts[self.cracked])
 
     def mask(self, i):
+        """(H, W) uint8 0/1, the prediction for photo i."""
         return cv2.imdecode(self.rows[i]["mask"], cv2.IMREAD_UNCHANGED)
 
     @property
+    def warnings(self):
+        """[sentence] of what to know before believing the score."""
+        found = []
+        if self.known is None:
+            found.append("unknown whether these photos trained it")
+        else:
+            trained, chose = self.known
+            if trained:
+                found.append(f"WARNING: trained on {trained} of these photos")
+            if chose:
+                found.append(f"its epoch and threshold were chosen on {chose} of these photos")
+        found += self.doubts
+        if self.note:
+            found.append(self.note)
+        return found
+
+    @property
     def warning(self):
-        """What must be known before the score is believed, in words."""
-        words = ["WARNING: trained on {} of these photos", "its epoch and threshold were chosen on {} of these photos"]
-        known = zip(words, self.known or (0, 0), strict=True)
-        found = ["unknown whether these photos trained it"] * (self.known is None)
-        found += [word.format(number) for word, number in known if number] + self.doubts
-        return "; ".join(found + [self.note] * bool(self.note))
+        """The warnings in one text."""
+        return "; ".join(self.warnings)
 
     @property
     def doubts(self):
-        """[in words] what is odd about the masks themselves, or the network behind them."""
-        called = self.counts[:, :2].sum()
-        found = ["more than half of all pixels are called crack: inverted?"] * bool(called > self.counts.sum() / 2)
-        found += ["no crack in any usable mask"] * bool(len(self.cracked) and not called)
-        return found + [self.useless] * bool(self.useless)
+        """[sentence] of what is odd about the masks, or the network behind them."""
+        predicted = self.counts[:, :2].sum()
+        found = []
+        if predicted > self.counts.sum() / 2:
+            found.append("more than half of all pixels are called crack: inverted?")
+        if len(self.cracked) and not predicted:
+            found.append("no crack in any usable mask")
+        if self.useless:
+            found.append(self.useless)
+        return found
 
     @property
     def sizes(self):
-        """Of the masks scored, "smallest to largest"."""
+        """Sizes of the scored masks, "smallest to largest"."""
         shapes = sorted({row["size"] for row in self.rows})
-        return " to ".join(dict.fromkeys(f"{w}×{h}" for w, h in (shapes[0], shapes[-1])))
+        smallest, largest = (f"{width}×{height}" for width, height in (shapes[0], shapes[-1]))
+        return smallest if smallest == largest else f"{smallest} to {largest}"
+
+
+# ------------------------------------------------------------------------------------------- words and tables
+def span(interval):
+    """An interval in words, "" if there is none."""
+    low, high = interval
+    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def in_brackets(interval):
+    return f"({span(interval) or 'no interval'})"
+
+
+def interval_words(scored):
+    """The interval of iou_cracked, or why there is none."""
+    if span(scored.interval):
+        return f"95 % interval {span(scored.interval)}"
+    return f"no interval: {len(scored.cracked)} photos with a crack, it takes {metrics.FEWEST}"
 
 
 def table(scored):
     """The score sheet as printed."""
     lines = []
     for key, value in scored.sheet.items():
-        why = (
-            "; masks have no probability" if key in ("ods", "ois") and len(scored.cracked) else "; no photo here tells"
-        )
-        shown = "       -" if math.isnan(value) else f"{value:8.4f}"
-        lines.append(f"{key:22} {shown}  {metrics.MEANING[key]}" + why * math.isnan(value))
-    lines[0] += f"; {interval_words(scored)}" * bool(len(scored.cracked))
-    lines[list(scored.sheet).index("f1_2px")] += f" ({scored.sizes})"
+        words = metrics.MEANING[key]
+        if key == "iou_cracked" and len(scored.cracked):
+            words += f"; {interval_words(scored)}"
+        if key == "f1_2px":
+            words += f" ({scored.sizes})"
+        if not math.isnan(value):
+            shown = f"{value:8.4f}"
+        elif key in ("ods", "ois") and len(scored.cracked):
+            shown, words = "       -", f"{words}; masks have no probability"
+        else:
+            shown, words = "       -", f"{words}; no such photo here"
+        lines.append(f"{key:22} {shown}  {words}")
     return "\n".join(lines)
 
 
 def facts(scored):
     """What scores.json holds."""
-    about = {"title": scored.title, "photos": len(scored.photos), "cracked": len(scored.cracked), "size": scored.sizes}
-    about |= {"flips": scored.flips, "warning": scored.warning}
+    about = {
+        "title": scored.title,
+        "photos": len(scored.photos),
+        "cracked": len(scored.cracked),
+        "size": scored.sizes,
+        "flips": scored.flips,
+        "warning": scored.warning,
+    }
     return about | scored.sheet | {"iou_cracked_interval": scored.interval}
 
 
-def write_csv(path, columns, rows):
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *plain(rows)])
-
-
 def photo_table(scored):
-    """(column names, one row a photo with its own scores; nan where undefined)."""
+    """(column names, a row for each photo with its own scores; nan where undefined)."""
     rows = []
-    for photo, row, c in zip(scored.photos, scored.rows, scored.counts, strict=True):
-        scores = metrics.iou(c), metrics.dice(c), metrics.precision(c), metrics.recall(c)
-        scores += metrics.f1(row["near"]), metrics.f1(row["line"])
-        rows.append([photo.name, int(c[0] + c[2]), int(c[0] + c[1]), *map(float, scores)])
+    for photo, row in zip(scored.photos, scored.rows, strict=True):
+        c = row["counts"]
+        scores = [metrics.iou(c), metrics.dice(c), metrics.precision(c), metrics.recall(c)]
+        scores += [metrics.f1(row["near"]), metrics.f1(row["line"])]
+        true, predicted = int(c[0] + c[2]), int(c[0] + c[1])
+        rows.append([photo.name, true, predicted, *(float(score) for score in scores)])
     return ["photo", "true_pixels", "predicted_pixels", *PHOTO_SCORES], rows
 
 
 def write_photos(path, scored):
-    """photos.csv: the table with an empty cell where a score is undefined."""
+    """photos.csv: the table of all photos, scores with four decimals, an empty cell where undefined."""
     columns, rows = photo_table(scored)
-    rounded = [[*row[:3], *("" if math.isnan(score) else f"{score:.4f}" for score in row[3:])] for row in rows]
-    write_csv(path, columns, rounded)
+    write_csv(path, columns, [[*row[:3], *(round(score, 4) for score in row[3:])] for row in rows])
 
 
+# --------------------------------------------------------------------------------------------------- pictures
 def marked(photo, truth, prediction):
     """Grey photo with hits blue, misses orange and false alarms magenta, the texture visible underneath."""
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
@@ -134,14 +205,18 @@ def marked(photo, truth, prediction):
 def panels(photo, truth, predictions):
     """{name: (H, W, 3) uint8}: photo, ground truth, then {name: mask} of each prediction marked on the photo."""
     truth_drawn = cv2.cvtColor(255 * truth, cv2.COLOR_GRAY2RGB)
-    answers = {name: marked(photo, truth, mask) for name, mask in predictions.items()}
-    return {"photo": photo, "ground truth": truth_drawn} | answers
+    drawn = {name: marked(photo, truth, mask) for name, mask in predictions.items()}
+    return {"photo": photo, "ground truth": truth_drawn} | drawn
 
 
 def strip(images):
     """Panels of one photo side by side, with a grey gap -> (H, W', 3) uint8."""
-    gap = np.full((images["photo"].shape[0], max(4, images["photo"].shape[1] // 80), 3), 128, np.uint8)
-    return np.hstack([part for image in images.values() for part in (image, gap)][:-1])
+    height, width = images["photo"].shape[:2]
+    gap = np.full((height, max(4, width // 80), 3), 128, np.uint8)
+    parts = []
+    for image in images.values():
+        parts += [image, gap]
+    return np.hstack(parts[:-1])
 
 
 def rows_figure(items, title):
@@ -179,108 +254,172 @@ def selection(scored):
     }
 
 
+def said_of(scored, i):
+    """What the page says of one photo: its IoU; of an undamaged one the area called crack."""
+    c = scored.counts[i]
+    if c[0] + c[2]:
+        return f"IoU {metrics.iou(c):.3f}"
+    return f"undamaged, {c[1] / c.sum():.2%} called crack"
+
+
 def labelled(scored, i):
     """(label, panels) of one photo."""
-    photo, c = scored.photos[i], scored.counts[i]
-    said = f"IoU {metrics.iou(c):.3f}" if i in scored.cracked else f"undamaged, {c[1] / c.sum():.2%} called crack"
-    return f"{photo.title}: {said}", panels(*photo.read(), {"prediction": scored.mask(i)})
+    photo = scored.photos[i]
+    images = panels(*photo.read(), {"prediction": scored.mask(i)})
+    return f"{photo.title}: {said_of(scored, i)}", images
 
 
 def save_overlays(out, scored):
-    """worst.png, median.png, best.png and false_alarms.png."""
+    """worst.png, median.png, best.png and false_alarms.png; those of an earlier evaluation are removed."""
     for name, chosen in selection(scored).items():
-        (out / f"{name}.png").unlink(missing_ok=True)  # no picture of an earlier evaluation stays
+        (out / f"{name}.png").unlink(missing_ok=True)
         if chosen:
             items = [labelled(scored, i) for i in chosen]
             save_figure(out / f"{name}.png", rows_figure(items, f"{scored.title}: {name.replace('_', ' ')}"))
 
 
 def changed_rows(harder, changes, seed):
-    """[(label, panels)] of the median photo under every change: {name: Scored}, {name: change}."""
-    plain = next(iter(harder.values()))
-    chosen = selection(plain)
+    """{name: Scored}, {name: change} -> [(label, panels)] of the median photo under every change."""
+    unchanged = next(iter(harder.values()))
+    chosen = selection(unchanged)
     middle = (chosen["median"] + chosen["worst"] + [0])[0]
     items = []
     for name, scored in harder.items():
-        photo, truth = changes[name](*plain.photos[middle].read(), np.random.default_rng([seed, middle]))
-        label = f"{name}: IoU {metrics.iou(scored.counts[middle]):.3f}, mean {scored.sheet['iou_cracked']:.3f}"
+        photo, truth = changes[name](*unchanged.photos[middle].read(), np.random.default_rng([seed, middle]))
+        label = f"{name}: {said_of(scored, middle)}, mean IoU {scored.sheet['iou_cracked']:.3f}"
         items.append((label, panels(photo, truth, {"prediction": scored.mask(middle)})))
     return items
 
 
-def headline(scored):
-    """The result in words."""
-    cracked, sheet = len(scored.cracked), scored.sheet
-    sound = len(scored.photos) - cracked
-    left = f" Undamaged photos left empty: {sheet['undamaged_correct'] * sound:.0f} of {sound}." if sound else ""
-    warned = f" {scored.warning[:1].upper()}{scored.warning[1:]}." if scored.warning else ""
-    if not cracked:
-        return page.paragraph(f"No photo has a crack.{left}{warned}")
-    at = "" if scored.threshold is None else f" Crack is what has a probability of {scored.threshold:.2f} or more."
-    at += " The probability is the mean of those for the photo and its three mirror images." if scored.flips else ""
-    return page.paragraph(
-        f"IoU of the crack is {sheet['iou_cracked']:.3f}, {interval_words(scored)}: the mean over the "
-        f"{cracked} of {len(scored.photos)} photos that have a crack, each at its own size ({scored.sizes} pixels). "
-        f"An answer without any crack would get 0, the ground truth itself drawn one pixel wider or narrower "
-        f"{sheet['label_noise_1px']:.3f}.{left}{at}{warned}"
-    )
+# ------------------------------------------------------------------------------------------------------- page
+def strips(items, least=48):
+    """[(label, panels)] -> gallery of the panels side by side: photo, ground truth, prediction."""
+    return page.gallery([page.picture(strip(images), label) for label, images in items], least)
 
 
-def span(interval):
-    """In words; empty where the photos are too few for one."""
-    return "" if math.isnan(interval[0]) else "{:.3f} to {:.3f}".format(*interval)
+def answer(scored):
+    """The result at the top of the page: IoU and its interval beside baseline and ceiling, then a few numbers."""
+    sheet, cracked = scored.sheet, len(scored.cracked)
+    undamaged = len(scored.photos) - cracked
+    bars, cards = [], [("photos", len(scored.photos), f"{cracked} with a crack")]
+    if cracked:
+        bars.append(page.Bar("IoU of the crack, mean of the cracked photos", sheet["iou_cracked"], *scored.interval))
+    if undamaged:
+        bars.append(page.Bar("IoU, all photos", sheet["iou_all"]))
+    bars.append(page.Bar("all-black prediction, all photos: the baseline", sheet["all_black"], reference=True))
+    if cracked:
+        ceiling = "ground truth drawn 1 pixel wider or narrower: the ceiling"
+        bars.append(page.Bar(ceiling, sheet["label_noise_1px"], reference=True))
+        cards.append(("IoU of the crack", f"{sheet['iou_cracked']:.3f}", interval_words(scored)))
+    if undamaged:
+        empty = round(sheet["undamaged_correct"] * undamaged)
+        cards.append(("undamaged photos left empty", f"{empty} of {undamaged}", "no crack predicted"))
+    if cracked:
+        found, right = page.percent(sheet["recall"]), page.percent(sheet["precision"])
+        cards.append(("crack found", found, "recall, all photos together"))
+        cards.append(("predicted crack that is right", right, "precision, all photos together"))
+    return page.Html(page.cards(cards) + page.bars(bars))
 
 
-def in_brackets(interval):
-    return f"({span(interval) or 'no interval'})"
+def how(scored):
+    """The paragraph on how the numbers came about."""
+    words = f"Each photo is scored at its own size ({scored.sizes} pixels)."
+    if scored.threshold is not None:
+        words += f" A pixel is crack if its probability is {scored.threshold:.2f} or more; the validation photos chose "
+        words += "this threshold."
+    if scored.flips:
+        words += " The probability is the mean over the photo and its three mirror images."
+    if len(scored.cracked) and not math.isnan(scored.interval[0]):
+        words += " The 95 % interval says where the mean would lie for other photos of the same kind."
+    return page.paragraph(words)
 
 
-def interval_words(scored):
-    """The interval of the headline, or why there is none."""
-    few = f"too few photos with a crack ({len(scored.cracked)}) for an interval, it takes {metrics.FEWEST}"
-    return f"95 % interval {span(scored.interval)}" if span(scored.interval) else few
+def three_photos(scored):
+    """The worst, the median and the best photo side by side, with a button for the photo alone."""
+    chosen = selection(scored)
+    pictures = []
+    for name in ("worst", "median", "best"):
+        if not chosen[name]:
+            continue
+        i = chosen[name][0]
+        photo, truth = scored.photos[i].read()
+        caption = f"{name}: {scored.photos[i].title}, {said_of(scored, i)}"
+        pictures.append(page.picture(marked(photo, truth, scored.mask(i)), caption, plain=photo))
+    return page.gallery(pictures, 18)
 
 
-def gallery(items, what, least=48):
-    """(label, panels) pairs under a legend of the three colours; `what` stands right of photo and ground truth."""
-    block = '<span style="background: rgb{}" aria-hidden="true">&emsp;</span> {}'
-    colours = " &ensp; ".join(block.format(colour, name) for name, colour in COLOURS.items())
-    legend = f"<p>{colours}. Photo, ground truth, {what}; a click enlarges.</p>"
-    return page.Html(legend + page.gallery([page.picture(strip(images), label) for label, images in items], least))
+def photo_sections(scored):
+    """[Html]: worst, median and best photo; more of each, and false alarms, behind a click."""
+    chosen = selection(scored)
+    parts = []
+    for name in ("worst", "median", "best"):
+        if chosen[name]:
+            parts.append(page.group(name, strips([labelled(scored, i) for i in chosen[name]])))
+    sections = []
+    if parts:
+        summary = "Up to three of each: photo, ground truth and prediction side by side"
+        heading = "Worst, median and best photo"
+        sections.append(
+            page.section(heading, page.legend(COLOURS), three_photos(scored), page.details(summary, *parts))
+        )
+    alarms = chosen["false_alarms"]
+    if alarms:
+        pictures = strips([labelled(scored, i) for i in alarms])
+        summary = f"{len(alarms)} undamaged photos with a false alarm, the largest first"
+        sections.append(page.section("False alarms", page.details(summary, page.legend(COLOURS), pictures)))
+    return sections
 
 
-def meaning_section(columns):
-    """{column: what it says} -> the section that explains a page's table."""
+def sheet_section(sheet):
+    """The score sheet in groups, and what each score means."""
+    tables, meaning = [], {}
+    for heading, names in GROUPS.items():
+        rows = [[name, sheet[key]] for key, name in names.items()]
+        if not all(math.isnan(value) for _, value in rows):
+            shown = page.table(["score", "value"], rows, f"Scores: {heading}", sortable=False)
+            tables.append(page.group(heading, shown))
+        meaning[heading] = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
+    columns = ["score", "key in scores.json", "what it is"]
+    said = page.grouped_table(columns, meaning, "What the scores mean")
     return page.section(
-        "What the columns say", page.table(["column", "what"], columns.items(), "What the columns say", sortable=False)
+        "Score sheet",
+        page.gallery(tables, 18),
+        page.details("What each score means, and its name in scores.json", said),
     )
 
 
 def robustness_section(harder, items):
-    """The score sheets under every change, and one photo under each."""
+    """{name of a change: Scored}, [(label, panels)] -> the scores under every change, and one photo under each."""
     keys = ["dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
     rows = [[name, s.sheet["iou_cracked"], span(s.interval), *(s.sheet[k] for k in keys)] for name, s in harder.items()]
-    said = page.paragraph("The same photos made harder, and below them one of median difficulty.")
-    table = page.table(["photos", "iou_cracked", "95 % interval", *keys], rows, "Robustness")
-    return page.section("Robustness", said, table, gallery(items, "prediction", 30))
+    columns = ["photos", NAMES["iou_cracked"], "95 % interval", *(NAMES[key] for key in keys)]
+    bars = [page.Bar(name, scored.sheet["iou_cracked"], *scored.interval) for name, scored in harder.items()]
+    return page.section(
+        "Robustness",
+        page.paragraph("IoU of the crack on the same photos, made harder in different ways."),
+        page.bars(bars),
+        page.details("More scores under every change", page.table(columns, rows, "Robustness")),
+        page.details("One photo of median difficulty under every change", page.legend(COLOURS), strips(items, 30)),
+    )
 
 
 def write_report(path, scored, curves=None, harder=None):
     """report.html; `curves` is the picture of the training curves, `harder` the Html of `robustness_section`."""
-    sheet = [[key, value, metrics.MEANING[key]] for key, value in scored.sheet.items()]
-    sections = [
-        page.section("Score sheet", page.table(["score", "value", "what it is"], sheet, "Score sheet", sortable=False))
-    ]
-    sections.append(page.section("Curves", page.gallery(figures(scored), least=24)))
+    sections = [page.notice(warning[:1].upper() + warning[1:]) for warning in scored.warnings]
+    if not len(scored.cracked):
+        sections.append(page.notice("No photo has a crack, so there is no IoU of the crack."))
+    sections += [answer(scored), how(scored), *photo_sections(scored)]
+    drawn = [page.figure(fig, caption) for fig, caption in charts(scored)]
+    if drawn:
+        sections.append(page.section("Curves", page.gallery(drawn, 25)))
     if curves and curves.is_file():
-        sections.append(page.section("Training", page.picture(read_photo(curves), "Losses and validation IoU")))
-    sections += [harder] if harder else []
-    for name, chosen in selection(scored).items():
-        if chosen:
-            pictures = gallery((labelled(scored, i) for i in chosen), "prediction")
-            sections.append(page.section(name.replace("_", " ").capitalize(), pictures))
-    hint = page.paragraph(
-        "Click a column's name to sort. An empty cell is undefined, as IoU where neither truth nor mask has a crack."
-    )
-    sections.append(page.section("Every photo", hint, page.table(*photo_table(scored), "Every photo")))
-    page.write(path, page.page(f"{scored.name} on {scored.title}", headline(scored), *sections))
+        picture = page.picture(read_photo(curves), "Losses and validation IoU of the training")
+        sections.append(page.section("Training", page.gallery([picture], 40)))
+    if harder:
+        sections.append(harder)
+    sections.append(sheet_section(scored.sheet))
+    hint = "Click a column's name to sort. An empty cell is undefined: IoU, for example, if neither ground truth nor "
+    hint += "prediction has a crack."
+    every = page.table(*photo_table(scored), "Every photo")
+    sections.append(page.section("Every photo", page.paragraph(hint), every))
+    page.write(path, page.page(f"{scored.name} on {scored.title}", *sections))

@@ -114,6 +114,11 @@ def cards(items):
     return Html(f'<div class="cards">{"".join(boxes)}</div>\n')
 
 
+def percent(share):
+    """A share as "62 %"; "–" if undefined."""
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
 def scrolling(grid, label, kind="scroll"):
     """A block that may be wider than the window: the keyboard reaches it, a screen reader announces its label."""
     return Html(f'<div class="{kind}" tabindex="0" role="region" aria-label="{escaped(label)}">{grid}</div>\n')
@@ -180,7 +185,7 @@ def line(bar, limits, marks=()):
         start, end = place(bar.low), place(bar.high)
         parts.append(f'<line x1="{start}" x2="{end}" y1="11" y2="11" stroke="{colour}" stroke-width="6"/>')
     if not math.isnan(bar.value):
-        parts.append(f'<circle cx="{place(bar.value)}" cy="11" r="6" fill="{colour}" stroke="var(--paper)"/>')
+        parts.append(f'<circle cx="{place(bar.value)}" cy="11" r="5" fill="{colour}" stroke="var(--paper)"/>')
     return Html("".join(parts) + "</svg>")
 
 
@@ -212,9 +217,9 @@ def bars(items, limits=(0, 1), marks=()):
     return Html(f'<div class="bars">{"".join(rows)}</div>\n')
 
 
-def image(array, caption, kind):
-    """(H, W, 3) uint8 RGB or (H, W) uint8 -> <img> with the JPEG inside, at most LONGEST pixels long."""
-    shrink = min(1, LONGEST / max(array.shape[:2]))
+def image(array, caption, kind, longest):
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> <img> with the JPEG inside, at most `longest` pixels long."""
+    shrink = min(1, longest / max(array.shape[:2]))
     if shrink < 1:
         array = cv2.resize(array, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     if array.ndim == 3:
@@ -227,15 +232,16 @@ def image(array, caption, kind):
     return f'<img class="{kind}" src="data:image/jpeg;base64,{data}" alt="{escaped(caption)}" {size}>'
 
 
-def picture(array, caption, plain=None, values=None):
+def picture(array, caption, plain=None, values=None, longest=LONGEST):
     """(H, W, 3) uint8 RGB or (H, W) uint8 -> figure that a click enlarges.
 
     plain: the same photo without marks; a button switches between the two.
     values: {what: number or text} by which a gallery sorts and filters.
+    longest: pixels of the longer side to which a larger picture is reduced.
     """
-    images, toggle, data = image(array, caption, "marked"), "", ""
+    images, toggle, data = image(array, caption, "marked", longest), "", ""
     if plain is not None:
-        images += image(plain, f"{caption}, without marks", "plain")
+        images += image(plain, f"{caption}, without marks", "plain", longest)
         toggle = '<button type="button" class="toggle" aria-pressed="false">photo only</button>'
     if values is not None:
         data = f' data-values="{escaped(json.dumps(values))}"'

@@ -1,265 +1,284 @@
-"""The submissions of a class on the same photos: places, what was counted as empty, one page for the teacher."""
+"""The submissions of a class on the same photos: ranking.csv, photos.csv, counted_as_empty.csv and one page."""
 
-from itertools import groupby
+import math
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 import metrics
-from command import number_of
+from command import number_of, write_csv
 from report import evaluation, page
-from report.comparison import MEANING, NOISE, SHARED_KEYS, gain
-from report.evaluation import span
+from report.comparison import NOISE, PANEL, SHARED_KEYS, TOO_FEW, difference
+from report.evaluation import NAMES, Scored, span
+from report.figure import outlined
 
-KINDS = ("missing", "unusable")  # masks counted as empty
-FIRST = 5  # names of photos in a row of the page; all stand in the CSV file
-SMALL = 420  # pixels of a panel's longer side where a class of 30 is shown: the page stays a few MB
-COLUMNS = {
-    "place": "1 + how many score higher than the first of the place; see above",
-    "submission": "the name of the folder or file; with its suffix, or as the whole path, where two share it",
+MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
+VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW, "": "first"}
+SHOWN = 6  # photos in the row of those that separate the submissions most
+SHARED = [key for key in SHARED_KEYS if key != "undamaged_correct"]
+COLUMNS = {  # of ranking.csv: what each says
+    "place": "1 + the number of submissions with a higher iou_cracked",
+    "submission": "name of the folder or file",
     "iou_cracked": metrics.MEANING["iou_cracked"],
-    "95 % interval": "of iou_cracked for other photos of the kind, by bootstrap over photos",
-    "undamaged_correct": f"{metrics.MEANING['undamaged_correct']}; empty where the mask of one is missing or unusable",
-    "missing": "masks that are not there, counted as empty",
-    "unusable": "masks that cannot be read, are of another size or not black and white, counted as empty",
-    "remarks": "whatever should be known before the place is believed",
-    "to the first": "iou_cracked less that of the first row, mean over photos",
-    "to the first, 95 %": "the interval of that difference, over photos",
-    "measured by": "the first of the place that was open: within noise of it, its place is shared, else the next is "
-    "opened; it decides nothing for who lacks masks",
-    "to that one": "iou_cracked less that of the submission it is measured by, mean over photos",
-    "to that one, 95 %": "the interval of that difference, over photos",
+    "low": "lower end of its 95 % interval",
+    "high": "upper end of its 95 % interval",
+    "difference": "iou_cracked minus that of the first, mean over the cracked photos",
+    "difference_low": "lower end of its 95 % interval",
+    "difference_high": "upper end of its 95 % interval",
+    "verdict": "whether this difference may be chance",
+    "missing": "masks that were not handed in, counted as empty",
+    "unusable": "masks that cannot be read, have the wrong size or are not black and white, counted as empty",
+    "undamaged_correct": f"{metrics.MEANING['undamaged_correct']}; empty if one of these masks is missing or unusable",
+    "remarks": "what to know before believing the place",
 }
-SHARED = [key for key in SHARED_KEYS if key not in COLUMNS]
+RULE = "Ranked by IoU of the crack, mean over the cracked photos; a missing or unusable mask counts as empty."
+VERDICT = (
+    "The drawn intervals are 95 % intervals of the mean IoU for other photos of the same kind. A submission cannot be "
+    "told from the first if the 95 % interval of their difference, photo by photo, includes 0: it may be chance."
+)
 
 
-def points(run):
-    """What a submission is ranked by; rounded, so that the order in which photos are added up parts no equals."""
-    return round(float(run.iou().mean()), 9)
+@dataclass(frozen=True)
+class Problem:
+    """A mask that counts as empty."""
+
+    photo: str
+    kind: str  # MISSING or UNUSABLE
+    reason: str
 
 
-def in_order(submissions, problems):
-    """Best first; of equals those that lack no mask, then by name."""
-    return sorted(submissions, key=lambda run: (-points(run), bool(problems[run.name]), run.name))
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One submission, scored."""
+
+    scored: Scored
+    problems: list  # of Problem
+
+    @property
+    def name(self):
+        return self.scored.name
+
+    @property
+    def points(self):
+        """What it is ranked by. Rounded, because the order in which photos are added up changes the last digits."""
+        return round(float(self.scored.iou().mean()), 9)
+
+    @property
+    def nothing_usable(self):
+        return len(self.problems) == len(self.scored.photos)
+
+    def count(self, kind):
+        return sum(problem.kind == kind for problem in self.problems)
+
+    def undamaged_correct(self):
+        """nan if the mask of an undamaged photo is missing: an absent mask is no right answer."""
+        cracked = {self.scored.photos[i].name for i in self.scored.cracked}
+        if any(problem.photo not in cracked for problem in self.problems):
+            return math.nan
+        return self.scored.sheet["undamaged_correct"]
 
 
-def places(ordered, problems, seed):
-    """As `in_order` -> {name: (place, its first, the first that it is measured by or None)}.
-
-    Down the list, who is within noise of the first of the place that is open shares it; who is not opens the next, 1 +
-    how many score higher. Earlier places stay closed, so nobody who lacks nothing stands behind a lower score. Who
-    lacks masks shares and opens none, for the zeros of these widen the interval: the place is 1 + how many score
-    higher, shared by an equal score alone. `problems` are those that count here, of photos with a crack: see `rank`.
-    """
-    found, firsts = {}, []
-    for _, equal in groupby(ordered, key=points):
-        level, start = list(equal), 1 + len(found)
-        whole = [run for run in level if not problems[run.name]]
-        near = [first for first in firsts if any(gain(run, first, seed)[2] == NOISE for run in whole)]
-        measure = (near or firsts or [None])[0]
-        if whole and not near:
-            firsts, opened = whole, start
-        first = (near or firsts or level)[0]
-        found |= {run.name: (start if problems[run.name] else opened, first, measure) for run in level}
-    return found
-
-
-def remarks(i, ordered, placed, problems, lacking, seed):
-    """What a teacher should know of the submission ordered[i] besides its place, in words; `placed` is of `places`,
-    `lacking` the problems of photos with a crack."""
-    run = ordered[i]
-    equal = [other for other in ordered if other is not run and points(other) == points(run) > 0]
-    if len(problems[run.name]) == len(run.photos):
-        return "nothing in it could be scored"
-    copies = [other.name for other in equal if same_masks(run, other, problems)]
-    found = [f"the same masks as {some(copies)}"] if copies else []
-    found += [f"the same score as {some([other.name for other in equal])}"] if equal and not copies else []
-    above = [other for other in ordered[:i] if points(other) != points(run) and gain(run, other, seed)[2] == NOISE]
-    mine = [other for other in above if placed[other.name][0] == placed[run.name][0]]
-    higher = [other for other in above if other not in mine and not (mine and lacking[other.name])]
-    higher.sort(key=lambda other: bool(lacking[other.name]))
-    found += [f"within noise of {other.name}" for other in mine[:1]]
-    found += [f"within noise of {other.name}, but {apart(run, other, ordered, placed, lacking, seed)}"
-              for other in higher[:1]]  # fmt: skip
-    return "; ".join(found + [run.warning] * bool(run.warning))
-
-
-def same_masks(run, other, problems):
-    """Are all their masks alike to the pixel, and the same ones missing or unusable?"""
-    lacking, others = ({photo for photo, *_ in problems[one.name]} for one in (run, other))
-    pairs = zip(run.rows, other.rows, strict=True)
-    return lacking == others and all(np.array_equal(a["mask"], b["mask"]) for a, b in pairs)
+# ------------------------------------------------------------------------------------------------- the table
+def place(entry, entries):
+    """1 + the number of submissions with a higher score."""
+    return 1 + sum(other.points > entry.points for other in entries)
 
 
 def some(names, most=3):
-    """The first of them, and how many more."""
-    return ", ".join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
+    """The first names, and how many more there are."""
+    words = ", ".join(names[:most])
+    return words if len(names) <= most else f"{words} and {len(names) - most} more"
 
 
-def apart(run, other, ordered, placed, problems, seed):
-    """Why two that are within noise of each other have different places, in words."""
-    first = placed[other.name][1]
-    if problems[other.name] and not problems[run.name]:
-        first = placed[run.name][2]  # what was open, whatever the other lacks
-    if problems[run.name] or first is None:
-        lacking = run if problems[run.name] else other
-        return f"masks of {lacking.name} are missing or unusable, so they share no place"
-    place = placed[first.name][0]
-    if gain(run, first, seed)[2] != NOISE:
-        return f"not of {first.name}, the first of place {place}"
-    closed_by = next(one.name for one in ordered if placed[one.name][0] > place and not problems[one.name])
-    return f"{closed_by}, who scores higher, is not within noise of {first.name} and closed place {place}"
+def same_masks(entry, other):
+    """Are all masks of two submissions equal pixel by pixel, and the same ones missing or unusable?"""
+    missing, others = ({problem.photo for problem in one.problems} for one in (entry, other))
+    pairs = zip(entry.scored.rows, other.scored.rows, strict=True)
+    return missing == others and all(np.array_equal(a["mask"], b["mask"]) for a, b in pairs)
 
 
-def standings(ordered, problems, lacking, seed):
-    """A row of COLUMNS and SHARED for each submission, best first; `problems` and `lacking` as in `rank`."""
-    rows, placed = [], places(ordered, lacking, seed)
-    for i, run in enumerate(ordered):
-        wrong, differences = problems[run.name], []
-        measure = placed[run.name][2]
-        for other, named in ((ordered[0], []), (measure, [measure.name if measure else ""])):
-            difference, interval, _ = gain(run, other or run, seed)
-            differences += [*named, difference, span(interval)] if i and other else [*named, "", ""]
-        undamaged = run.sheet["undamaged_correct"]  # it does not count for the place: a look at it must come first
-        unknown = len(wrong) > len(lacking[run.name])  # a mask of an undamaged photo is not there
-        words = remarks(i, ordered, placed, problems, lacking, seed)
-        scores = [run.sheet["iou_cracked"], span(run.interval), "" if unknown else undamaged, *counted(wrong), words]
-        rows.append([placed[run.name][0], run.name, *scores, *differences, *(run.sheet[key] for key in SHARED)])
+def remarks(entry, entries):
+    """[sentence] of what to know about a submission besides its place."""
+    if entry.nothing_usable:
+        return ["nothing in it could be scored"]
+    found = []
+    equal = [other for other in entries if other is not entry and other.points == entry.points > 0]
+    copies = [other.name for other in equal if same_masks(entry, other)]
+    if copies:
+        found.append(f"the same masks as {some(copies)}")
+    elif equal:
+        found.append(f"the same score as {some([other.name for other in equal])}")
+    return found + entry.scored.warnings
+
+
+def too_few(entries):
+    """A warning, if there are too few cracked photos for an interval; else ""."""
+    cracked = len(entries[0].scored.cracked)
+    if cracked >= metrics.FEWEST:
+        return ""
+    return (
+        f"WARNING: only {number_of(cracked, 'photo')} with a crack; {metrics.FEWEST} are needed to tell a difference "
+        "from chance"
+    )
+
+
+def standings(entries):
+    """[Entry], best first -> [{column of COLUMNS or key of SHARED: value}]."""
+    first, rows = entries[0], []
+    for entry in entries:
+        scored = entry.scored
+        row = {"place": place(entry, entries), "submission": entry.name, "iou_cracked": scored.sheet["iou_cracked"]}
+        row["low"], row["high"] = scored.interval
+        row |= {"difference": math.nan, "difference_low": math.nan, "difference_high": math.nan, "verdict": "first"}
+        if entry is not first:
+            found = difference(scored, first.scored)
+            row["difference"], row["verdict"] = found.mean, VERDICTS[found.verdict]
+            row["difference_low"], row["difference_high"] = found.interval
+        row["missing"], row["unusable"] = entry.count(MISSING), entry.count(UNUSABLE)
+        row["undamaged_correct"] = entry.undamaged_correct()
+        row["remarks"] = "; ".join(remarks(entry, entries))
+        rows.append(row | {key: scored.sheet[key] for key in SHARED})
     return rows
 
 
-def rank(submissions, problems, left_out, out, seed):
-    """Submissions scored on the same photos -> places on the screen; ranking.csv, photos.csv, counted_as_empty.csv,
-    ranking.html.
+def every_photo(entries):
+    """(column names, a row for each photo: true crack pixels, mean IoU, IoU of each submission).
 
-    `problems` is {name of a submission: [(photo, one of KINDS, what is wrong)]}, masks counted as empty; `left_out`
-    are files that are no submissions.
+    On an undamaged photo a submission has 0 for a false alarm, nothing if left empty, MISSING or UNUSABLE.
     """
-    cracked = {submissions[0].photos[i].name for i in submissions[0].cracked}  # what iou_cracked is made of
-    lacking = {name: [one for one in found if one[0] in cracked] for name, found in problems.items()}
-    ordered = in_order(submissions, lacking)
-    rows = standings(ordered, problems, lacking, seed)
-    if few := too_few(ordered[0].cracked):
-        print(f"WARNING: {few}")
-    print("place, submission, iou_cracked and its 95 % interval")
-    for place, name, iou, interval, _, _, _, words, *_ in rows:
-        print(f"{place:3}  {name:32} {iou:.4f} ({interval or 'too few photos for an interval'})  {words}".rstrip())
-        first = first_of_each(problems[name])
-        for kind, number in zip(KINDS, counted(problems[name]), strict=True):
-            if number:
-                print(f"     {kind} masks counted as empty: {number}; first: {first[kind]}")
-    evaluation.write_csv(out / "ranking.csv", [*COLUMNS, *SHARED], rows)
-    evaluation.write_csv(out / "photos.csv", *every_photo(ordered, problems))
-    every = [[run.name, *problem] for run in ordered for problem in in_one(problems[run.name])]
-    evaluation.write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "what is wrong"], every)
-    write_ranking(out / "ranking.html", ordered, problems, left_out, rows)
+    each = np.array([metrics.iou(entry.scored.counts) for entry in entries])  # (submissions, photos)
+    true = entries[0].scored.counts[:, [0, 2]].sum(axis=1)
+    rows = []
+    for i, photo in enumerate(entries[0].scored.photos):
+        values = each[:, i].tolist()
+        mean = metrics.mean(each[:, i]) if true[i] else math.nan
+        if not true[i]:
+            for k, entry in enumerate(entries):
+                kinds = [problem.kind for problem in entry.problems if problem.photo == photo.name]
+                values[k] = kinds[0] if kinds else values[k]
+        rows.append([photo.name, int(true[i]), mean, *values])
+    return ["photo", "true_pixels", "mean", *(entry.name for entry in entries)], rows
+
+
+def problem_rows(entry):
+    """[submission, photo, mask, reason] of each problem; one row for all photos, if all have the same."""
+    reasons = {(problem.kind, problem.reason) for problem in entry.problems}
+    if len(entry.problems) > 1 and len(reasons) == 1:
+        return [[entry.name, f"all {len(entry.problems)}", *reasons.pop()]]
+    return [[entry.name, problem.photo, problem.kind, problem.reason] for problem in entry.problems]
+
+
+def rounded(value):
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def rank(entries, left_out, out):
+    """[Entry] of the same photos, [name of a file that is no submission] -> places on the screen; ranking.csv,
+    photos.csv, counted_as_empty.csv and ranking.html in `out`."""
+    entries = sorted(entries, key=lambda entry: (-entry.points, len(entry.problems), entry.name))
+    rows = standings(entries)
+    if too_few(entries):
+        print(too_few(entries))
+    print("place, submission, iou_cracked with its 95 % interval, compared with the first")
+    for row, entry in zip(rows, entries, strict=True):
+        interval = evaluation.in_brackets((row["low"], row["high"]))
+        words = f"{row['verdict']}  {row['remarks']}".strip()
+        print(f"{row['place']:3}  {entry.name:32} {row['iou_cracked']:.4f} {interval}  {words}")
+        for kind in (MISSING, UNUSABLE):
+            found = [problem.reason for problem in entry.problems if problem.kind == kind]
+            if found:
+                print(f"     {kind} masks counted as empty: {len(found)}; first: {found[0]}")
+    columns = [*COLUMNS, *SHARED]
+    write_csv(out / "ranking.csv", columns, [[rounded(row[key]) for key in columns] for row in rows])
+    write_csv(out / "photos.csv", *every_photo(entries))
+    every = [row for entry in entries for row in problem_rows(entry)]
+    write_csv(out / "counted_as_empty.csv", ["submission", "photo", "mask", "reason"], every)
+    write_ranking(out / "ranking.html", entries, rows, left_out)
     print(f"ranking written to {out}; open {out / 'ranking.html'}")
 
 
-def too_few(cracked):
-    """What the places of so few photos are worth, in words; nothing where they are enough."""
-    few = f"{number_of(len(cracked), 'photo')} with a crack, {metrics.FEWEST} are needed to tell noise from merit"
-    return f"{few}: the places are those of the scores alone" if len(cracked) < metrics.FEWEST else ""
+# -------------------------------------------------------------------------------------------------- the page
+def places_table(entries, rows):
+    """The ranking itself: place, name, drawn interval, missing masks, verdict, remarks."""
+    columns = ["place", "submission", "IoU", "95 % interval", "masks counted as empty", "verdict"]
+    with_undamaged = len(entries[0].scored.cracked) < len(entries[0].scored.photos)
+    if with_undamaged:
+        columns.append("undamaged photos left empty")
+    cells = []
+    for row, entry in zip(rows, entries, strict=True):
+        interval = row["low"], row["high"]
+        bar = page.line(page.Bar(entry.name, row["iou_cracked"], *interval), (0, 1))
+        drawn = page.Cell(page.Html(bar + span(interval)), row["iou_cracked"])
+        empty = row["missing"] + row["unusable"]
+        line = [row["place"], entry.name, row["iou_cracked"], drawn, empty, row["verdict"]]
+        if with_undamaged:
+            line.append(row["undamaged_correct"])
+        cells.append([*line, row["remarks"]])
+    return page.table([*columns, "remarks"], cells, "Places")
 
 
-def in_one(problems):
-    """The problems of one submission; where all of it is wrong for one reason, that once."""
-    reasons = {(kind, why) for _, kind, why in problems}
-    return [[f"all {len(problems)}", *reasons.pop()]] if len(problems) > 1 == len(reasons) else problems
+def separating_photos(entries):
+    """Gallery of the cracked photos whose IoU differs most between the submissions, ground truth outlined."""
+    first = entries[0].scored
+    iou = np.array([entry.scored.iou() for entry in entries])  # (submissions, cracked photos)
+    pictures = []
+    for k in np.argsort(-iou.std(axis=0), kind="stable")[:SHOWN]:
+        item = first.photos[first.cracked[k]]
+        photo, truth = item.read()
+        low, high = iou[:, k].argmin(), iou[:, k].argmax()
+        said = f"IoU {iou[low, k]:.2f} ({entries[low].name}) to {iou[high, k]:.2f} ({entries[high].name})"
+        pictures.append(page.picture(outlined(photo, truth), f"{item.title}: {said}", plain=photo, longest=PANEL))
+    return page.gallery(pictures, 11)
 
 
-def first_of_each(problems):
-    """{one of KINDS: what is wrong with the first of that kind}."""
-    return {kind: why for _, kind, why in reversed(problems)}
+def best_and_worst(entries):
+    """Gallery of each submission's best and worst photo: photo, ground truth, prediction."""
+    pictures = []
+    for entry in entries:
+        scored = entry.scored
+        best, worst = scored.cracked[scored.iou().argmax()], scored.cracked[scored.iou().argmin()]
+        chosen = {"all alike": best} if best == worst else {"best": best, "worst": worst}
+        for what, i in chosen.items():
+            label, images = evaluation.labelled(scored, i)
+            image = evaluation.strip(images)
+            pictures.append(page.picture(image, f"{entry.name}, {what}: {label}", longest=2 * PANEL))
+    return page.gallery(pictures, 30)
 
 
-def counted(problems):
-    """How many masks of one submission are of each of KINDS."""
-    kinds = [kind for _, kind, _ in problems]
-    return [kinds.count(kind) for kind in KINDS]
-
-
-def counted_section(ordered, problems):
-    """A row for each submission of which masks were counted as empty: how many, the first photos, the first of each
-    kind in full; nothing where there is none."""
-    rows = []
-    for run in ordered:
-        found = problems[run.name]
-        names = some([photo for photo, *_ in found], FIRST)
-        rows += [[run.name, *counted(found), names, *map(first_of_each(found).get, KINDS)]] if found else []
-    heads = ["submission", *KINDS, "photos", *(f"the first that is {kind}" for kind in KINDS)]
-    said = page.paragraph("All of them stand in counted_as_empty.csv.")
-    return (
-        [page.section("Counted as empty", said, page.table(heads, rows, "Masks counted as empty", sortable=False))]
-        if rows
-        else []
-    )
-
-
-def write_ranking(path, ordered, problems, left_out, rows):
-    """ranking.html: the places, what was counted as empty, best and worst photo of each, every photo of everyone."""
-    photos, cracked = ordered[0].photos, ordered[0].cracked
-    how = [
-        f"Ranked by iou_cracked, the IoU of the crack, mean over the {len(cracked)} of {len(photos)} photos that have "
-        "one. Down the list, who is within noise of the first of a place shares that place; the next who is not closes "
-        "it and opens another, 1 + how many score higher. So who is within noise of somebody may yet stand behind: the "
-        "remarks name one such submission, the highest, rather a complete one. One more submission can move others.",
-        "A mask that is missing or unusable counts as one without any crack. The place of who lacks that of a cracked "
-        "photo is 1 + how many score higher, whatever is noise, and only an equal score shares it: so lower scores "
-        "may share a place before it. On an undamaged photo such a mask would be right: in iou_all it is, "
-        "undamaged_correct is left empty, and the place is as if it were there.",
-        f"{MEANING} Click a column's name to sort.",
-        "The same score: that of iou_cracked, whatever is on undamaged photos; the same masks: alike to the pixel.",
-        "The ground truth itself drawn one pixel wider or narrower scores "
-        f"{ordered[0].sheet['label_noise_1px']:.2f} (label_noise_1px).",
-    ]
-    if few := too_few(cracked):
-        how.insert(0, f"WARNING: {few}")
+def write_ranking(path, entries, rows, left_out):
+    """ranking.html: [Entry] best first, what `standings` gave, [name of a file that is no submission]."""
+    first = entries[0].scored
+    sections = []
+    if too_few(entries):
+        sections.append(page.notice(too_few(entries)))
+    sections += [places_table(entries, rows), page.paragraph(RULE)]
     if left_out:
-        how.append(f"Left out, for they are no submissions: {', '.join(map(str, left_out))}.")
+        sections.append(page.paragraph(f"Left out, because they are no submissions: {', '.join(left_out)}."))
+
+    usable = [entry for entry in entries if not entry.nothing_usable]
+    sections.append(page.section("Photos that separate the submissions most", separating_photos(usable)))
+    summary = "The best and the worst photo of each submission: photo, ground truth, prediction"
+    sections.append(page.details(summary, page.legend(evaluation.COLOURS), best_and_worst(usable)))
+    empty = [row for entry in entries for row in problem_rows(entry)]
+    if empty:
+        columns = ["submission", "photo", "mask", "reason"]
+        summary = f"Masks counted as empty: {sum(len(entry.problems) for entry in entries)}, with the reason of each"
+        sections.append(page.details(summary, page.table(columns, empty, "Masks counted as empty")))
+    sections.append(page.details("IoU of every submission on every photo", photos_block(entries)))
+    cells = [[row["submission"], *(row[key] for key in SHARED)] for row in rows]
+    scores = page.table(["submission", *(NAMES[key] for key in SHARED)], cells, "More scores")
+    sections.append(page.details("More scores: overlap and lines", scores))
     meaning = COLUMNS | {key: metrics.MEANING[key] for key in SHARED}
-    sections = [
-        page.section("Places", *map(page.paragraph, how), page.table(meaning, rows, "Places")),
-        *counted_section(ordered, problems),
-        evaluation.meaning_section(meaning),
-    ]
-    scored = [run for run in ordered if len(problems[run.name]) < len(photos)]
-    pictures = evaluation.gallery(extremes(scored), "prediction", 30)
-    sections.append(page.section("Best and worst photo of each", pictures))
-    said = (
-        "As in photos.csv; an undamaged photo is an empty cell where it was left empty, else 0. The mean is over all "
-    )
-    said = page.paragraph(f"{said}submissions, with 0 where a mask is missing or unusable.")
-    sections.append(page.section("Every photo", said, page.table(*every_photo(ordered, problems), "Every photo")))
-    page.write(path, page.page(f"{number_of(len(ordered), 'submission')} on {ordered[0].title}", *sections))
+    table = page.table(["column", "what it says"], meaning.items(), "Columns of ranking.csv", sortable=False)
+    ceiling = "The ground truth itself, drawn one pixel wider or narrower, would score "
+    ceiling += f"{first.sheet['label_noise_1px']:.3f}."
+    said = page.paragraph(VERDICT), page.paragraph(ceiling)
+    sections.append(page.details("What the columns and verdicts mean, and the ceiling", *said, table))
+    page.write(path, page.page(f"{number_of(len(entries), 'submission')} on {first.title}", *sections))
 
 
-def extremes(ordered):
-    """(label, small panels) of each submission's best and worst photo."""
-    for run in ordered:
-        best, worst = run.cracked[run.iou().argmax()], run.cracked[run.iou().argmin()]
-        for what, i in {"best": best, "worst": worst}.items() if best != worst else [("all alike", best)]:
-            label, images = evaluation.labelled(run, i)
-            yield f"{run.name}, {what}: {label}", {name: small(image) for name, image in images.items()}
-
-
-def small(image):
-    """(H, W, 3) uint8 -> the same, at most SMALL pixels long."""
-    shrink = min(1, SMALL / max(image.shape))
-    return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-
-
-def every_photo(ordered, problems):
-    """(column names, a row for each photo: true crack pixels, mean IoU, that of each submission; on an undamaged photo
-    one of KINDS where there is no mask to score)."""
-    gone = {(run.name, photo): kind for run in ordered for photo, kind, _ in problems[run.name]}
-    each = np.array([metrics.iou(run.counts) for run in ordered])  # (submissions, photos)
-    true = ordered[0].counts[:, [0, 2]].sum(axis=1)
-    rows = []
-    for i, photo in enumerate(ordered[0].photos):
-        mean = metrics.mean(each[:, i]) if true[i] else np.nan  # undamaged: no IoU where it was left empty
-        ious = each[:, i].tolist()
-        if not true[i]:
-            ious = [gone.get((run.name, photo.name), value) for run, value in zip(ordered, ious, strict=True)]
-        rows.append([photo.name, int(true[i]), mean, *ious])
-    return ["photo", "true_pixels", "mean", *(run.name for run in ordered)], rows
+def photos_block(entries):
+    """The table of `every_photo`, and what its cells mean."""
+    said = "As in photos.csv. On an undamaged photo a cell is empty if it was left empty, 0 for a false alarm. The "
+    said += "mean is over all submissions, with 0 for a missing or unusable mask."
+    return page.Html(page.paragraph(said) + page.table(*every_photo(entries), "Every photo"))

@@ -1,16 +1,16 @@
-"""CrackNet beside what people would pick instead, all measured in one run: cost, speed, quality for equal time.
+"""CrackNet beside other networks: cost, speed, and quality for the same training time.
 
-    python results/benchmark.py cost                                  # parameters, work, latency, share of the machine
+    python results/benchmark.py cost                                  # parameters, work, time per photo, memory
     python results/benchmark.py photos                                # whole photos and folders, file to mask; loader
     python results/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
-Absolute times are this machine's; quote the ratios. Nothing else may run beside cost and photos. All compute in what
-`model.precision` says: bfloat16 where the processor has instructions for it, else float32.
+Times are those of this machine, so quote ratios. Nothing else may run beside cost and photos. All networks compute in
+bfloat16 where the processor has instructions for it, else in float32 (model.precision).
 
-quality: the budget of minutes is one of steps, as many as the machine of cost and photos makes in them, so trainings
-may run on any device, beside other work. Each contender is trained with seed 0 at both learning rates, or at the better
-one of a shorter budget, or of --size 512, that the JSON file already holds; then CrackNet and the two best others, by
-validation, with the remaining seeds. Every finished training is added to the JSON file at once and not repeated.
+quality counts minutes in steps: as many as the machine of cost and photos makes in that time. So trainings may run on any
+device and beside other work. Each network is trained with the first seed at both learning rates, or at the better one if
+the JSON file already knows it; then CrackNet and the two best others, by validation, with the other seeds. A finished
+training is added to the JSON file at once and not repeated.
 """
 
 import json
@@ -22,8 +22,8 @@ import tempfile
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
-from importlib.util import find_spec
 from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,121 +31,45 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
 
-import inference
 import runs
 import survey
 from augment import augment
-from command import BadInput, Parser, choose_device, execute, written_whole
+from command import BadInput, Parser, choose_device, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
-from dataset import CrackDataset, Shuffled, loader, open_data
-from evaluate import best_threshold, score_photo, score_sheet, threshold_counts
+from dataset import CrackDataset, loader, open_data
+from evaluate import score_photo, score_sheet
 from formats.photo import Preprocess, read_photo, write_image
-from inference import crack_mask, predict
+from inference import crack_mask, open_model, predict
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, fused, parameter_count, precision
-from runs import NOTHING_DONE, number_type
-from train import arguments as recipe
-from train import dice_bce, pace, train_one_epoch, train_step
+from results.contenders import CONTENDERS, available
+from runs import number_type
+from train import Settings, best_threshold, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
-DEVICE = choose_device("auto")  # of quality alone: speed is measured on the CPU
-BATCH = recipe([]).batch_size
-SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # of the sheets that quality keeps
-SIZE = Preprocess.size  # longer side of the photos at which all contenders are compared
-MATRIX = 2048  # side of the matrices whose product is the limit
-RATES = (1e-3, 3e-3)  # each contender gets the better of the two, chosen on validation
-
-
-class UNet(nn.Module):
-    """The plain U-Net of Ronneberger et al. 2015 with batch norm: two 3×3 convolutions a level, concatenated skips."""
-
-    def __init__(self, base, levels=5):
-        super().__init__()
-        widths = [base * 2**i for i in range(levels)]
-        self.down = nn.ModuleList(self.pair(cin, cout) for cin, cout in zip([3, *widths], widths, strict=False))
-        pairs = list(zip(widths[1:], widths, strict=False))[::-1]
-        self.lift = nn.ModuleList(nn.ConvTranspose2d(deep, flat, 2, 2) for deep, flat in pairs)
-        self.up = nn.ModuleList(self.pair(2 * flat, flat) for _, flat in pairs)
-        self.head = nn.Conv2d(base, 1, 1)
-
-    @staticmethod
-    def pair(cin, cout):
-        layers = []
-        for channels in (cin, cout):
-            layers += [nn.Conv2d(channels, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
-        return nn.Sequential(*layers)
-
-    def forward(self, x):
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(nn.functional.max_pool2d(x, 2) if level else x)
-            skips.append(x)
-        for lift, block, skip in zip(self.lift, self.up, skips[-2::-1], strict=True):
-            x = block(torch.cat([lift(x), skip], dim=1))
-        return self.head(x)
-
-
-class Out(nn.Module):
-    """A torchvision segmentation network that answers with logits only."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x):
-        return self.network(x)["out"]
-
-
-def torchvision_network(name):
-    from torchvision.models import segmentation
-
-    return Out(getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=1))
-
-
-def smp_unet():
-    """U-Net-ResNet34 of segmentation_models_pytorch, an extra of this benchmark; ImportError where it is missing."""
-    import segmentation_models_pytorch as smp
-
-    return smp.Unet("resnet34", encoder_weights=None, classes=1)
-
-
-CONTENDERS = {
-    "CrackNet": CrackNet,
-    "U-Net 16": partial(UNet, 16),
-    "U-Net 32": partial(UNet, 32),
-    "LRASPP-MobileNetV3": partial(torchvision_network, "lraspp_mobilenet_v3_large"),
-    "DeepLabV3-MobileNetV3": partial(torchvision_network, "deeplabv3_mobilenet_v3_large"),
-    "U-Net-ResNet34": smp_unet,
-}
-
-
-def available(names):
-    """Names of the contenders; says which optional one is missing."""
-    chosen = list(names or CONTENDERS)
-    if "U-Net-ResNet34" in chosen and not find_spec("segmentation_models_pytorch"):
-        print("U-Net-ResNet34 left out: pip install segmentation-models-pytorch")
-        chosen.remove("U-Net-ResNet34")
-    return chosen
+BATCH = Settings.batch_size
+SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # printed by quality
+SIZE = Preprocess.size  # longer side of the input at which all networks are compared
+MATRIX = 2048  # side of the matrices whose product shows what the machine can do
+RATES = (1e-3, 3e-3)  # learning rates that each network may choose from, by validation
 
 
 # ---------------------------------------------------------------------------------------------- cost
 
 
 def median_seconds(call, runs=9):
-    """Median wall time of a call after two that warm up."""
-    return side_by_side({"": call}, runs)[""]
+    """Median wall time of a call, after two calls to warm up."""
+    return side_by_side({"call": call}, runs)["call"]
 
 
 def side_by_side(calls, runs=9):
-    """{name: function} -> {name: median wall time}, taken in turns, so that a slow minute slows all of them."""
+    """{name: function} -> {name: median wall time}. They take turns, so a slow minute slows all of them."""
     times = {name: [] for name in calls}
     for _ in range(runs + 2):
         for name, call in calls.items():
@@ -156,26 +80,28 @@ def side_by_side(calls, runs=9):
 
 
 def matrix_product(dtype):
-    """A function that multiplies square matrices: its 2 MATRIX³ operations a second are the limit of this machine."""
+    """A function that multiplies two square matrices, with 2 MATRIX³ operations: about the limit of this machine."""
     a = torch.randn(MATRIX, MATRIX, dtype=dtype)
     return lambda: a @ a
 
 
 def giga_macs(model, side=512):
+    """Multiply-accumulates for one photo of side × side, in billions."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, side, side))
     return counter.get_total_flops() / 2e9
 
 
 def ready(build):
-    """A contender as one predicts with it: batch norm merged into the convolutions, that of the others by torch.fx."""
+    """A network as one predicts with it: evaluation mode, batch norm merged into the convolutions."""
     model = build().eval()
-    return fused(model) if isinstance(model, CrackNet) else fuse(model)
+    if isinstance(model, CrackNet):
+        return fused(model)
+    return fuse(model)
 
 
-def answering(model, dtype=None, channels_last=True, side=512):
-    """A function that gives the logits of one photo; `dtype` is by default what this machine predicts in."""
-    dtype = dtype or precision(CPU)
+def answering(model, dtype, channels_last=True, side=512):
+    """A function that computes the logits of one photo in this number type."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model, photo = model.to(memory_format=layout), torch.randn(1, 3, side, side).to(memory_format=layout)
 
@@ -188,7 +114,7 @@ def answering(model, dtype=None, channels_last=True, side=512):
 
 
 def training_step(model, batch=BATCH, side=512):
-    """A function that does one training step on random photos: forward, loss, backward, optimiser."""
+    """A function that makes one training step on random photos: forward, loss, backward, optimiser."""
     model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     photos = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
@@ -204,58 +130,61 @@ def training_step(model, batch=BATCH, side=512):
     return step
 
 
-def training_seconds(build, batch=BATCH):
-    """Seconds of a training step a photo."""
-    return median_seconds(training_step(build(), batch), runs=5) / batch
-
-
 def in_process(function, *args):
-    """The function's result from a fresh process: peak memory never falls, so each is measured in one of its own."""
+    """The function's result from a process of its own, because the peak memory of a process never falls."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 
 
 def peak_mb():
-    """Peak memory of this process so far (Linux: `ru_maxrss` would begin with that of the process that started it)."""
+    """Peak memory of this process so far, from Linux: `ru_maxrss` would include the process that started it."""
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def training_memory(name):
-    """Peak memory of training on batches of the recipe at 512×512, with all that Python and PyTorch take themselves."""
+    """Peak memory of a training step, including what Python and PyTorch take themselves."""
     training_step(CONTENDERS[name]())()
     return peak_mb()
 
 
-def cost_of(name, seconds, rate):
-    """Everything that can be known of a contender without training it; `seconds` for a photo as this machine predicts,
-    `rate` is its matrix rate."""
+def cost_of(name, seconds, matrix_rate):
+    """Network, its seconds per photo, operations per second of the matrix product -> what it costs, as a dict."""
     build = CONTENDERS[name]
     model = build().eval()
     row = {"parameters": parameter_count(model), "gmac_512": giga_macs(model), "ms_512": 1e3 * seconds}
-    for dtype in {precision(CPU), torch.float32}:  # emulated bfloat16 would take minutes and nobody uses it
+    for dtype in {precision(CPU), torch.float32}:  # bfloat16 without instructions for it would take minutes
         for layout in ("", "_channels_last"):
-            call = answering(ready(build), dtype, bool(layout))
+            call = answering(ready(build), dtype, layout == "_channels_last")
             row[f"ms_512_{number_type(dtype)}{layout}"] = 1e3 * median_seconds(call)
-    row["share_of_matrix_rate"] = 2e9 * row["gmac_512"] / seconds / rate
-    seconds = training_seconds(build)
-    row["share_of_matrix_rate_training"] = 3 * 2e9 * row["gmac_512"] / seconds / rate  # backward counts twice forward
-    return row | {"training_photos_per_second": 1 / seconds, "training_mb": in_process(training_memory, name)}
+    training = median_seconds(training_step(build()), runs=5) / BATCH
+    operations = 2e9 * row["gmac_512"]
+    row["share_of_matrix_rate"] = operations / seconds / matrix_rate
+    row["share_of_matrix_rate_training"] = 3 * operations / training / matrix_rate  # backward costs twice forward
+    row["training_photos_per_second"] = 1 / training
+    row["training_mb"] = in_process(training_memory, name)
+    return row
 
 
-def cost(args, results):
-    names, dtype = available(args.contenders), precision(CPU)
-    calls = {name: answering(ready(CONTENDERS[name])) for name in names}
+def cost(names, file, results):
+    """Fill and print results["cost"]: a row for each network."""
+    dtype = precision(CPU)
+    calls = {name: answering(ready(CONTENDERS[name]), dtype) for name in names}
     limits = {number_type(kind): matrix_product(kind) for kind in {dtype, torch.float32}}
     seconds = side_by_side(calls | limits, 15)
     results["matrix_gflops"] = {key: 2 * MATRIX**3 / seconds[key] / 1e9 for key in limits}
-    results["cost"], rate = {}, 1e9 * results["matrix_gflops"][number_type(dtype)]
+    results["cost"] = {}
     for name in names:
-        results["cost"][name] = cost_of(name, seconds[name], rate)
-        save(args.json, results)
+        results["cost"][name] = cost_of(name, seconds[name], 1e9 * results["matrix_gflops"][number_type(dtype)])
+        write_json(file, results)
+    print_cost(results, number_type(dtype))
+
+
+def print_cost(results, dtype):
+    """The table on the screen."""
     ours = results["cost"].get("CrackNet", {}).get("ms_512", math.nan)
     print("matrix product:", ", ".join(f"{x:.0f} GFLOP/s {key}" for key, x in results["matrix_gflops"].items()))
     columns = "params  GMAC    ms  ours=1  fp32 ms  of matrix rate: forward, training  photos/s     MB"
-    print(f"{number_type(dtype):22} {columns}")
+    print(f"{dtype:22} {columns}")
     for name, row in results["cost"].items():
         print(
             f"{name:22} {row['parameters'] / 1e6:5.2f}M {row['gmac_512']:5.1f} {row['ms_512']:5.0f} "
@@ -268,30 +197,33 @@ def cost(args, results):
 # ---------------------------------------------------------------------------------------------- whole photos
 
 SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48: (6000, 8000)}  # megapixels: h, w
+FOLDERS = {0.25: 60, 12: 12}  # megapixels: photos in a folder to survey
 
 
 @cache
 def shipped():
-    """(model ready to predict, Preprocess, threshold) of the weights that ship: random ones would find noise."""
-    model, preprocess, threshold = inference.open_model(runs.SHIPPED, "cpu")
+    """(model ready to predict, Preprocess, threshold) of the shipped weights; random ones would find noise everywhere."""
+    model, preprocess, threshold = open_model(runs.SHIPPED, "cpu")
     return fused(model), preprocess, threshold
 
 
-def file_to_mask(path, native):
-    """What a user waits for: read, look at (in tiles where native), threshold, write the mask."""
+def file_to_mask(path, full_resolution):
+    """What a user waits for: read the photo, predict, threshold, write the mask."""
     model, preprocess, threshold = shipped()
     photo = read_photo(path)
-    mask, _ = crack_mask(predict(model, preprocess, photo, max(photo.shape) if native else None), threshold)
+    size = max(photo.shape) if full_resolution else None
+    mask, _ = crack_mask(predict(model, preprocess, photo, size), threshold)
     write_image(path.with_suffix(".png"), 255 * mask)
 
 
 def file_memory(path):
+    """Peak memory of the same at full resolution."""
     file_to_mask(path, True)
     return peak_mb()
 
 
 def drawn_file(folder, megapixels, copy=0):
-    """A JPEG of about so many megapixels; large ones are a drawn photo enlarged, with noise as cameras have it."""
+    """A JPEG of about so many megapixels. Large ones are a drawn photo enlarged, with noise as cameras have it."""
     height, width = SIZES[megapixels]
     rng = np.random.default_rng([copy, height])
     photo, _ = draw_photo(rng, (min(height, 900), min(width, 1200)), True)
@@ -302,94 +234,107 @@ def drawn_file(folder, megapixels, copy=0):
     return path
 
 
-def folder_rate(folder, megapixels, photos):
-    """Photos a second of `survey.py FOLDER` with the weights that ship, everything included: mask, measuring,
-    overlay, tables, report."""
+def survey_rate(folder, megapixels, photos):
+    """Photos per second of `survey.py FOLDER` with the shipped weights: mask, measures, overlay, tables, report."""
     files = folder / f"folder-{megapixels}"
     files.mkdir()
     for copy in range(photos):
         drawn_file(files, megapixels, copy)
     began = time.perf_counter()
-    survey.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(files / "out")])
+    survey.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(folder / f"out-{megapixels}")])
     return photos / (time.perf_counter() - began)
 
 
-def loader_rates(parts, workers=2):
-    """Photos a second that the loader alone gives, and that training takes, with the same photos and augmentation."""
-    data = CrackDataset(parts["train"], Preprocess(), augment, 5, 0)
-    batches, rates = loader(data, BATCH, workers, Shuffled(len(data), 0)), []
-    model = CrackNet().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    rest = dice_bce, optimizer, LambdaLR(optimizer, lambda _: 1.0), torch.amp.GradScaler("cpu", enabled=False), CPU
+def loader_rates(train_photos, workers=2):
+    """Photos per second that the loader delivers on its own, and that training takes, on the same photos."""
+    data = CrackDataset(train_photos, Preprocess(), augment, 5, 0)
+    batches = loader(data, BATCH, workers, seed=0)
     next(iter(batches))  # the workers have started
-    passes = (
-        lambda: deque(batches, 0),
-        lambda: deque(train_one_epoch(model, batches, *rest, dict(NOTHING_DONE)), 0),
-    )
-    for consume in passes:
-        began = time.perf_counter()
-        consume()
-        rates.append(len(data) / (time.perf_counter() - began))
-    return dict(zip(("loader", "training"), rates, strict=True))
+    began = time.perf_counter()
+    deque(batches, 0)
+    alone = time.perf_counter() - began
+
+    state = optimisation(CrackNet().to(memory_format=torch.channels_last), Settings(lr=1e-4), len(batches), CPU)
+    began = time.perf_counter()
+    train_one_epoch(state, batches, dice_bce, CPU, after_step=lambda: None)
+    training = time.perf_counter() - began
+    return {"loader": len(data) / alone, "training": len(data) / training}
 
 
-def photos(args, results):
-    found = results["photos"] = {}
-    found["loader"] = loader_rates(split(open_data(args.data), 0, args.splits))
+def photos(train_photos, file, results):
+    """Fill and print results["photos"]."""
+    found = results["photos"] = {"loader": loader_rates(train_photos)}
     print("loader alone {loader:.0f} photos/s, training {training:.1f}".format(**found["loader"]))
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for megapixels in SIZES:
             path = drawn_file(folder, megapixels)
-            row = {key: median_seconds(partial(file_to_mask, path, key == "native"), 3) for key in ("usual", "native")}
-            found[f"{megapixels} MP"] = row | {"native_mb": in_process(file_memory, path)}
-            print(
-                f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, at its own pixels {row['native']:.2f} s, "
-                f"peak {found[f'{megapixels} MP']['native_mb']:.0f} MB", flush=True
-            )  # fmt: skip
-            save(args.json, results)
-        for megapixels, count in ((0.25, 60), (12, 12)):
-            found[f"folder of {megapixels} MP, photos/s"] = folder_rate(folder, megapixels, count)
-    print({key: round(value, 2) for key, value in found.items() if key.startswith("folder")})
+            row = {
+                "usual": median_seconds(partial(file_to_mask, path, False), 3),
+                "native": median_seconds(partial(file_to_mask, path, True), 3),
+                "native_mb": in_process(file_memory, path),
+            }
+            found[f"{megapixels} MP"] = row
+            print(f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, at full resolution {row['native']:.2f} s, "
+                  f"peak {row['native_mb']:.0f} MB", flush=True)  # fmt: skip
+            write_json(file, results)
+        for megapixels, count_of_photos in FOLDERS.items():
+            rate = survey_rate(folder, megapixels, count_of_photos)
+            found[f"folder of {megapixels} MP, photos/s"] = rate
+            print(f"{megapixels:5} MP, survey.py on a folder: {rate:.2f} photos/s", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------- quality
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How long every network may train, and on which input."""
+
+    minutes: float
+    size: int  # longer side of the input
+
+    def steps(self, name, results):
+        """Training steps that the machine of `cost` and `photos` makes in that time, the loader's share included.
+
+        Both were measured with photos of 512×512; the time is taken to grow with the pixels.
+        """
+        photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
+        return round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2)
+
+    def key(self, name, rate, seed):
+        """Under which a training stands in results["quality"]."""
+        return f"{self.called(name)}, {self.minutes:g} min, rate {rate:g}, seed {seed}"
+
+    def called(self, name):
+        if self.size == SIZE:
+            return name
+        return f"{name} at {self.size}"
+
+
 def endless(batches):
     """A loader's batches, epoch after epoch."""
-    for batches.batch_sampler.sampler.epoch in count():
+    for batches.batch_sampler.epoch in count():
         yield from batches
 
 
-def steps_within(args, name, results):
-    """Training steps that the machine of `cost` and `photos` makes in that time: the loader takes its share of it.
-
-    Both were measured with photos of 512×512; the time of others is taken to grow with their pixels.
-    """
-    photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
-    return round(60 * args.minutes / photo / BATCH * (SIZE / args.size) ** 2)
-
-
-def train_for(build, parts, steps, rate, seed, size):
-    """A contender trained for so many steps with our data, augmentation, loss, precision and schedule."""
+def train_for(build, train_photos, size, steps, rate, seed):
+    """A network trained for so many steps with our data, augmentation, loss, precision and schedule."""
     torch.manual_seed(seed)
-    model, preprocess = build().to(DEVICE, memory_format=torch.channels_last), Preprocess(size)
-    data = CrackDataset(parts["train"], preprocess, augment, 5, seed)
-    batches = loader(data, BATCH, 2, Shuffled(len(data), seed), DEVICE.type == "cuda")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
-    scaler = torch.amp.GradScaler(DEVICE.type, enabled=precision(DEVICE) == torch.float16)
+    device = choose_device("auto")
+    model, preprocess = build().to(device, memory_format=torch.channels_last), Preprocess(size)
+    data = CrackDataset(train_photos, preprocess, augment, 5, seed)
+    batches = loader(data, BATCH, 2, seed, pin=device.type == "cuda")
+    state = optimisation(model, Settings(lr=rate), steps, device)
     model.train()
     for inputs, masks, _ in islice(endless(batches), steps):
-        inputs = inputs.to(DEVICE, memory_format=torch.channels_last, non_blocking=True)
-        train_step(model, inputs, masks.to(DEVICE, non_blocking=True), dice_bce, optimizer, schedule, scaler)
+        inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
+        train_step(state, inputs, masks.to(device, non_blocking=True), dice_bce)
     return model, preprocess
 
 
-def score_for(build, parts, steps, rate, seed, size):
-    """{"valid": IoU at the best threshold, "test": score sheet at that threshold, "interval"} of one training."""
-    model, preprocess = train_for(build, parts, steps, rate, seed, size)
+def scores_of(model, preprocess, parts):
+    """{"valid": IoU at the best threshold, that "threshold", "test": score sheet at it, "interval"} of a network."""
     counts = threshold_counts(model, preprocess, parts["valid"])
     threshold = best_threshold(counts)
     rows = []
@@ -401,85 +346,120 @@ def score_for(build, parts, steps, rate, seed, size):
     return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval}
 
 
-def quality(args, results):
-    if not {"cost", "photos"} <= results.keys():
-        raise BadInput(f"{args.json}: how many steps a machine makes is not known; first: cost, photos")
-    parts = split(open_data(args.data), 0, args.splits)
-    done, rates, valid = results.setdefault("quality", {}), {}, {}
-    train = partial(once, done, args, results, parts)
-    for name in available(args.contenders):
-        tried = {rate: train(name, rate, args.seeds[0]) for rate in known_rate(done, name, args) or RATES}
-        rates[name] = max(tried, key=lambda rate, tried=tried: tried[rate]["valid"])
-        valid[name] = tried[rates[name]]["valid"]
-    best = sorted(valid.keys() - {"CrackNet"}, key=valid.get)[-2:]
-    for name in valid:
-        seeds = args.seeds if name in (*best, "CrackNet") else args.seeds[:1]
-        found = [train(name, rates[name], seed) for seed in seeds]
-        rows = [each["test"] for each in found]
-        means = {key: sum(row[key] for row in rows) / len(rows) for key in SHOWN}
-        spread = max(row["iou_cracked"] for row in rows) - min(row["iou_cracked"] for row in rows)
-        words = f"{name + at_size(args):24} {args.minutes:g} min, {found[0]['steps']} steps, "
-        words += f"rate {rates[name]:g}, {len(rows)} seeds: "
-        words += ", ".join(f"{key} {value:.3f}" for key, value in means.items())
-        print(words + f"; spread of iou_cracked {spread:.3f}", flush=True)
+class Quality:
+    """The trainings of one budget: those that the JSON file holds, and new ones, each added to it at once."""
+
+    def __init__(self, budget, parts, file, results):
+        self.budget, self.parts, self.file, self.results = budget, parts, file, results
+        self.done = results.setdefault("quality", {})
+
+    def train(self, name, rate, seed):
+        """The result of this training, from the file or made now."""
+        key = self.budget.key(name, rate, seed)
+        if key not in self.done:
+            steps = self.budget.steps(name, self.results)
+            model, preprocess = train_for(CONTENDERS[name], self.parts["train"], self.budget.size, steps, rate, seed)
+            scores = scores_of(model, preprocess, self.parts)
+            device = str(next(model.parameters()).device)
+            self.done[key] = {"minutes": self.budget.minutes, "steps": steps, "device": device} | scores
+            write_json(self.file, self.results)
+            print(f"{key}: valid {scores['valid']:.3f}, test {scores['test']['iou_cracked']:.3f}", flush=True)
+        return self.done[key]
+
+    def rates(self, name):
+        """Learning rates to try: the better one, where the file knows it from a shorter budget or a smaller size."""
+        tried = {row["minutes"] for row in self.done.values()}
+        shorter = [minutes for minutes in tried if (minutes, SIZE) < (self.budget.minutes, self.budget.size)]
+        for minutes in sorted(shorter, reverse=True):
+            known = {rate: self.done.get(Budget(minutes, SIZE).key(name, rate, 0)) for rate in RATES}
+            if all(known.values()):
+                return [max(RATES, key=lambda rate: known[rate]["valid"])]  # noqa: B023 (used at once)
+        return RATES
+
+    def compare(self, names, seeds):
+        """Train all networks with the first seed, CrackNet and the two best others with all; prints their means."""
+        rates, valid = {}, {}
+        for name in names:
+            tried = {rate: self.train(name, rate, seeds[0])["valid"] for rate in self.rates(name)}
+            rates[name] = max(tried, key=tried.get)
+            valid[name] = tried[rates[name]]
+        others = sorted(valid.keys() - {"CrackNet"}, key=valid.get)
+        for name in valid:
+            every = seeds if name == "CrackNet" or name in others[-2:] else seeds[:1]
+            self.report(name, rates[name], [self.train(name, rates[name], seed) for seed in every])
+
+    def report(self, name, rate, found):
+        """One line about a network: the means of its seeds."""
+        means = {key: np.mean([row["test"][key] for row in found]) for key in SHOWN}
+        ious = [row["test"]["iou_cracked"] for row in found]
+        print(
+            f"{self.budget.called(name):24} {self.budget.minutes:g} min, {found[0]['steps']} steps, rate {rate:g}, "
+            f"{len(found)} seeds: {', '.join(f'{key} {value:.3f}' for key, value in means.items())}; "
+            f"spread of iou_cracked {max(ious) - min(ious):.3f}",
+            flush=True,
+        )
 
 
-def known_rate(done, name, args):
-    """[the better of RATES], where a shorter budget has tried both with this contender, or as long a one with smaller
-    photos; else nothing."""
-    tried = {row["minutes"] for row in done.values() if (row["minutes"], SIZE) < (args.minutes, args.size)}
-    for shorter in sorted(tried, reverse=True):
-        keys = {rate: f"{name}, {shorter:g} min, rate {rate:g}, seed 0" for rate in RATES}
-        if all(key in done for key in keys.values()):
-            return [max(RATES, key=lambda rate, keys=keys: done[keys[rate]]["valid"])]
-    return []
-
-
-def at_size(args):
-    """What a name says of photos of another size than all contenders are compared at."""
-    return "" if args.size == SIZE else f" at {args.size}"
-
-
-def once(done, args, results, parts, name, rate, seed):
-    """The stored result of this training, or the training."""
-    key = f"{name}{at_size(args)}, {args.minutes:g} min, rate {rate:g}, seed {seed}"
-    if key not in done:
-        steps = steps_within(args, name, results)
-        scored = score_for(CONTENDERS[name], parts, steps, rate, seed, args.size)
-        done[key] = {"minutes": args.minutes, "steps": steps, "device": str(DEVICE)} | scored
-        save(args.json, results)
-        print(f"{key}: valid {scored['valid']:.3f}, test {scored['test']['iou_cracked']:.3f}", flush=True)
-    return done[key]
+# ---------------------------------------------------------------------------------------------- command
 
 
 def processor():
-    """Its name, as far as it tells."""
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
-    return found[1] if found else platform.processor() or platform.machine()
+    """The processor's name, as far as the system tells it."""
+    if sys.platform == "linux":
+        named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        if named:
+            return named[1]
+    return platform.processor() or platform.machine()
 
 
-def save(path, results):
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=1))
+def machine():
+    """What the times in the JSON file were measured on."""
+    return {
+        "cores": torch.get_num_threads(),
+        "processor": processor(),
+        "torch": torch.__version__,
+        "precision": number_type(precision(CPU)),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def arguments(argv):
+    parser = Parser("results/benchmark.py", description=__doc__)
+    add = parser.add_argument
+    add("what", choices=("cost", "photos", "quality"), help="what to measure")
+    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="networks (default: all)")
+    add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
+    add("--splits", metavar="FILE", help="splits.json (default: as train.py splits)")
+    add("--minutes", type=float, default=10, help="quality: training time (default: %(default)s)")
+    add("--size", type=int, default=SIZE, help="quality: longer side of the input (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0], help="quality: random seeds (default: 0)")
+    add(
+        "--json",
+        type=Path,
+        default=Path("results/benchmark.json"),
+        metavar="FILE",
+        help="results (default: %(default)s)",
+    )
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
-    parser = Parser(description=__doc__)
-    parser.add_argument("what", choices=("cost", "photos", "quality"))
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all")
-    parser.add_argument("--data", help="folder of a COCO export (default: data/sample)")
-    parser.add_argument("--splits", help="splits.json (default: the split that train.py would use)")
-    parser.add_argument("--minutes", type=float, default=10, help="training time of each contender (%(default)s)")
-    parser.add_argument("--size", type=int, default=SIZE, help="quality: longer side of the input (%(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
-    parser.add_argument("--json", type=Path, default=Path("results/benchmark.json"), help="where results are kept")
-    args = parser.parse_args(argv)
+    args = arguments(argv)
     results = json.loads(args.json.read_text()) if args.json.is_file() else {}
+    names = available(args.contenders)
+    if args.what == "quality" and not {"cost", "photos"} <= results.keys():
+        raise BadInput(f"{args.json}: does not say how many steps a machine makes; run cost and photos first")
     if args.what != "quality":
-        results["machine"] = {"cores": torch.get_num_threads(), "processor": processor(), "torch": torch.__version__,
-                              "precision": number_type(precision(CPU)), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
-    {"cost": cost, "photos": photos, "quality": quality}[args.what](args, results)
-    save(args.json, results)
+        results["machine"] = machine()
+    if args.what == "cost":
+        cost(names, args.json, results)
+    else:
+        parts = split(open_data(args.data), 0, args.splits)
+        if args.what == "photos":
+            photos(parts["train"], args.json, results)
+        else:
+            Quality(Budget(args.minutes, args.size), parts, args.json, results).compare(names, args.seeds)
+    write_json(args.json, results)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Can cracks be found without learning? Three classical detectors at their best settings, all black, trained runs.
+"""Can cracks be found without learning? Three classical detectors at their best settings, an empty mask, trained runs.
 
-The settings of each are those of its grid with the highest mean IoU on the training photos; only then are the test
-photos read, once. Lengths are in pixels of the photo, so a set should show the road from about one distance.
+The settings of each detector are those of its grid with the highest mean IoU on the training photos; only then are the
+test photos read, once. Lengths are in pixels of the photo, so the photos should be taken from about one distance.
 """
 
 import sys
@@ -11,42 +11,20 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # so that it also runs as a script
-from command import BadInput, answer_flags, choose_device, execute, flags, write_json
-
-
-def arguments(argv):
-    parser = flags(
-        "Score adaptive threshold, Canny edges and black-hat, their settings chosen on the training photos, all black, "
-        "and trained runs on the test photos. Prints a table; writes methods.json and, on drawn photos, methods.jpg.",
-        "python results/methods.py --out results/methods",
-        "python results/methods.py --data my-export --run runs/seed-0 runs/seed-1 --out results/methods",
-    )
-    parser.prog = "results/methods.py"
-    parser.add_argument("--data", help="folder or .zip of a COCO export (default: data/sample)")
-    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
-    parser.add_argument("--run", nargs="+", type=Path, default=[], metavar="RUN", help="run folders or checkpoints, "
-        "one training with several seeds: their mean stands beside the methods")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for methods.json, methods.jpg")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
-
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
+
 import metrics
+from command import BadInput, choose_device, execute, flags, write_json
 from data.split import split
 from dataset import find_export, open_data
-from evaluate import score
+from evaluate import known_photos, open_network, score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
-from submission import known_photos, masks_of
 
 KEYS = ("iou_cracked", "f1_2px", "cldice", "precision", "recall", "iou_all", "undamaged_correct")  # of the table
 ALL_BLACK, OURS = "all black", "ours"
@@ -205,7 +183,7 @@ def choose(photos):
 
 
 def answers(chosen):
-    """{row of the table: its `answer` of submission.py}; of the method with the best f1_2px that choice too."""
+    """{row of the table: its predictor of evaluate.py}; of the method with the best f1_2px that choice too."""
 
     def by(name, settings):
         return lambda item, photo: (METHODS[name].detect(photo, settings), None)
@@ -223,7 +201,7 @@ def gathered(runs):
     """[Scored], the seeds of one method -> what methods.json says: means, lowest and highest, interval over photos."""
     sheets = {key: [run.sheet[key] for run in runs] for key in metrics.MEANING}
     found = evaluation.facts(runs[0]) | {key: metrics.mean(values) for key, values in sheets.items()}
-    found["iou_cracked_interval"] = metrics.interval(each_photo(runs))
+    found["iou_cracked_interval"] = metrics.interval(each_photo(runs), limits=(0, 1))
     found["lowest_highest"] = {key: [min(values), max(values)] for key, values in sheets.items()}
     return found | {"scored": [run.name for run in runs]}
 
@@ -295,12 +273,29 @@ def picture(photos, named, canny, title):
 
 
 def open_runs(paths, test, device):
-    """[(name, `answer` of submission.py)] of runs and checkpoints; says where one was trained on a test photo."""
+    """[(name, predictor of evaluate.py)] of runs and checkpoints; says where one was trained on a test photo."""
     folders = [path if path.is_dir() else path.parent for path in paths]
     for path, folder in zip(paths, folders, strict=True):
         known_photos(test, path, folder)
     names = [folder.resolve().name for folder in folders]
-    return [(name, masks_of(path, device)[0]) for name, path in zip(names, paths, strict=True)]
+    return [(name, open_network(path, device)) for name, path in zip(names, paths, strict=True)]
+
+
+def arguments(argv):
+    parser = flags(
+        "Score adaptive threshold, Canny edges, black-hat, an empty mask and trained runs on the test photos. The "
+        "settings of the detectors are chosen on the training photos. Prints a table; writes methods.json and, on "
+        "drawn photos, methods.jpg.",
+        "python results/methods.py --out results/methods",
+        "python results/methods.py --data my-export --run runs/seed-0 runs/seed-1 --out results/methods",
+    )
+    add = parser.add_argument
+    add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
+    add("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
+    add("--run", nargs="+", type=Path, default=[], metavar="RUN", help="trained runs, the same with several seeds: "
+        "their mean is compared with the detectors")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder for methods.json and methods.jpg")
+    return parser.parse_args(argv)
 
 
 def main(argv=None):

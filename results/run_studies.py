@@ -1,11 +1,12 @@
-"""Train and score all runs of the studies, one after the other, and rewrite the tables and figures of results/README.md.
+"""Train and score all runs of the studies and rewrite the tables and figures of results/README.md.
 
-    python results/run_studies.py --data DIR --encoder-weights FILE --drawn FILE    # hours; stop and start it at will
-    python results/run_studies.py --tables                                          # from the records that are there
+    python results/run_studies.py --data DIR --encoder-weights FILE --drawn FILE    # takes hours; may be interrupted
+    python results/run_studies.py --data DIR --only base                            # one of them
+    python results/run_studies.py --tables                                          # only the tables, from the records
 
-DIR holds the exports cfd, sut and deepcrack (data/README.md says where they come from). A finished run leaves a record in
-results/studies/ and is not repeated, on whatever machine; a stopped one goes on. Seed by seed, so that every study has
-its first numbers early.
+DIR holds the exports cfd, sut and deepcrack (data/README.md says where to get them). A finished run leaves a record in
+results/studies/ and is not repeated on any machine; an interrupted run is continued. All runs of one seed are made before
+the next seed, so every study has its first numbers early.
 """
 
 import csv
@@ -16,44 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from command import BadInput, Parser, answer_flags, execute, write_json
-
-EPOCHS = 15  # of 53 steps; the run "twice as long" shows how far that is from the plateau
-STEPS_RATIO = 53 / 9  # steps an epoch with and without the five versions: 210 and 35 photos in batches of 4
-
-
-def arguments(argv):
-    parser = Parser("results/run_studies.py", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with the exports cfd, sut and deepcrack")
-    parser.add_argument("--encoder-weights", type=Path, metavar="FILE", help="mobilenet_v2 as learnt on ImageNet")
-    parser.add_argument(
-        "--drawn", type=Path, metavar="FILE", help="best.pt of drawn roads: runs/drawn of weights/make.sh"
-    )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("runs/studies"),
-        help="run folders, needed until their records are written (default: %(default)s)",
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these runs, to share the work among machines")
-    parser.add_argument("--tables", action="store_true", help="train nothing")
-    args = parser.parse_args(argv)
-    if not args.tables and not (args.data and args.encoder_weights and args.drawn):
-        parser.error("--data, --encoder-weights and --drawn are needed for training; --tables only rewrites the tables")
-    return args
-
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
-
+sys.path.insert(0, str(HERE.parent))  # so that it runs as a script
 
 from augment import UNCHANGED
+from command import PARTS, BadInput, Parser, execute, write_json
 from data import merge
 from data.split import stratified, write_splits
 from formats.coco import read_export
 from results.tables import RECORDS, record, write_tables
+
+EPOCHS = 15  # of 53 steps; the run "twice as long" shows how far that is from the plateau
+STEPS_RATIO = 53 / 9  # steps an epoch with and without the five versions: 210 and 35 photos in batches of 4
+
 
 PLAIN = ("--versions", "0", "--epochs", str(round(EPOCHS * STEPS_RATIO)))
 ENCODER = ("--encoder", "mobilenet_v2")
@@ -63,13 +38,13 @@ UNSEEN = (*OWN, "sut-test", "deepcrack-test")
 
 @dataclass(frozen=True)
 class Study:
-    """A kind of run: flags of train.py, what it is trained on, how many of the seeds, what it is scored on."""
+    """A kind of run: how it is trained and what it is scored on."""
 
-    flags: tuple = ()
+    flags: tuple = ()  # of train.py; ENCODER and DRAWN stand for files on the command line
     data: str = "cfd"
-    seeds: int = 3
+    seeds: int = 3  # how many of the seeds
     start: str = ""  # the run of the same seed that it fine-tunes
-    tests: tuple = OWN
+    tests: tuple = OWN  # part of a set, with -flips for averaged mirror images
 
 
 RUNS = {
@@ -83,7 +58,7 @@ RUNS = {
     "encoder-tuned": Study(("--encoder-rate", "0.1", "--lr", "0.003"), start="encoder-frozen"),
     "encoder-random": Study(ENCODER),
     "from-drawn": Study(("--from", "DRAWN"), tests=UNSEEN),
-    "from-drawn-short": Study(("--from", "DRAWN", "--epochs", "3")),  # does it get as far in a fifth of the steps?
+    "from-drawn-short": Study(("--from", "DRAWN", "--epochs", "3")),  # as good in a fifth of the steps?
     "sut": Study(("--epochs", "12"), "sut", tests=UNSEEN),
     "both": Study(("--versions", "2", "--epochs", "13"), "both", tests=UNSEEN),
     "deepcrack": Study(("--versions", "1", "--epochs", "6"), "deepcrack", tests=UNSEEN),
@@ -95,8 +70,24 @@ RUNS = {
 }
 
 
+def arguments(argv):
+    parser = Parser("results/run_studies.py", description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, help="folder with the exports cfd, sut and deepcrack")
+    add("--encoder-weights", type=Path, metavar="FILE", help="ImageNet weights of mobilenet_v2, for the encoder runs")
+    add("--drawn", type=Path, metavar="FILE", help="network trained on drawn roads, for the from-drawn runs")
+    add("--runs", type=Path, default=Path("runs/studies"), help="folder for the run folders (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random seeds (default: 0 1 2)")
+    add("--only", nargs="+", choices=RUNS, metavar="NAME", help=f"only these runs; choose from {', '.join(RUNS)}")
+    add("--tables", action="store_true", help="train nothing, only rewrite the tables")
+    args = parser.parse_args(argv)
+    if not args.tables and not args.data:
+        parser.error("--data is needed for training; --tables only rewrites the tables")
+    return args
+
+
 def flags_of_sets(data, runs):
-    """{set: flags of train.py and evaluate.py}; splits SUT-Crack 45/9/36 and merges it with CrackForest, once."""
+    """{set: flags for train.py and evaluate.py}. Splits SUT-Crack 45/9/36 and merges it with CrackForest, once."""
     course = data / "cfd" / "splits_course.json"
     half, both = runs / "sut.json", runs / "both"
     if not half.is_file():
@@ -104,19 +95,23 @@ def flags_of_sets(data, runs):
         write_splits(half, stratified(photos, range(len(photos)), {"train": 50, "valid": 11, "test": 39}, 0))
     if not both.is_dir():
         merge.main([str(data / "cfd"), str(data / "sut"), "--out", str(both)])
-    known = {name: json.loads(file.read_text()) for name, file in (("cfd", course), ("sut", half))}
-    names = {
-        f"{name}_{photo}": part for name in known for part in ("train", "valid", "test") for photo in known[name][part]
-    }
-    photos = read_export(both).photos
-    parts = {part: [p for p in photos if names[p.name] == part] for part in ("train", "valid", "test")}
-    write_splits(runs / "both.json", parts)
+    write_splits(runs / "both.json", merged_parts({"cfd": course, "sut": half}, read_export(both).photos))
     return {
         "cfd": ["--data", str(data / "cfd"), "--splits", str(course)],
         "sut": ["--data", str(data / "sut"), "--splits", str(half)],
         "both": ["--data", str(both), "--splits", str(runs / "both.json")],
         "deepcrack": ["--data", str(data / "deepcrack")],
     }
+
+
+def merged_parts(splits, photos):
+    """{set: its splits.json} and the photos of the sets merged -> {part: [Photo]}; merge.py put the set before each name."""
+    part_of = {}
+    for name, file in splits.items():
+        for part, photo_names in json.loads(file.read_text(encoding="utf-8")).items():
+            if part in PARTS:
+                part_of |= {f"{name}_{photo}": part for photo in photo_names}
+    return {part: [photo for photo in photos if part_of[photo.name] == part] for part in PARTS}
 
 
 def finished(folder):
@@ -128,31 +123,39 @@ def finished(folder):
 
 
 def call(script, *flags):
-    """Run a command of the repository. Raises BadInput where it fails; it has said why."""
+    """Run a command of this repository. Raises BadInput if it fails; the command has said why."""
     print(">", script, *flags, flush=True)
     with subprocess.Popen([sys.executable, str(HERE.parent / script), *map(str, flags)]) as process:
         code = process.wait()  # subprocess.run would kill it a quarter of a second after Ctrl-C, while it saves
     if code:
-        raise BadInput(f"{script} ended with exit code {code}; mend that and start again, finished runs are kept")
+        raise BadInput(
+            f"{script}: failed with exit code {code}, see above; start again afterwards, finished runs are kept"
+        )
 
 
-def train(name, study, seed, args, sets):
-    """The run folder, trained to the end; the run that it starts from first, where that is not here."""
-    folder = args.runs / f"{name}-{seed}"
+def train(name, seed, folder_of_runs, files, sets):
+    """Train a run to its end, and before it the run that it starts from -> its run folder.
+
+    files: {"ENCODER": path, "DRAWN": path}, what these words in the flags of a Study stand for. Raises BadInput.
+    """
+    study, folder = RUNS[name], folder_of_runs / f"{name}-{seed}"
     if finished(folder):
         return folder
     if (folder / "last.pt").is_file():
         call("train.py", "--resume", folder)
-    else:
-        files = {"ENCODER": args.encoder_weights, "DRAWN": args.drawn}
-        flags = [str(files.get(flag, flag)) for flag in study.flags]
-        start = ["--from", train(study.start, RUNS[study.start], seed, args, sets)] if study.start else []
-        call("train.py", *sets[study.data], "--epochs", EPOCHS, *flags, *start, "--seed", seed, "--out", folder)
+        return folder
+    for word, file in files.items():
+        if word in study.flags and not file:
+            raise BadInput(f"{name}: needs a file that is not given; see --encoder-weights and --drawn")
+    flags = [str(files.get(flag, flag)) for flag in study.flags]
+    if study.start:
+        flags += ["--from", train(study.start, seed, folder_of_runs, files, sets)]
+    call("train.py", *sets[study.data], "--epochs", EPOCHS, *flags, "--seed", seed, "--out", folder)
     return folder
 
 
 def score(folder, tests, sets):
-    """scores.json of the run on each of its tests, named set-part or set-part-flips."""
+    """Write scores.json of the run on each of its tests, which are named set-part or set-part-flips."""
     for test in tests:
         name, part, *flips = test.split("-")
         out = folder / test
@@ -162,17 +165,17 @@ def score(folder, tests, sets):
 
 def main(argv=None):
     args = arguments(argv)
-    if unknown := sorted(set(args.only or ()) - RUNS.keys()):
-        raise BadInput(f"--only {', '.join(unknown)}: no such run; choose from {', '.join(RUNS)}")
     if not args.tables:
         args.runs.mkdir(parents=True, exist_ok=True)
-        sets = flags_of_sets(args.data, args.runs)
+        files, sets = {"ENCODER": args.encoder_weights, "DRAWN": args.drawn}, flags_of_sets(args.data, args.runs)
         for place, seed in enumerate(args.seeds):
-            for name, study in RUNS.items():
+            for name in args.only or RUNS:
                 kept = RECORDS / f"{name}-{seed}.json"
-                if place < study.seeds and name in (args.only or RUNS) and not kept.is_file():
-                    score(folder := train(name, study, seed, args, sets), study.tests, sets)
-                    write_json(kept, record(folder, study.tests))
+                if place >= RUNS[name].seeds or kept.is_file():
+                    continue
+                folder = train(name, seed, args.runs, files, sets)
+                score(folder, RUNS[name].tests, sets)
+                write_json(kept, record(folder, RUNS[name].tests))
     if args.tables or not args.only:
         write_tables()
     return 0

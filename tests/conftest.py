@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -66,6 +67,16 @@ def edit_json(folder, change):
     content = json.loads((folder / "_annotations.coco.json").read_text(encoding="utf-8"))
     change(content)
     write_json(folder, content)
+
+
+def turn(path, way):
+    """Store the photo so that EXIF brings it back to what it was."""
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
+    with Image.open(path) as image:
+        stored = image.copy() if undo is None else image.transpose(undo)
+    note = Image.Exif()
+    note[0x0112] = way
+    stored.save(path, exif=note, quality=98)
 
 
 def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):

@@ -12,10 +12,12 @@ import struct
 import sys
 import tempfile
 import time
+import unicodedata
 import zlib
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -60,6 +62,9 @@ ODD = (
 FAR = (float("nan"), float("inf"), -float("inf"), 1e9, -1e9, 1e12, 1e300, 10**400, 5000, -5000, None, "7", True, [1])
 NAMES = ("my photo 1.jpg", "straße 道路 ☃.jpg", "a;b$(x)&.jpg", "q%20x.jpg", "-dash.jpg", "UPPER.JPG", "a..b.jpg",
          "e\u0301.jpg", "sub/a.jpg", " lead.jpg", '"><img src=x onerror=alert(1)>.jpg', "x" * 200 + ".jpg")  # fmt: skip
+NOTATIONS = (("e\u0301.jpg", "\u00e9.jpg"), ("my road.jpg", "my%20road.jpg"), ("sub/a.jpg", "sub\\a.jpg"),
+             ("sub/a.jpg", "..\\..\\media\\4\\a.jpg"), ("a.jpg", "/home/me/a.jpg"),
+             ("a.jpg", "images/a.jpg"))  # fmt: skip
 OUTSIDE = ("../decoy.jpg", "..\\decoy.jpg", "sub/../../decoy.jpg", "{}/decoy.jpg", "C:\\decoy.jpg", "\\\\host\\d.jpg")
 
 
@@ -77,6 +82,14 @@ def polygon(rng, content):
     """A drawn polygon that has not been spoilt yet."""
     shapes = [a["segmentation"] for a in content["annotations"] if isinstance(a["segmentation"], list)]
     return pick(rng, [shape[0] for shape in shapes if len(shape[0]) >= 6 and all(map(is_number, shape[0]))])
+
+
+def pairs(shape):
+    """[x, y, x, y, ...] -> [[x, y], ...]"""
+    return [shape[i : i + 2] for i in range(0, len(shape), 2)]
+
+
+FORMS = (lambda shape: shape, pairs, lambda shape: [pairs(shape)], lambda shape: [shape * 2], lambda shape: [shape * 4])
 
 
 # ------------------------------------------------------------------------- what is spoilt in the JSON
@@ -158,6 +171,26 @@ def any_name(rng, folder, content):
 def name_outside(rng, folder, content):
     shutil.copy(folder / "road000.jpg", folder.parent / "decoy.jpg")
     content["images"][0]["file_name"] = pick(rng, OUTSIDE).format(folder.parent)
+
+
+def other_notation(rng, folder, content):
+    """The photo lies under another name than the listed one, which can only mean this photo."""
+    image = entry(rng, content, "images")[0]
+    there, listed = pick(rng, NOTATIONS)
+    (folder / there).parent.mkdir(exist_ok=True)
+    (folder / image["file_name"]).rename(folder / there)
+    image["file_name"] = listed
+
+
+def other_form(rng, folder, content):
+    """Outlines and numbers in forms that other tools write; what they mean is the same."""
+    for annotation in content["annotations"]:
+        if isinstance(annotation["segmentation"], list):
+            annotation["segmentation"] = pick(rng, FORMS)(annotation["segmentation"][0])
+    kind = pick(rng, (float, str))
+    for spoilt, keys in (("images", ("id", "height", "width")), ("annotations", ("image_id", "category_id"))):
+        for one in content[spoilt]:
+            one.update({key: kind(one[key]) for key in keys})
 
 
 def name_of_nothing(rng, folder, content):
@@ -297,6 +330,7 @@ KINDS = {
     "an id twice": id_twice, "polygon of 0 to 2 points": few_points, "NaN, infinite, huge, no number": far_number,
     "polygon over the border or outside": moved, "run lengths: wrong size or counts": run_lengths,
     "photo missing": file_missing, "size that lies or is transposed": size_lies, "name of any letters": any_name,
+    "name in another notation": other_notation, "shapes in another form": other_form,
     "name that points outside": name_outside, "name that no file has": name_of_nothing,
     "1,000 or 10,000 annotations": ten_thousand, "damaged JSON": bytes_of_json, "two of these at once": several,
     "photo cut short": cut, "not a photo": no_photo, "damaged photo": bytes_of_photo, "1×1, 30,000×10": odd_size,
@@ -327,12 +361,40 @@ def is_number(value):
     return type(value) in (int, float) and abs(value) < 1e9
 
 
-def shapes_of(content, number, cracks):
-    """The segmentations that the JSON, as it stands in the file, has for an image, each once."""
+def number(value):
+    """An id or a size of the JSON as a number, None where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def shapes_of(content, image, cracks):
+    """The segmentations that the JSON has for an image, [x, y, ...] or run lengths, each once.
+
+    An outline that was drawn several times in a row is there once, too.
+    """
     found = [a.get("segmentation") for a in content["annotations"]
-             if a.get("image_id") == number and a.get("category_id") in cracks]  # fmt: skip
-    parts = [part for shape in found for part in (shape if isinstance(shape, list) else [shape])]
-    return list({repr(part): part for part in parts}.values())
+             if number(a.get("image_id")) == image and number(a.get("category_id")) in cracks]  # fmt: skip
+    shapes = []
+    for shape in found:
+        if isinstance(shape, list) and shape and all(is_number(one) or is_pair(one) for one in shape):
+            shape = [shape]
+        shapes += [flat(part) for part in shape] if isinstance(shape, list) else [shape]
+    return list({repr(shape): shape for shape in shapes}.values())
+
+
+def is_pair(value):
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
+def flat(shape):
+    """[[x, y], ...] or [x, y, ...], perhaps several times in a row -> [x, y, ...]"""
+    if isinstance(shape, list) and shape and all(map(is_pair, shape)):
+        shape = [value for pair in shape for value in pair]
+    while isinstance(shape, list) and len(shape) >= 12 and shape[: len(shape) // 2] * 2 == shape:
+        shape = shape[: len(shape) // 2]
+    return shape
 
 
 def between(shape, height, width):
@@ -356,13 +418,22 @@ def between(shape, height, width):
     return must.astype(np.uint8), may
 
 
-def check_mask(photo, mask, content, cracks, said):
+def listed_as(photo, folder, content):
+    """The id under which the JSON lists a photo: by its path, else by its file name alone."""
+    names = {image["file_name"].replace("\\", "/"): number(image["id"]) for image in content["images"]}
+    by_path = [found for name, found in names.items() if (folder / name).resolve() == photo.path.resolve()]
+    alike = [found for name, found in names.items() if notation(name) == notation(photo.path.name)]
+    return (by_path or alike)[0]
+
+
+def notation(name):
+    return unicodedata.normalize("NFC", unquote(PurePosixPath(name).name))
+
+
+def check_mask(photo, mask, content, listed, cracks, said):
     """Fails where the mask is not what the JSON says and nothing was said about this photo."""
-    [number] = [
-        i["id"] for i in content["images"] if str(PurePosixPath(i["file_name"].replace("\\", "/"))) == photo.name
-    ]
     must, may = np.zeros((2, *mask.shape), np.uint8)
-    for shape in shapes_of(content, number, cracks):
+    for shape in shapes_of(content, listed, cracks):
         one, other = between(shape, *mask.shape)
         must, may = must | one, may | other
     wider = np.ones((3, 3), np.uint8)
@@ -386,9 +457,12 @@ def read_all(folder, expected, audited):
         check_line(error, folder)
         return "refused"
     content = json.loads((folder / "_annotations.coco.json").read_text(encoding="utf-8-sig"))
-    cracks = {c["id"] for c in content["categories"] if export.categories[c["name"]] == "crack"}
-    said, refused = "\n".join(export.problems), []
+    cracks = {number(c["id"]) for c in content["categories"] if export.categories[c["name"]] == "crack"}
+    said, refused, used = "\n".join(map(str, export.problems)), [], set()
     for photo in export.photos:
+        assert photo.path.resolve().is_relative_to(folder.resolve()), f"{photo.name}: outside the export"
+        listed = listed_as(photo, folder, content)
+        used.add(listed)
         try:
             pixels, mask = photo.read()
         except BadInput as error:
@@ -396,17 +470,17 @@ def read_all(folder, expected, audited):
             refused.append(str(error))
             continue
         assert mask.shape == pixels.shape[:2] and pixels.dtype == mask.dtype == np.uint8 and mask.max(initial=0) < 2
-        check_mask(photo, mask, content, cracks, said)
+        check_mask(photo, mask, content, listed, cracks, said)
         if photo.name in expected:
             assert pixels.shape == expected[photo.name].shape, f"{photo.name}: {pixels.shape}"
             assert cv2.absdiff(pixels, np.ascontiguousarray(expected[photo.name])).mean() < 6, f"{photo.name}: colours"
-    names = {photo.name for photo in export.photos}
     for image in content["images"]:
         name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
-        assert name in names or name[:80] in said, f"{name}: left out in silence"
+        assert number(image["id"]) in used or name[:80] in said, f"{name}: left out in silence"
     if audited:
         report = audit(export)[0]
-        assert all(line in report for line in export.problems + refused), "the audit does not say everything"
+        words = [word for problem in export.problems for word in (problem.kind, problem.name)]
+        assert all(word in report for word in words + refused), "the audit does not say everything"
         copies_or_line(export)
     return "refused" if refused else "said" if said else "worked"
 

@@ -1,8 +1,13 @@
-"""Break one line at a time in a copy of the repository and see the suite fail: python tests/mutations.py
+"""Break one place of the code at a time, in a copy of the repository, and see the tests fail: python tests/mutations.py
 
 A mutation that survives is a sentence about the code that no test says. Exit code 1 if any survives.
+
+An entry names the file, the function (or Class.function; "" for the top of the file), the code in it, what it becomes,
+and the test file that must notice. Code is compared without its white space and line breaks.
 """
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -11,101 +16,136 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from command import Parser, execute
+from command import BadInput, Parser, execute
 
-MUTATIONS = {  # what breaks: (file, the line's text, what it becomes, the test file that should notice)
-    "colour order": ("formats/photo.py", "cv2.COLOR_BGR2RGB) if photo", "cv2.COLOR_BGR2RGB)[..., ::-1] if photo", "photo"),
-    "mask interpolated smoothly": ("formats/photo.py", "cv2.INTER_NEAREST_EXACT", "cv2.INTER_LINEAR", "photo"),
-    "mask resized half a pixel off": ("formats/photo.py", "cv2.INTER_NEAREST_EXACT", "cv2.INTER_NEAREST", "photo"),
-    "normalisation left out": ("formats/photo.py", "(values - np.float32(self.mean)) / np.float32(self.std)", "values", "photo"),
-    "pad not removed": ("formats/photo.py", "probability[:h, :w]", "probability", "photo"),
-    "off by one on the way back": ("formats/photo.py", "probability[:h, :w]", "probability[1 : h + 1, :w]", "photo"),
-    "specks shipped": ("inference.py", "without_specks((probability >= threshold).astype(np.uint8))",
-                       "((probability >= threshold).astype(np.uint8), 0)", "inference"),
-    "average of the weights never updated": ("train.py", "average.update_parameters(model)", "pass", "train"),
-    "mirrored answers not turned back": ("inference.py", "np.flip(sum(views) / len(sizes), axes)",
-                                         "sum(views) / len(sizes)", "inference"),
-    "versions never drawn once": ("dataset.py", "epoch = 0 if self.once else epoch", "pass", "train"),
-    "batch norm merged into the network that learns": ("model.py", "model = copy.deepcopy(model).eval()",
-                                                       "model = model.eval()", "model"),
-    "worst threshold chosen": ("evaluate.py", "iou.max() - FLAT", "iou.min() - FLAT", "train"),
-    "validation photos augmented": ("train.py", 'CrackDataset(parts["valid"], preprocess)',
+MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, test file)
+    # photos and masks
+    "colour order": ("formats/photo.py", "read_photo", "COLOR_BGR2RGB", "COLOR_BGR2HSV", "photo"),
+    "mask interpolated": ("formats/photo.py", "Preprocess.resize", "NEAREST_EXACT", "LINEAR", "photo"),
+    "mask half a pixel off": ("formats/photo.py", "Preprocess.resize", "NEAREST_EXACT", "NEAREST", "photo"),
+    "deviation left out": ("formats/photo.py", "Preprocess.normalise", "/ np.float32(self.std)", "", "photo"),
+    "padding kept": ("formats/photo.py", "Preprocess.to_photo", "probability[:h, :w]", "probability", "photo"),
+    "any size decoded": ("formats/photo.py", "read_header", "width * height <= MEGAPIXELS * 10**6", "True", "photo"),
+    "12 bits in 16 read as black": ("formats/photo.py", "eight_bit", "brightest <= 64", "False", "photo"),
+    "signed values read": ("formats/photo.py", "eight_bit", "pixels.dtype != np.uint16", "False", "photo"),
+    "one colour is a photo": ("formats/photo.py", "check_picture", "high - low < SPAN", "False", "photo"),
+    "TIFF turned twice": ("formats/photo.py", "load", 'header.kind == "TIFF"', "False", "photo"),
+    "cut JPEG read": ("formats/photo.py", "load", "not reaches_its_end(data)", "False", "photo"),
+    "thumbnail's end ends the photo": ("formats/photo.py", "reaches_its_end", "found.end() + length)", "found.end())", "photo"),
+    "third level read as black": ("formats/photo.py", "read_mask", "third is not None", "False", "photo"),
+    "soft edges refused": ("formats/photo.py", "third_level", "& ~near_white", "", "photo"),
+    "Mac's twins are photos": ("formats/photo.py", "visible", 'path.name.startswith(".")', "False", "photo"),
+    "masks of our own are photos": ("formats/photo.py", "photos_in", "if path not in ours", "", "photo"),
+    "place on the wrong side": ("formats/exif.py", "degrees", "-value", "value", "exif"),
+    "time counted in frames": ("formats/video.py", "time_of_frame", "    return second", "    return number / rate", "video"),
+    # exports
+    "photos read outside the export": ("formats/coco.py", "literal", "path.is_relative_to(listing.top) and", "", "coco"),
+    "no outline passes for undamaged": ("formats/coco.py", "add_photo", "reasons and not cracks", "False", "coco"),
+    "denials count as crack": ("formats/categories.py", "says_crack", "is_denial(words)", "False", "coco"),
+    "zip entries written anywhere": ("formats/archive.py", "what_is_wrong", '".." in parts or', "", "archive"),
+    "zip bombs unpacked": ("formats/archive.py", "check_amount", "size > MOST_RATIO * packed", "False", "archive"),
+    "changed folder taken for the zip": ("formats/archive.py", "unpacked", "!= entry.file_size", "< 0", "archive"),
+    "corrected labels overwritten": ("formats/annotate.py", "keep_labels", "not uncorrected", "False and not", "collection"),
+    # splits and data set
+    "split without seed": ("data/split.py", "stratified", "default_rng(seed)", "default_rng()", "split"),
+    "copies in different parts": ("data/split.py", "alike", "256 - 2 * ALIKE", "999", "split"),
+    "groups of copies count once": ("data/split.py", "stratified", "-= len(group)", "-= 1", "split"),
+    "validation larger than train": ("data/split.py", "split", '"train": 85, "valid": 15', '"train": 15, "valid": 85',
+                                     "split"),
+    "augmentation without seed": ("dataset.py", "CrackDataset.__getitem__", "[self.seed, epoch, k]", "", "dataset"),
+    "epoch ignored": ("dataset.py", "CrackDataset.__getitem__", "self.seed, epoch, k", "self.seed, k", "dataset"),
+    "versions never drawn once": ("dataset.py", "CrackDataset.__getitem__", "if self.once", "if False", "train"),
+    "SIGTERM ends the workers": ("dataset.py", "ignore_signals", "signal.SIGTERM, signal.SIG_IGN",
+                                 "signal.SIGTERM, signal.SIG_DFL", "dataset"),
+    "mask not turned with the photo": ("augment.py", "apply", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
+    # network and training
+    "skip connection dropped": ("model.py", "Decoder.forward", "x4 + double", "double", "model"),
+    "checkpoint may hold code": ("model.py", "read_checkpoint", "weights_only=True", "weights_only=False", "model"),
+    "weights loaded in part": ("model.py", "load_checkpoint", 'content["weights"])', 'content["weights"], strict=False)',
+                               "model"),
+    "batch norm merged into what learns": ("model.py", "fused", "copy.deepcopy(model)", "model", "model"),
+    "bfloat16 emulated": ("model.py", "precision", "bfloat16 if has_instructions()", "bfloat16 if True", "model"),
+    "Dice per photo": ("train.py", "dice_bce", "(probability * mask).sum()", "(probability * mask)[0].sum()", "train"),
+    "gradients not clipped": ("train.py", "train_step", "parameters(), 1.0", "parameters(), 1e6", "train"),
+    "EMA never updated": ("train.py", "train_step", "if state.average:", "if False:", "train"),
+    "dropout not seeded by the step": ("train.py", "seed_step", "int(np.random.SeedSequence(where).generate_state(1)[0])",
+                                       "torch.seed()", "faults"),
+    "validation photos augmented": ("train.py", "loaders", 'CrackDataset(parts["valid"], preprocess)',
                                     'CrackDataset(parts["valid"], preprocess, augment, 1)', "train"),
-    "misses and false alarms swapped": ("metrics.py", "np.array([hits, false_alarms, misses,",
-                                        "np.array([hits, misses, false_alarms,", "metrics"),
-    "skip connection dropped": ("model.py", "self.merge4(x4 + double", "self.merge4(double", "model"),
-    "empty photo counts 1 whatever is predicted": ("metrics.py", "np.where(cracked | ~empty,", "np.where(cracked,",
-                                                   "metrics"),
-    "augmentation without seed": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng()", "dataset"),
-    "epoch ignored": ("dataset.py", "default_rng([self.seed, epoch, k])", "default_rng([self.seed, k])", "dataset"),
-    "copies dealt to any part": ("data/split.py", "signs @ others >= 256 - 2 * ALIKE", "signs @ others >= 999", "split"),
-    "Dice per photo": ("train.py", "(probability * mask).sum(), probability.sum() + mask.sum()",
-                       "(probability * mask)[0].sum(), probability[0].sum() + mask[0].sum()", "train"),
-    "dropout not addressed by the step": (
-        "train.py", "torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))", "pass", "faults"),
-    "checkpoint may hold code": ("model.py", "weights_only=True", "weights_only=False", "model"),
-    "split without seed": ("data/split.py", "default_rng(seed).permutation(len(stratum))",
-                           "default_rng().permutation(len(stratum))", "split"),
-    "any size of photo decoded": ("formats/photo.py", "width * height > MEGAPIXELS * 10**6", "False", "photo"),
-    "mask one row too low": ("formats/shapes.py", "np.ascontiguousarray(coco_mask.decode(runs[0]))",
-                             "np.roll(coco_mask.decode(runs[0]), 2, axis=0)", "fuzz"),
-    "shapes dropped in silence": ("formats/coco.py", 'export.problems += [f"{photo.name}: {problem}; dropped"',
-                                  'export.problems += [] and [f"{photo.name}: {problem}; dropped"', "coco"),
-    "photos read outside the export": ("formats/coco.py", "not path.resolve().is_relative_to(folder)", "False", "fuzz"),
-    "zip entries written anywhere": ("formats/archive.py", 'if ".." in parts or', "if", "archive"),
-    "changed folder taken for the zip": ("formats/archive.py", "return checksum == entry.CRC", "return True",
-                                         "archive"),
-    "zip bombs unpacked": ("formats/archive.py", "if size > RATIO * packed else None", "if False else None",
-                           "archive"),
-    "names in a report not escaped": ("report/page.py", "Html(html.escape(str(text)))", "Html(str(text))", "fuzz"),
-    "bfloat16 emulated by a CPU without it": ("model.py", "torch.bfloat16 if has_instructions() else torch.float32",
-                                              "torch.bfloat16", "model"),
-    "labels without an outline pass for undamaged": ("formats/coco.py", "if not cracks and", "if False and", "coco"),
-    "missing masks buy a tie": ("report/ranking.py", "level if not problems[run.name]]", "level]", "ranking"),
-    "the last epoch kept": ("runs.py", "if max(history, key=merit) is history[-1]:", "if True:", "train"),
-    "gradients not clipped": ("train.py", "model.parameters(), 1.0)", "model.parameters(), 1e6)", "train"),
-    "an interval of five photos": ("metrics.py", "FEWEST = 6", "FEWEST = 1", "metrics"),
-    "hidden files of others deleted": ("runs.py", 'folder.glob(f"{HALF_WRITTEN}*")', 'folder.glob(".*")', "train"),
-    "corrected labels written over": ("formats/annotate.py", "not uncorrected(read_json(path))", "False", "collection"),
-    "typed flags of a resumed run ignored": ("runs.py", 'args.typed - MACHINE - {"data"}', "set()", "train"),
-    "results of another photo replaced": ("report/records.py", "Path(other).exists()", "False", "survey"),
-    "results begun again under another name": ("report/records.py", "names[path] = name", "pass", "survey"),
-    "a batch system's signal ends the workers": ("dataset.py", "(signal.SIGINT, signal.SIGTERM)", "(signal.SIGINT,)",
-                                                 "dataset"),
-    "only the same bytes are a leak": ("data/split.py", " or alike(signs, look).any()", "", "split"),
-    "transparent masks read by their colours": ("formats/photo.py", "by_transparency(grey, np.array(opaque))", "grey", "photo"),
-    "groups of copies dealt like single photos": ("data/split.py", "quota[part] -= len(group)", "quota[part] -= 1", "split"),
-    "validation larger than train": ("data/split.py", '{"train": 85, "valid": 15}', '{"train": 15, "valid": 85}', "split"),
-    "weights of another network loaded in part": ("model.py", 'model.load_state_dict(content["weights"])',
-                                                  'model.load_state_dict(content["weights"], strict=False)', "model"),
-    "mean of the batches' means": ("train.py", '"loss": loss * photos', '"loss": loss', "train"),
-    "the epoch chosen at 0.5": ("runs.py", 'row.get("iou_at_threshold", row["iou_cracked"])', 'row["iou_cracked"]',
-                                "train"),
-    "even widths one too small": ("quantify/skeleton.py", "np.max([deep", "np.min([deep", "metrics"),
-    "mask not turned with the photo": ("augment.py", "warp(mask, affine, cv2.INTER_NEAREST)", "mask", "augment"),
+    "mean of the batches' means": ("train.py", "train_one_epoch", "loss * photos", "loss", "train"),
+    "worst threshold chosen": ("train.py", "best_threshold", "iou.max() - FLAT", "iou.min() - FLAT", "train"),
+    "last epoch kept": ("runs.py", "save_epoch", "best_epoch(state.history) is newest", "True", "train"),
+    "epoch chosen at 0.5": ("runs.py", "merit", '"iou_at_threshold"', '"iou_cracked"', "train"),
+    "flags of a resumed run ignored": ("runs.py", "own_settings", "value != own[name]", "False", "train"),
+    "others' hidden files deleted": ("runs.py", "write_facts", 'f"{HALF_WRITTEN}*"', '".*"', "train"),
+    # inference, scores and pages
+    "specks shipped": ("inference.py", "crack_mask", "without_specks(", "(lambda mask: (mask, 0))(", "inference"),
+    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(sum(views) / len(sizes), axes)", "sum(views) / len(sizes)", "inference"),
+    "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
+    "empty photo always counts 1": ("metrics.py", "summary", "cracked | ~empty", "cracked", "metrics"),
+    "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),
+    "clDice of one side": ("metrics.py", "centreline_counts", "predicted_line & truth", "predicted_line", "metrics"),
+    "masks of another size scored": ("formats/masks.py", "MaskFolder.__call__", "mask.shape != photo.shape[:2]", "0", "rank"),
+    "missing masks called unusable": ("rank.py", "Forgiving.__call__", "MISSING", "UNUSABLE", "rank"),
+    "equal scores get two places": ("report/ranking.py", "place", "other.points >", "other.points >=", "rank"),
+    "the photos that differ least shown": ("report/comparison.py", "most_different", "-np.ptp", "np.ptp", "evaluate"),
+    "interval of five photos": ("metrics.py", "", "FEWEST = 6", "FEWEST = 1", "metrics"),
+    "names in a page not escaped": ("report/page.py", "escaped", "html.escape(str(text))", "str(text)", "report"),
+    "results of another photo replaced": ("report/records.py", "names_in", "other != str(path.resolve())", "False", "survey"),
 }  # fmt: skip
 
 
-def survives(file, old, new, test):
-    """Does the test file still pass with `old` replaced by `new` in `file`?"""
+def place(tree, function):
+    """The node of a function, "Class.function" or "" for the whole file; None if there is none of that name."""
+    node = tree
+    for name in filter(None, function.split(".")):
+        inside = [child for child in node.body if getattr(child, "name", None) == name]
+        if not inside:
+            return None
+        (node,) = inside
+    return node
+
+
+def mutated(text, function, old, new):
+    """The text of a file with `old` replaced inside a function. Raises BadInput where it is not there exactly once."""
+    lines, node = text.splitlines(keepends=True), place(ast.parse(text), function)
+    if node is None:
+        raise BadInput(f"{function}: no such function")
+    start, end = (node.lineno - 1, node.end_lineno) if function else (0, len(lines))
+    before, body, after = "".join(lines[:start]), "".join(lines[start:end]), "".join(lines[end:])
+    pattern = r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]", old)))
+    body, count = re.subn(pattern, lambda _: new, body)
+    if count != 1:
+        raise BadInput(f"{function}: {old!r} is there {count} times, not once")
+    return before + body + after
+
+
+def survives(file, function, old, new, test):
+    """Does the test file still pass with this mutation?"""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "sample", "__pycache__"))
-        text = (copy / file).read_text(encoding="utf-8")
-        if text.count(old) < 1:
-            sys.exit(f"{file} no longer has {old!r}: bring tests/mutations.py up to date")
-        (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+        path = copy / file
+        path.write_text(mutated(path.read_text(encoding="utf-8"), function, old, new), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/test_{test}.py"]
         return subprocess.run(command, cwd=copy, capture_output=True).returncode == 0
 
 
-def main():
-    Parser("tests/mutations.py", description=__doc__).parse_args()
+def arguments(argv):
+    parser = Parser("tests/mutations.py", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only mutations whose name holds one of these words (default: all)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    words = arguments(argv).names
+    chosen = [name for name in MUTATIONS if not words or any(word in name for word in words)]
     alive = []
-    for name, mutation in MUTATIONS.items():
-        alive += [name] * survives(*mutation)
-        print(f"{'SURVIVES' if name in alive else 'caught  '}  {name} ({mutation[0]})", flush=True)
-    print(f"{len(MUTATIONS) - len(alive)} of {len(MUTATIONS)} caught")
+    for name in chosen:
+        if survives(*MUTATIONS[name]):
+            alive.append(name)
+        print("SURVIVES " if name in alive else "caught   ", f"{name} ({MUTATIONS[name][0]})", flush=True)
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} caught")
     return 1 if alive else 0
 
 

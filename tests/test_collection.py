@@ -12,7 +12,7 @@ from data import collection
 from data.collection import unlabelled
 from data.overlap import shrunk
 from formats.annotate import keep_labels, write_coco
-from formats.coco import read_export
+from formats.coco import NOT_LABELS, read_export
 
 
 def sharpness(photo):
@@ -75,14 +75,15 @@ def found(photos):
 
 
 def test_each_doubtful_photo_gets_its_own_verdict_and_a_good_one_none(found):
-    verdicts = {name: [what for what, _ in shot.doubts] for name, shot in found.items()}
+    verdicts = {name: [doubt.what for doubt in shot.doubts] for name, shot in found.items()}
     assert verdicts["a"] == verdicts["b"] == verdicts["f"] == []
     assert verdicts["c_copy"] == ["copy of cracked/a.jpg"]
-    assert verdicts["d_near"] == ["same road as cracked/b.jpg (50%)"]
+    assert verdicts["d_near"] == ["same road as cracked/b.jpg"]
     assert verdicts["e_blurred"] == ["blurred"]
     assert verdicts["g_bright"] == ["too bright"] and verdicts["h_dark"] == ["too dark"]
     assert verdicts["i_small"] == ["small"]
-    assert found["j"].doubts == [("not an image that can be read", "convert HEIC photos to JPEG first")]
+    (doubt,) = found["j"].doubts
+    assert doubt.kind == "unreadable" and "HEIC" in doubt.what
 
 
 def test_of_two_copies_the_larger_stays(tmp_path):
@@ -90,14 +91,14 @@ def test_of_two_copies_the_larger_stays(tmp_path):
     cv2.imwrite(str(tmp_path / "a_sent.jpg"), cv2.resize(whole, (520, 520), interpolation=cv2.INTER_AREA))
     cv2.imwrite(str(tmp_path / "b_original.jpg"), whole)
     sent, original = collection.check(tmp_path)
-    assert not original.doubts and ("copy of b_original.jpg", "remove it") in sent.doubts
+    assert not original.doubts and "copy of b_original.jpg" in [doubt.what for doubt in sent.doubts]
 
 
 def test_masks_and_photos_of_a_name_that_folders_leave_out_are_not_good(tmp_path):
     cv2.imwrite(str(tmp_path / "a_mask.png"), 255 * np.eye(600, dtype=np.uint8))
     cv2.imwrite(str(tmp_path / "b.jpg"), seen(stones(0), 400, 350, size=600))
     (tmp_path / "b.jpg").rename(tmp_path / "b.HEIC")
-    assert [shot.doubts[0][0] for shot in collection.check(tmp_path)] == ["a mask", "named .HEIC"]
+    assert [shot.doubts[0].kind for shot in collection.check(tmp_path)] == ["a mask", "named .heic"]
 
 
 def test_the_counts_take_good_photos_only_and_say_how_many_are_missing(found):
@@ -142,13 +143,28 @@ def test_the_command_checks_photos_without_labels_and_audits_an_export_as_before
     assert "8 cracked, 2 undamaged" in capsys.readouterr().out
 
 
-def test_a_folder_with_any_json_file_is_an_export_and_one_without_photos_is_none(photos, tmp_path):
+def test_only_a_json_file_with_images_annotations_and_categories_makes_an_export(photos, tmp_path):
     assert collection.unlabelled(photos) and not collection.unlabelled(tmp_path)
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((9, 9, 3), np.uint8))
-    assert collection.unlabelled(tmp_path)
     (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "labels.json").write_text(json.dumps({}))
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    content = {"images": [], "annotations": [], "categories": []}
+    for name in ("a.jpg.supplemental-metadata.json", "train/settings.json", ".ipynb_checkpoints/labels.json"):
+        (tmp_path / name).write_text(json.dumps(content if "labels" in name else {"images": []}))
+    assert collection.unlabelled(tmp_path)
+    (line,) = collection.not_labels(tmp_path)
+    assert "train/settings.json" in line and "metadata" not in line
+    (tmp_path / "train" / "labels.json").write_text(json.dumps(content))
     assert not collection.unlabelled(tmp_path)
+
+
+def test_hidden_twins_and_earlier_results_are_not_checked(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), seen(stones(0), 400, 350, size=600))
+    for name in ("._a.jpg", "a_mask.png", "a_overlay.jpg"):
+        shutil.copy(tmp_path / "a.jpg", tmp_path / name)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    shutil.copy(tmp_path / "a.jpg", tmp_path / ".ipynb_checkpoints")
+    assert [shot.name for shot in collection.shots(tmp_path)] == ["a.jpg"]
 
 
 def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_are_never_written_over(tmp_path):
@@ -159,7 +175,7 @@ def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_ar
     write_coco(file, [(photo, mask)])
     (tmp_path / "a_cracks.json").write_text("{}")
     keep_labels(file)
-    assert unlabelled(tmp_path) and "not labels" in read_export(tmp_path).problems[0]
+    assert unlabelled(tmp_path) and read_export(tmp_path).problems[0].kind == NOT_LABELS
     with pytest.raises(BadInput, match="to-correct.json: masks of inference.py"):
         dataset.open_data(tmp_path)
     content = json.loads(file.read_text())

@@ -8,16 +8,21 @@ import cv2
 import numpy as np
 import pytest
 from conftest import draw_road
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
 from data import convert
+from formats import annotate
+from formats.coco import JSON_NAME, read_export
+from formats.photo import read_mask
 
 
 def read_back(folder):
     """Export folder -> {file name: (H, W) uint8 mask}, by pycocotools alone."""
-    coco = COCO(str(folder / convert.JSON_NAME))
+    coco = COCO(str(folder / JSON_NAME))
     masks = {}
     for image in coco.loadImgs(coco.getImgIds()):
         masks[image["file_name"]] = np.zeros((image["height"], image["width"]), np.uint8)
@@ -53,24 +58,79 @@ def test_any_mask_comes_back_exactly(tmp_path, share):
         np.testing.assert_array_equal(read_back(tmp_path / "out")[f"{stem}.jpg"], mask)
 
 
-def test_polygon_without_hole_and_rle_with_hole():
-    disc = cv2.circle(np.zeros((50, 50), np.uint8), (20, 20), 12, 1, -1)
-    ring = cv2.circle(np.zeros((50, 50), np.uint8), (20, 20), 12, 1, 2)
-    assert isinstance(convert.mask_to_annotations(disc)[0]["segmentation"], list)
-    assert isinstance(convert.mask_to_annotations(ring)[0]["segmentation"]["counts"], str)
+def ring(radius=12, thick=2, size=50):
+    return cv2.circle(np.zeros((size, size), np.uint8), (20, 20), radius, 1, thick)
 
 
-def test_one_annotation_for_each_connected_crack_with_its_box():
+def grid(size=120):
+    """An alligator's pattern: many plates inside each other's cracks."""
+    mask = np.zeros((size, size), np.uint8)
+    mask[10:110:15, 10:101] = mask[10:101, 10:110:15] = 1
+    return mask
+
+
+MASKS = {
+    "ring": ring(), "grid": grid(), "rings in rings": ring(18) | ring(12) | ring(5), "thick ring": ring(14, 7),
+    "full": np.ones((30, 40), np.uint8), "one pixel": np.eye(1, 40, 7, dtype=np.uint8),
+    "diagonal": np.eye(40, dtype=np.uint8), "diamond": np.uint8([[0, 1, 0], [1, 0, 1], [0, 1, 0]]),
+    "border with a hole": np.pad(np.zeros((20, 20), np.uint8), 3, constant_values=1), "speckle": speckle(5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_every_piece_is_one_polygon_without_a_hole_with_the_area_and_box_of_its_pixels(mask):
+    total = np.zeros(mask.shape, int)
+    for entry in annotate.mask_to_annotations(mask):
+        assert len(entry["segmentation"]) == 1 and isinstance(entry["segmentation"], list)
+        part = coco_mask.decode(coco_mask.frPyObjects(entry["segmentation"], *mask.shape))[..., 0]
+        filled = cv2.fillPoly(
+            np.zeros_like(mask), [np.floor(np.reshape(entry["segmentation"][0], (-1, 2))).astype(np.int32)], 1
+        )
+        assert np.array_equal(filled, part)  # another program that fills polygons sees the same: no hole
+        assert entry["area"] == part.sum() and entry["bbox"] == list(cv2.boundingRect(part))
+        total += part
+    assert np.array_equal(total, mask)  # no pixel twice, so that areas add up
+
+
+def test_a_crack_that_touches_at_a_corner_is_one_piece():
     mask = np.zeros((30, 40), np.uint8)
     mask[2:5, 3:10] = 1
-    mask[20, 30] = mask[21, 31] = 1  # touching at a corner: one crack
-    first, second = convert.mask_to_annotations(mask)
+    mask[20, 30] = mask[21, 31] = 1
+    first, second = annotate.mask_to_annotations(mask)
     assert (first["bbox"], first["area"]) == ([3, 2, 7, 3], 21)
-    assert (second["bbox"], second["area"]) == ([30, 20, 2, 2], 4)
+    assert (second["bbox"], second["area"]) == ([30, 20, 2, 2], 2)
 
 
-def test_undamaged_mask_has_no_annotation():
-    assert convert.mask_to_annotations(np.zeros((20, 20), np.uint8)) == []
+@pytest.mark.parametrize("data,every", [("sut", 1), ("deepcrack", 5)])
+def test_masks_of_real_photos_come_back_exactly(tmp_path, data, every):
+    folder = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / data
+    if not folder.is_dir():
+        pytest.skip("the real photos are not here")
+    photos = read_export(folder).photos[::every]
+    rows = [(photo.name, photo.height, photo.width, annotate.mask_to_annotations(photo.mask())) for photo in photos]
+    annotate.write_annotations(tmp_path, rows, "a test")
+    masks = read_back(tmp_path)
+    assert len(masks) >= 90
+    for photo in photos:
+        np.testing.assert_array_equal(masks[photo.name], photo.mask())
+
+
+def test_the_truth_against_itself_scores_an_average_precision_of_one(tmp_path):
+    rows = [(f"{name}.jpg", *mask.shape, annotate.mask_to_annotations(mask)) for name, mask in MASKS.items()]
+    assert all(len(row[3]) <= 100 for row in rows)  # COCOeval looks at no more in a photo
+    annotate.write_annotations(tmp_path, rows, "a test")
+    truth = COCO(str(tmp_path / JSON_NAME))
+    found = truth.loadRes([entry | {"score": 1.0} for entry in truth.dataset["annotations"]])
+    for kind in ("segm", "bbox"):
+        score = COCOeval(truth, found, kind)
+        score.evaluate()
+        score.accumulate()
+        precision = score.eval["precision"][..., 0, -1]  # objects of all sizes
+        assert precision[precision >= 0].min() == 1.0, kind
+
+
+def test_an_undamaged_mask_has_no_annotation():
+    assert annotate.mask_to_annotations(np.zeros((20, 20), np.uint8)) == []
 
 
 def test_written_the_way_roboflow_writes(tmp_path):
@@ -84,8 +144,9 @@ def test_written_the_way_roboflow_writes(tmp_path):
     assert all(
         set(image) == {"id", "license", "file_name", "height", "width", "date_captured"} for image in coco["images"]
     )
-    assert [annotation["id"] for annotation in coco["annotations"]] == list(range(len(coco["annotations"])))
-    assert {(a["category_id"], a["iscrowd"], a["image_id"]) for a in coco["annotations"]} == {(1, 0, 0)}
+    assert [image["id"] for image in coco["images"]] == [1, 2]
+    assert [annotation["id"] for annotation in coco["annotations"]] == list(range(1, len(coco["annotations"]) + 1))
+    assert {(a["category_id"], a["iscrowd"], a["image_id"]) for a in coco["annotations"]} == {(1, 0, 1)}
 
 
 @pytest.mark.parametrize("white, ending", [(1, ".png"), (255, ".png"), (255, ".jpg")])
@@ -99,7 +160,7 @@ def test_masks_of_0_and_1_or_0_and_255_png_or_jpeg(tmp_path, white, ending):
 def test_grey_edges_are_split_at_half(tmp_path):
     ramp = np.tile(np.arange(-400, 656).clip(0, 255).astype(np.uint8), (8, 1))  # blurred where it changes, as edges are
     cv2.imwrite(str(tmp_path / "ramp.png"), ramp)
-    np.testing.assert_array_equal(convert.read_mask(tmp_path / "ramp.png"), ramp >= 128)
+    np.testing.assert_array_equal(read_mask(tmp_path / "ramp.png"), ramp >= 128)
 
 
 def complaint(*arguments):
@@ -135,10 +196,10 @@ def test_replaces_its_own_export_but_never_a_folder_with_other_files(tmp_path):
 
 def test_replaces_its_own_split_export(tmp_path):
     def write():
-        with convert.export_folder(tmp_path / "out") as folder:
+        with annotate.export_folder(tmp_path / "out") as folder:
             for part in ("train", "test"):
                 (folder / part).mkdir()
-                convert.write_annotations(folder / part, [], "augment.py")
+                annotate.write_annotations(folder / part, [], "augment.py")
 
     write()
     write()
@@ -148,12 +209,12 @@ def test_replaces_its_own_split_export(tmp_path):
 
 
 def test_a_manifest_belongs_to_an_export_and_any_other_file_does_not(tmp_path):
-    with convert.export_folder(tmp_path / "out") as folder:
-        convert.write_annotations(folder, [], "data/merge.py")
+    with annotate.export_folder(tmp_path / "out") as folder:
+        annotate.write_annotations(folder, [], "data/merge.py")
         (folder / "manifest.csv").write_text("file,student")
-    assert convert.is_ours(tmp_path / "out")
+    assert annotate.is_ours(tmp_path / "out")
     (tmp_path / "out" / "marks.csv").write_text("mine")
-    assert not convert.is_ours(tmp_path / "out")
+    assert not annotate.is_ours(tmp_path / "out")
 
 
 def test_where_an_export_cannot_be_replaced_the_old_one_stays(tmp_path, monkeypatch):
@@ -183,6 +244,28 @@ def test_an_export_whose_labels_were_changed_since_is_not_replaced(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="holds other files"):
         convert.convert(photos, masks, tmp_path / "out")
+
+
+def test_a_mask_of_another_type_is_no_mask():
+    for wrong in (np.zeros((5, 5), bool), np.zeros((5, 5, 3), np.uint8)):
+        with pytest.raises(TypeError):
+            annotate.mask_to_annotations(wrong)
+
+
+def test_inverted_masks_are_named(tmp_path, capsys):
+    share = {"a": 0.05, "b": 0.95, "c": 0.31, "d": 0.0}
+    photos, masks = folders(tmp_path, {stem: speckle(1, share=part) * 255 for stem, part in share.items()})
+    convert.main([str(photos), str(masks), str(tmp_path / "out")])
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+    assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
+
+
+def test_hidden_twins_of_photos_and_masks_are_neither(tmp_path):
+    photos, masks = folders(tmp_path, {"a": speckle(1) * 255})
+    (photos / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
+    (masks / "._a.png").write_bytes(b"\x00\x05\x16\x07")
+    convert.main([str(photos), str(masks), str(tmp_path / "out")])
+    assert read_back(tmp_path / "out").keys() == {"a.jpg"}
 
 
 def test_one_mask_is_never_that_of_two_photos():

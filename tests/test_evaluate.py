@@ -10,21 +10,21 @@ import torch
 from conftest import write_export
 
 import evaluate
-import submission
 from command import BadInput
 from data.split import write_splits
-from evaluate import best_threshold, score, score_photo, score_sheet
+from evaluate import score, score_photo, score_sheet
 from formats.coco import read_export
 from formats.photo import Preprocess
-from metrics import MEANING, THRESHOLDS, WIDTHS
+from metrics import MEANING, WIDTHS
 from model import CrackNet, save_checkpoint
 from report import evaluation
-from report.comparison import compare
+from report.comparison import TOO_FEW, compare, difference, most_different
 from report.robustness import CHANGES
+from runs import RUNS, SHIPPED
 
 
 def darkness(item, photo):
-    """An `answer` of `score`: the drawn crack has grey level 30, the road about 128."""
+    """A predictor for `score`: the drawn crack has grey level 30, the road about 128."""
     probability = (photo[..., 0] < 70).astype(np.float32) * 0.9
     return (probability >= 0.5).astype(np.uint8), probability
 
@@ -87,21 +87,6 @@ def test_centre_line_dice_and_recall_by_width_in_the_sheet_are_those_worked_out_
     assert [sheet[key] for key in WIDTHS] == pytest.approx([50 / 200, 80 / 200, 150 / 200])
 
 
-def iou_at(**others):
-    """(4, thresholds, 4) counts of four cracked photos whose IoU is 0.5, but `t35=0.6` at 0.35."""
-    c = np.tile([500, 250, 250, 0], (4, len(THRESHOLDS), 1))
-    for name, iou in others.items():
-        c[:, THRESHOLDS.tolist().index(int(name[1:]) / 100)] = [1000 * iou, 1000 - 1000 * iou, 0, 0]
-    return c
-
-
-def test_of_thresholds_that_are_as_good_as_equal_the_one_nearest_to_a_half_is_taken():
-    assert best_threshold(iou_at()) == 0.5
-    assert best_threshold(iou_at(t5=0.504)) == 0.5  # better by less than anybody could tell
-    assert best_threshold(iou_at(t5=0.506)) == 0.05
-    assert best_threshold(iou_at(t5=0.604, t90=0.601, t20=0.602)) == 0.2
-
-
 def speckled(model, preprocess, photo, flips=False):
     """A `predict` that sees nothing but one pixel, in the middle of the photo."""
     probability = np.zeros(photo.shape[:2], np.float32)
@@ -111,7 +96,7 @@ def speckled(model, preprocess, photo, flips=False):
 
 def test_averaging_over_mirror_images_is_recorded_and_has_results_of_its_own(export, tmp_path, monkeypatch):
     asked, run = [], add_run(tmp_path / "run", export)
-    monkeypatch.setattr(submission, "predict", lambda *what, flips: asked.append(flips) or speckled(*what))
+    monkeypatch.setattr(evaluate, "predict", lambda *what, flips: asked.append(flips) or speckled(*what))
     for flags in ([], ["--flips", "--robustness"]):
         evaluate.main([str(run), *flags, "--device", "cpu"])
     assert asked == [False] * 3 + [True] * 3 * len(CHANGES)  # of three test photos
@@ -122,7 +107,7 @@ def test_averaging_over_mirror_images_is_recorded_and_has_results_of_its_own(exp
     harder = json.loads((folders["export-test-flips"] / "robustness.json").read_text())
     assert all(sheet["flips"] for sheet in harder.values())
     said = {name: "three mirror images" in (folder / "report.html").read_text() for name, folder in folders.items()}
-    assert said == {"export-test": False, "export-test-flips": True}
+    assert said == {"export-test": False, "export-test-flips": True}  # a fact that the reader of the page needs
 
 
 def test_masks_alone_say_nothing_about_other_thresholds(photos, tmp_path):
@@ -141,7 +126,7 @@ def test_every_photo_is_predicted_once_for_sheet_report_and_overlays(photos, tmp
         asked.append(item.name)
         return darkness(item, photo)
 
-    scored = score(photos, answer, "dark", "drawn", 0.5)
+    scored = score(photos, answer, "dark", "drawn")
     evaluate.evaluate(scored, tmp_path)
     assert asked == [photo.name for photo in photos]
     kept = [scored.mask(i) for i in range(len(photos))]
@@ -149,20 +134,35 @@ def test_every_photo_is_predicted_once_for_sheet_report_and_overlays(photos, tmp
 
 
 def test_comparison_says_which_run_is_better_and_what_is_noise(photos, tmp_path, capsys):
-    def half(item, photo):  # every second photo is answered
+    def half(item, photo):  # every second photo gets its mask
         return darkness(item, photo) if item.name[-5] in "02468" else nothing(item, photo)
 
-    runs = [score(photos, answer, answer.__name__, "drawn", 0.5) for answer in (half, darkness, nothing, half)]
+    runs = [score(photos, predictor, predictor.__name__, "drawn") for predictor in (half, darkness, nothing, half)]
     runs[3] = replace(runs[3], name="again")
-    compare(runs, tmp_path, 0)
+    compare(runs, tmp_path)
     content = json.loads((tmp_path / "comparison.json").read_text())
-    assert [content[name]["verdict"] for name in content] == ["", "better", "worse", "within noise"]
+    assert "verdict" not in content["half"]
+    assert [content[run.name]["verdict"] for run in runs[1:]] == ["better", "worse", "within noise"]
     gain = runs[1].sheet["iou_cracked"] - runs[0].sheet["iou_cracked"]
     assert content["darkness"]["difference"] == pytest.approx(gain)
     low, high = content["darkness"]["difference_interval"]
     assert low < gain < high
     said, html = capsys.readouterr().out, (tmp_path / "comparison.html").read_text()
     assert all(name in said and name in html for name in content) and (tmp_path / "comparison.png").is_file()
+
+
+def test_of_five_photos_nobody_can_tell(tmp_path):
+    photos = read_export(write_export(tmp_path / "few", cracked=5)).photos
+    runs = [score(photos, predictor, predictor.__name__, "drawn") for predictor in (darkness, nothing)]
+    assert difference(runs[1], runs[0]).verdict == TOO_FEW and np.isnan(difference(*runs).interval).all()
+
+
+def test_the_comparison_shows_the_photos_on_which_the_runs_differ_most(photos):
+    def all_but_three(item, photo):
+        return nothing(item, photo) if item.name[-5] in "257" else darkness(item, photo)
+
+    runs = [score(photos, predictor, predictor.__name__, "drawn") for predictor in (darkness, all_but_three)]
+    assert sorted(photos[i].name[-5] for i in most_different(runs, 3)) == ["2", "5", "7"]
 
 
 def test_runs_are_compared_on_one_test_set_and_refused_on_two(export, tmp_path, capsys):
@@ -181,12 +181,12 @@ def test_the_order_in_a_splits_file_does_not_matter_but_the_labels_do(export, tm
     runs = [add_run(tmp_path / name, export) for name in ("one", "two")]
     split = json.loads((runs[1] / "splits.json").read_text())
     (runs[1] / "splits.json").write_text(json.dumps(split | {"test": split["test"][::-1]}))
-    args = evaluate.arguments([*map(str, runs), "--device", "cpu"])
-    one, two = (evaluate.open_job(run, args) for run in runs)
-    evaluate.same_test([one, two])
-    relabelled = [replace(photo, annotations=()) for photo in two["photos"]]
+    network = evaluate.open_network(runs[0], torch.device("cpu"))
+    one, two = (evaluate.run_job(run, evaluate.choose_photos(run), network) for run in runs)
+    evaluate.check_jobs([one, two])
+    relabelled = [replace(photo, annotations=()) for photo in two.test.photos]
     with pytest.raises(BadInput, match="two.*one"):
-        evaluate.same_test([one, two | {"photos": relabelled}])
+        evaluate.check_jobs([one, replace(two, test=replace(two.test, photos=relabelled))])
 
 
 def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
@@ -201,6 +201,8 @@ def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     for flag in ("--robustness", "--flips"):
         with pytest.raises(BadInput, match=flag):
             evaluate.main(["--predictions", str(export), "--data", str(export), flag])
+    with pytest.raises(BadInput, match="--predictions"):
+        evaluate.main([str(run), "--predictions", str(export), "--data", str(export)])
 
 
 def test_an_answer_that_turns_with_the_photo_scores_the_same_turned(photos):
@@ -242,13 +244,11 @@ def test_that_photos_trained_the_network_stands_wherever_the_score_does(export, 
     evaluate.main([str(run), str(twin), "--data", str(export), "--split", "all", "--out", str(tmp_path / "out")])
     words = "trained on 4 of these photos; its epoch and threshold were chosen on 2 of these photos"
     assert words in json.loads((tmp_path / "out" / "run" / "scores.json").read_text())["warning"]
-    for page in ("run/report.html", "comparison.html"):
-        assert words in (tmp_path / "out" / page).read_text()
+    report = (tmp_path / "out" / "run" / "report.html").read_text()
+    assert all(part.capitalize()[1:] in report or part[1:] in report for part in words.split("; "))
+    assert words in (tmp_path / "out" / "comparison.html").read_text()
     assert "unknown whether these photos trained it" in (tmp_path / "out" / "comparison.html").read_text()
-    capsys.readouterr()
-    evaluate.main(["--predictions", str(run), "--data", str(export), "--out", str(tmp_path / "one")])
     assert "WARNING: 4 of 10 photos trained" in capsys.readouterr().out
-    assert words in (tmp_path / "one" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 30])
@@ -285,11 +285,35 @@ def test_a_run_that_learnt_nothing_is_doubted_on_the_screen_and_on_its_page(expo
 
 def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_path):
     add_run(tmp_path / "runs" / "first", export)
-    with pytest.raises(BadInput, match="an export goes after --data"):
+    with pytest.raises(BadInput, match="export.*--data"):
         evaluate.main([str(export)])
-    with pytest.raises(BadInput, match="runs: no run; .*runs/first is one"):
+    with pytest.raises(BadInput, match="runs: not a run; .*runs/first is one"):
         evaluate.main([str(tmp_path / "runs")])
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "last.pt").touch()
     with pytest.raises(BadInput, match="no epoch is finished; python train.py --resume .*begun"):
         evaluate.main([str(tmp_path / "begun")])
+
+
+def test_masks_are_given_after_predictions_and_networks_without(export, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    for path in (run, run / "best.pt"):
+        with pytest.raises(BadInput, match="without --predictions"):
+            evaluate.main(["--predictions", str(path), "--data", str(export)])
+    with pytest.raises(BadInput, match="notes.txt"):
+        evaluate.main(["--predictions", str(tmp_path / "notes.txt"), "--data", str(export)])
+
+
+def test_results_of_last_pt_and_of_the_shipped_weights_lie_where_no_other_results_are(export, tmp_path):
+    run, device = add_run(tmp_path / "run", export), torch.device("cpu")
+    (run / "last.pt").write_bytes((run / "best.pt").read_bytes())
+    test, network = evaluate.choose_photos(run), evaluate.open_network(run, device)
+    jobs = [evaluate.run_job(path, test, network) for path in (run, run / "best.pt", run / "last.pt", SHIPPED)]
+    folders = [job.out for job in jobs]
+    assert folders == [run / "export-test", run / "export-test", run / "export-test-last", RUNS / "crack/export-test"]
+    assert [job.name for job in jobs] == ["run", "run", "run-last", "crack"]
+
+
+def test_the_sheet_on_the_page_shows_every_score_once():
+    shown = [key for group in evaluation.GROUPS.values() for key in group]
+    assert sorted(shown) == sorted(MEANING)

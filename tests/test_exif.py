@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_road
 from PIL import Image, TiffImagePlugin
 
-from formats.exif import DIAGONAL_35MM, exif, orientation
+from formats.exif import DIAGONAL_35MM, exif, orientation, orientation_of, turned_without_trace
 
 NOTHING = {"focal_35mm": None, "gps": None, "pixel_width": None, "pixel_height": None}
 CAMERA, PLACE = 0x8769, 0x8825
@@ -84,7 +84,7 @@ def test_damaged_exif_never_raises_and_never_gives_the_impossible(tmp_path, rng,
                 image = Image.open(io.BytesIO(data))
             except OSError:
                 continue
-            assert orientation(image, data) in range(1, 9)
+            assert orientation(image) in range(1, 9)
 
 
 @pytest.mark.parametrize("place", [
@@ -106,6 +106,22 @@ def test_the_orientation_of_xmp_counts_for_nothing(tmp_path):
     xmp = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta tiff:Orientation="6"/>'
     whole = saved(tmp_path / "a.jpg", block()).read_bytes()
     segment = b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp
-    data = whole[:2] + segment + whole[2:]
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.getexif()[274] == 6 and orientation(image, data) == 1
+    with Image.open(io.BytesIO(whole[:2] + segment + whole[2:])) as image:
+        assert image.getexif()[274] == 6 and orientation(image) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+def test_a_turn_that_the_size_of_the_photo_does_not_show_is_known(tmp_path, kind):
+    for width, without_trace in ((64, {2, 3, 4}), (48, {2, 3, 4, 5, 6, 7, 8})):
+        for way in range(1, 9):
+            made = Image.Exif()
+            made[0x0112] = way
+            Image.new("RGB", (width, 48)).save(tmp_path / "a", kind, exif=made)
+            assert orientation_of(tmp_path / "a") == way
+            assert turned_without_trace(tmp_path / "a") == (way in without_trace)
+
+
+def test_a_file_that_cannot_be_read_is_not_turned(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    for name in ("a.jpg", "missing.jpg"):
+        assert orientation_of(tmp_path / name) == 1 and not turned_without_trace(tmp_path / name)

@@ -89,3 +89,28 @@ def test_the_legend_stands_where_less_of_the_crack_lies():
     assert emptier({"x_px": np.zeros(9), "y_px": np.full(9, 380.0)}, (400, 400, 3), 140, 8, 40) == (260, 392)
     both = {"x_px": np.full(9, 380.0), "y_px": np.linspace(0, 399, 9)}  # all along the right border
     assert emptier(both, (400, 400, 3), 140, 8, 40) == (8, 48)
+
+
+def test_an_overlay_of_a_large_photo_is_smaller_with_the_same_colours_in_the_same_places():
+    mask = np.zeros((1500, 3000), np.uint8)
+    mask[100:1400, 1000:1024], mask[100:1400, 2200:2206] = 1, 1
+    photo = np.zeros((1500, 3000, 3), np.uint8)
+    photo[:700, 400:500] = 255  # what stands there tells where the road is
+    drawn = overlay(photo, mask, *found(mask)).astype(int)
+    assert drawn.shape == (1024, 2048, 3)
+    factor = 2048 / 3000
+    for left, right, width in ((1000, 1024, 24), (2200, 2206, 6)):
+        middle = drawn[300:600, round(factor * (left + right) / 2)]
+        expected = 0.6 * colours_of(width, width_ticks(3000, {}))
+        assert np.abs(middle - expected).max() <= 12
+    assert drawn[200, round(factor * 450)].min() > 250 and drawn[200, round(factor * 700)].max() < 5
+
+
+def test_a_bar_is_as_long_as_it_says_in_a_picture_that_was_made_smaller(monkeypatch):
+    bars = []
+    monkeypatch.setattr("report.figure.cv2.rectangle", lambda drawn, one, other, *_: bars.append(other[0] - one[0]))
+    said = []
+    monkeypatch.setattr("report.figure.write_text", lambda drawn, text, *_: said.append(text))
+    mask = np.zeros((3000, 4096), np.uint8)
+    overlay(np.zeros((3000, 4096, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
+    assert said == ["200 mm ± 5 %"] and bars[0] == 200  # a pixel of the picture shows 1 mm

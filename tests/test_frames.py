@@ -40,7 +40,7 @@ def kept(tmp_path_factory):
 
 
 def rows(folder):
-    with open(folder / "frames.csv", encoding="utf-8") as file:
+    with open(folder / "frames.csv", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -93,10 +93,10 @@ def test_a_count_leaves_the_sharpest_of_each_stretch():
 
 def test_a_long_video_gets_longer_moments(tmp_path, monkeypatch):
     monkeypatch.setattr(frames, "MOST", 4)
-    monkeypatch.setattr(frames, "read_frames", lambda video, step: ((i, i) for i in range(0, 900, step)))
+    monkeypatch.setattr(frames, "read_frames", lambda video, every: ((i, i / RATE, i) for i in range(0, 900, 3)))
     monkeypatch.setattr(frames, "shrunk", lambda frame: frame)
     monkeypatch.setattr(frames, "sharpness", lambda number: number % 225)
-    assert [moment.number for moment in frames.sharpest("long.mp4", 3, RATE)] == [222, 447, 672, 897]
+    assert [moment.number for moment in frames.sharpest("long.mp4")] == [222, 447, 672, 897]
 
 
 def test_a_phone_video_held_upright_gives_upright_frames(tmp_path):

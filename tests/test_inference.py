@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 def tiny_network():
     """A small CrackNet whose fixed random weights give clearly different answers from pixel to pixel."""
     torch.manual_seed(3)
-    model = CrackNet(8, (1, 1, 1, 1)).eval()
+    model = CrackNet(8, (1, 1, 1)).eval()
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(20)  # the last weights
     return model
@@ -40,7 +40,7 @@ def tiny_network():
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1, 1))
+    model = CrackNet(4, (1, 1, 1))
     save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
     seen = []
 
@@ -231,6 +231,13 @@ def test_what_cannot_be_a_photo_is_skipped_among_several_files_and_refused_alone
     (strips / "to-correct.json").write_text("{}")
     assert run(*sorted(strips.iterdir()))[0] == 0 and "to-correct.json" in capsys.readouterr().out
     assert run(strips / "to-correct.json")[0] == 2
+
+
+def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
+    (tmp_path / "drive.mp4").write_bytes(bytes(100))
+    assert run(tmp_path / "drive.mp4")[0] == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert "drive.mp4" in line and "survey.py" in line
 
 
 def test_a_model_is_opened_from_a_path_or_a_string(run, tmp_path):

@@ -47,7 +47,7 @@ def test_every_photo_and_mask_comes_through_unchanged_under_the_name_of_its_stud
             assert not new.path.is_symlink() and new.path.stat().st_nlink == 1
 
 
-def test_run_lengths_and_what_other_programs_note_beside_a_shape_come_through(students, tmp_path):
+def test_run_lengths_become_polygons_and_what_other_programs_note_beside_a_shape_comes_through(students, tmp_path):
     ring = cv2.circle(np.zeros((96, 128), np.uint8), (60, 40), 20, 1, 5)
     runs = np.diff(np.flatnonzero(np.diff(ring.T.ravel(), prepend=0, append=0)), prepend=0).tolist()
     shape = {"size": [96, 128], "counts": [*runs, ring.size - sum(runs)]}
@@ -58,15 +58,26 @@ def test_run_lengths_and_what_other_programs_note_beside_a_shape_come_through(st
     edit_json(students[0], with_ring)
     run(students[:2], tmp_path / "all")
     content = json.loads((tmp_path / "all" / "_annotations.coco.json").read_text())
-    annotation = content["annotations"][0]
-    assert (annotation["segmentation"], annotation["attributes"], annotation["iscrowd"]) == (
-        shape,
-        {"depth": "deep"},
-        1,
-    )
+    pieces = [entry for entry in content["annotations"] if entry["image_id"] == 1]
+    assert len(pieces) == 2  # a polygon has no hole
+    for entry in pieces:
+        assert isinstance(entry["segmentation"], list) and entry["iscrowd"] == 0
+        assert entry["attributes"] == {"depth": "deep"}
+    assert sum(entry["area"] for entry in pieces) == ring.sum()
     for kind in ("annotations", "images"):
-        assert [entry["id"] for entry in content[kind]] == list(range(len(content[kind])))
+        assert [entry["id"] for entry in content[kind]] == list(range(1, len(content[kind]) + 1))
     np.testing.assert_array_equal(read_export(tmp_path / "all").photos[0].mask(), ring)
+
+
+def test_area_and_box_are_those_of_the_mask_whatever_the_tool_wrote(students, tmp_path):
+    run(students[:2], tmp_path / "all")
+    content = json.loads((tmp_path / "all" / "_annotations.coco.json").read_text())
+    masks = {photo.name: photo.mask() for photo in read_export(tmp_path / "all").photos}
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    assert len(content["annotations"]) == 11
+    for entry in content["annotations"]:
+        mask = masks[names[entry["image_id"]]]
+        assert entry["area"] == mask.sum() and entry["bbox"] == list(cv2.boundingRect(mask))
 
 
 def test_shapes_of_other_classes_are_left_out(students, tmp_path):

@@ -38,6 +38,10 @@ def run_cells(folder, where, **settings):
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
 
 
+def test_nothing_but_the_first_cell_knows_where_the_code_comes_from():
+    assert sum("github.com" in source for source in CODE) == 1 and "github.com" in CODE[0]
+
+
 def test_the_notebook_is_kept_without_outputs():
     assert CODE and all(not cell["outputs"] and cell["execution_count"] is None for cell in CELLS if "outputs" in cell)
 
@@ -79,8 +83,10 @@ def test_all_cells_run_from_top_to_bottom_on_the_drawn_sample(tmp_path):
     shown = [line.split()[-1] for line in ended.stdout.splitlines() if line.startswith("shown:")]
     names = {Path(name).name for name in shown}
     assert {"audit.png", "augment-sample.png", "curves.png"} <= names
-    assert any(name.endswith("_figure.png") for name in names) and "iou_cracked" in ended.stdout
+    assert sum(name.endswith("_figure.png") for name in names) == 1 and "iou_cracked" in ended.stdout
+    assert sum("survey-results" in name for name in shown) == 1  # the same photo, found and measured
+    assert (tmp_path / "cracks" / "survey-results" / "report.html").is_file()
     assert (tmp_path / "cracks" / "run.zip").stat().st_size > 1e5
-    assert "weights of weights/crack.pt" in ended.stdout
+    assert "weights/crack.pt" in ended.stdout
     again = run_cells(tmp_path, tmp_path / "cracks", **small)  # a second "Run all" goes on where the first one ended
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]

@@ -338,3 +338,193 @@ def test_a_pattern_that_the_shell_did_not_expand_is_expanded_and_an_unmatched_on
     assert [str(path) for path in module.expand(["odd[1].jpg", "missing.jpg"])] == ["odd[1].jpg", "missing.jpg"]
     with pytest.raises(BadInput, match="nothing"):
         module.expand(["nothing*.jpg"])
+
+
+# ------------------------------------------------------------------------------- what a decoded photo must hold
+def shades(dtype=np.uint8, low=0, high=255):
+    """(40, 64, 3) with all values from low to high."""
+    ramp = np.linspace(low, high, 40 * 64 * 3)
+    return ramp.reshape(40, 64, 3).astype(dtype)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_of_fewer_bits_in_a_file_of_16_are_refused_and_never_read_as_black(tmp_path, bits, suffix, channels):
+    pixels = shades(np.uint16, 0, 2**bits - 1)[..., :channels]
+    file = save(tmp_path / f"a{suffix}", pixels)
+    for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_GRAYSCALE_4):  # training, and the comparison of photos
+        with pytest.raises(BadInput, match=f"a{suffix}: .* of 65535"):
+            read_photo(file, flags)
+
+
+@pytest.mark.parametrize("low", [-32767, 0])
+def test_signed_values_are_refused(tmp_path, low):
+    pixels = shades(np.int16, low, 32767)
+    with pytest.raises(BadInput, match="grey.tif: .*int16"):
+        read_photo(save(tmp_path / "grey.tif", np.ascontiguousarray(pixels[..., 0])))
+    with pytest.raises(BadInput, match="colour.tif"):
+        read_photo(save(tmp_path / "colour.tif", pixels))
+
+
+def with_largest_value(path, pixels, largest):
+    """A TIFF of 16 bits that states its white in MaxSampleValue."""
+    Image.fromarray(pixels).save(path, "TIFF", tiffinfo={281: largest})
+    return path
+
+
+def test_a_tiff_that_states_its_white_is_scaled_by_it(tmp_path):
+    pixels = np.linspace(0, 4095, 40 * 64).reshape(40, 64).astype(np.uint16)
+    photo = read_photo(with_largest_value(tmp_path / "a.tif", pixels, 4095))
+    assert photo.min() == 0 and photo.max() == 255
+    np.testing.assert_allclose(photo[..., 0], pixels / 4095 * 255, atol=0.51)
+    for lie in (0, 100):  # less than its largest value: not what white is
+        with pytest.raises(BadInput, match="4095 of 65535"):
+            read_photo(with_largest_value(tmp_path / "a.tif", pixels, lie))
+
+
+def test_16_bits_are_rounded_to_the_nearest_of_8(tmp_path, rng):
+    pixels = rng.integers(0, 65536, (40, 64, 3), dtype=np.uint16)
+    for suffix in (".png", ".tif"):
+        photo = read_photo(save(tmp_path / f"a{suffix}", pixels))
+        np.testing.assert_array_equal(photo[..., ::-1], np.rint(pixels / 257))
+
+
+@pytest.mark.parametrize("low,high", [(0, 0), (255, 255), (120, 134), (1, 11)])
+def test_a_photo_whose_values_span_almost_nothing_is_refused(tmp_path, low, high):
+    pixels = shades(low=low, high=high)
+    with pytest.raises(BadInput, match=f"a.png: .*{low} and {high} of 255"):
+        read_photo(save(tmp_path / "a.png", pixels))
+
+
+def test_one_colour_is_no_picture_and_a_hot_pixel_makes_none(tmp_path):
+    pixels = np.full((200, 200, 3), (10, 90, 200), np.uint8)
+    pixels[7, 7] = 255
+    with pytest.raises(BadInput, match="a.png"):
+        read_photo(save(tmp_path / "a.png", pixels))
+
+
+def test_a_photo_in_fog_and_a_dark_one_are_photos(tmp_path, rng):
+    for low, high in ((200, 230), (0, 25)):
+        pixels = rng.integers(low, high, (60, 80, 3), dtype=np.uint8)
+        assert read_photo(save(tmp_path / "a.png", pixels)).shape == (60, 80, 3)
+
+
+# ------------------------------------------------------------------------------------------- one way to read
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "grey TIFF", "16 bit TIFF", "PNG", "WEBP", "JPEG"])
+def test_every_reader_turns_a_photo_of_any_kind_the_same_way(tmp_path, kind, orientation):
+    upright = np.zeros((160, 256), np.uint8)
+    upright[:64, :64] = 255
+    upright[:32, 64:160] = 120
+    undo = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+    stored = module.upright(upright, undo[orientation])
+    image = Image.fromarray(np.dstack([stored] * 3))
+    note = Image.Exif()
+    note[0x0112] = orientation
+    options = {"exif": note}
+    if kind == "16 bit TIFF":
+        image = Image.fromarray(257 * stored.astype(np.uint16))
+    elif kind == "grey TIFF":
+        image = Image.fromarray(stored)
+    if kind.endswith("TIFF"):
+        options = {"tiffinfo": {0x0112: orientation}}
+    image.save(tmp_path / "a", kind.split()[-1], **options)
+    photo = read_photo(tmp_path / "a")
+    assert photo.shape == (160, 256, 3) and np.abs(photo[..., 0].astype(int) - upright).mean() < 4
+    quarter = read_photo(tmp_path / "a", cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    assert quarter.shape == (40, 64) and np.abs(quarter.astype(int) - upright[::4, ::4]).mean() < 8
+
+
+def test_a_transparent_mask_is_turned_like_a_photo(tmp_path):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:13, 5:50] = 1
+    stored = np.rot90(np.dstack([np.zeros((40, 60, 3), np.uint8), 255 * truth]))
+    for kind, options in (("PNG", {"exif": Image.Exif()}), ("TIFF", {"tiffinfo": {0x0112: 6}})):
+        if kind == "PNG":
+            options["exif"][0x0112] = 6
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "mask", kind, **options)
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask"), truth)
+
+
+@pytest.fixture(params=[0, 1], ids=["baseline", "progressive"])
+def jpeg(request, rng):
+    """Bytes of a JPEG with a whole JPEG as its thumbnail."""
+    thumbnail = cv2.imencode(".jpg", draw_road(rng, 24, 32))[1].tobytes()
+    block = b"Exif\0\0II*\0" + bytes([8, 0, 0, 0] + [0] * 6) + thumbnail
+    photo = cv2.imencode(".jpg", draw_road(rng, 200, 300), [cv2.IMWRITE_JPEG_PROGRESSIVE, request.param])[1].tobytes()
+    return photo[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + photo[2:]
+
+
+@pytest.mark.parametrize("more", [bytes(300_000), b"\xff\xd8" * 99, b"SEFT" + bytes(range(256)) * 900, b"\n"])
+def test_a_jpeg_is_whole_whatever_follows_its_end(tmp_path, jpeg, more):
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    (tmp_path / "b.jpg").write_bytes(jpeg + more)
+    assert np.array_equal(read_photo(tmp_path / "a.jpg"), read_photo(tmp_path / "b.jpg"))
+
+
+@pytest.mark.parametrize("more", [b"", bytes(300_000)], ids=["cut", "cut and filled with zeros"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_a_jpeg_that_was_cut_is_refused(tmp_path, jpeg, share, more):
+    (tmp_path / "a.jpg").write_bytes(jpeg[: int(share * len(jpeg))] + more)
+    with pytest.raises(BadInput, match="a.jpg: JPEG ends too early"):
+        read_photo(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.HEIC", "a.png"])
+def test_heic_is_named_by_its_content(tmp_path, name, brand):
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(500))
+    with pytest.raises(BadInput, match=rf"{name}: .*HEIC.*JPEG"):
+        read_photo(tmp_path / name)
+
+
+# ---------------------------------------------------------------------------------- masks with a third level
+def crack_mask(level, width=6, apart=True):
+    """(120, 160) mask: one crack in white and one of a further level, which may touch."""
+    mask = np.zeros((120, 160), np.uint8)
+    cv2.line(mask, (80 if not apart else 90, 60), (150, 70), level, width)
+    cv2.line(mask, (10, 50), (80, 60), 255, width)
+    return mask
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("level,width", [(64, 2), (64, 6), (127, 2), (127, 20), (128, 6), (200, 5), (200, 20)])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_mask_with_a_third_level_is_refused(tmp_path, suffix, level, width, apart):
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), crack_mask(level, width, apart))
+    with pytest.raises(BadInput, match=f"a{suffix}: .*third level"):
+        read_mask(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("level", [30, 235])
+def test_a_third_level_near_black_or_white_is_one_where_the_file_is_exact(tmp_path, level):
+    cv2.imwrite(str(tmp_path / "a.png"), crack_mask(level))
+    with pytest.raises(BadInput, match=f"third level, {level}"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_soft_edges_are_no_third_level(tmp_path, rng):
+    sharp = np.zeros((240, 320), np.uint8)
+    points = np.stack([np.linspace(5, 310, 12), 120 + rng.normal(0, 40, 12)], 1).astype(np.int32)
+    cv2.polylines(sharp, [points], False, 255, 5)
+    smooth = np.zeros((240, 320), np.uint8)
+    cv2.polylines(smooth, [points], False, 255, 3, cv2.LINE_AA)
+    small = cv2.resize(sharp, (160, 120), interpolation=cv2.INTER_AREA)
+    soft = {
+        "sharp": sharp,
+        "antialiased": smooth,
+        "blurred": cv2.GaussianBlur(sharp, (0, 0), 2),
+        "shrunk": small,
+        "enlarged": cv2.resize(small, (640, 480), interpolation=cv2.INTER_LINEAR),
+        "black": np.zeros_like(sharp),
+        "inverted": 255 - sharp,
+    }
+    for name, mask in soft.items():
+        for suffix, options in ((".png", []), (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 60])):
+            cv2.imwrite(str(tmp_path / f"{name}{suffix}"), mask, options)
+            read = read_mask(tmp_path / f"{name}{suffix}")
+            assert np.mean(read != (mask > 127)) < (0.01 if suffix == ".jpg" else 1e-9), name
+        decoded = cv2.imread(str(tmp_path / f"{name}.jpg"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(tmp_path / "again.png"), decoded)  # a PNG made of a JPEG
+        assert np.array_equal(read_mask(tmp_path / "again.png"), decoded > 127), name

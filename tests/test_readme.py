@@ -1,5 +1,6 @@
-"""What the pages say can be typed, files that they name are there: the README must not rot where CI does not run it."""
+"""The pages: their commands can be typed, the files and tests that they name exist, and the README stays short."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -8,27 +9,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("*/*.md")]
-COMMAND = re.compile(r"(?:python|torchrun --nproc-per-node \d+) ((?:[a-z_]+/)?[a-z_]+\.py)([^`|#)]*)")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/*.md"))]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?:python|torchrun --nproc-per-node \d+) ((?:[a-z_]+/)?[a-z_]+\.py)(.*)")
+PYTEST = re.compile(r"python -m pytest(.*)")
 
 
-def commands():
-    """(page, script, its flags) of every command of ours in the pages, the sh and text blocks included."""
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8").replace("&&", "`")
-        for script, flags in COMMAND.findall(re.sub(r"(?<![`\n])\n(?=[^\n`]*`)", " ", text)):
-            yield page.relative_to(ROOT).as_posix(), script, flags.partition("\n")[0].strip()
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
 
 
-FOUND = sorted(set(commands()))
+def code(page):
+    """Every piece of code in a page, on one line: the lines of its blocks, and what stands in `backticks`."""
+    text = page.read_text(encoding="utf-8")
+    for _, block in FENCED.findall(text):
+        for line in block.splitlines():
+            yield from line.partition(" #")[0].split("&&")
+    for inline in re.findall(r"`([^`]+)`", FENCED.sub("", text)):
+        yield " ".join(inline.split())
+
+
+def found(pattern):
+    """(page, *groups) of every piece of code that the pattern matches, each once."""
+    matches = [(page, pattern.fullmatch(piece.strip())) for page in PAGES for piece in code(page)]
+    return sorted({(name_of(page), *match.groups()) for page, match in matches if match})
+
+
+COMMANDS = found(COMMAND)
+TESTS = found(PYTEST)
 
 
 def test_the_commands_are_found():
-    assert len(FOUND) > 40
-    assert {"train.py", "evaluate.py", "inference.py", "data/merge.py"} <= {script for _, script, _ in FOUND}
+    scripts = {script for _, script, _ in COMMANDS}
+    assert len(COMMANDS) > 40 and len(TESTS) > 5
+    assert {"train.py", "evaluate.py", "inference.py", "survey.py", "rank.py", "data/merge.py"} <= scripts
 
 
-@pytest.mark.parametrize("page,script,flags", [found for found in FOUND if not found[1].startswith("tests/")])
+@pytest.mark.parametrize("page,script,flags", [row for row in COMMANDS if not row[1].startswith("tests/")])
 def test_every_command_in_the_pages_is_one_that_its_script_takes(page, script, flags):
     module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
     words = [word for word in shlex.split(flags) if word != "..."]
@@ -36,7 +53,45 @@ def test_every_command_in_the_pages_is_one_that_its_script_takes(page, script, f
         assert module.arguments(words)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_in_the_pages_leads_to_a_file(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("page,flags", TESTS)
+def test_every_test_that_the_pages_name_exists(page, flags):
+    words = shlex.split(flags)
+    files = [ROOT / word for word in words if word.endswith(".py")]
+    assert all(file.is_file() for file in files)
+    if "-k" in words:
+        wanted = words[words.index("-k") + 1]
+        names = [node.name for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.FunctionDef)]  # fmt: skip
+        assert any(name.startswith("test_") and wanted in name for name in names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_in_the_pages_leads_to_a_file_and_its_heading(page):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8")):
+        file, _, heading = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in anchors, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_that_a_page_names_in_backticks_exists(page):
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    named = re.findall(r"`([a-z_]+/[a-z_]+\.(?:py|md|sh|csv|pt))`", text)
+    assert [name for name in named if not (ROOT / name).exists() and not (page.parent / name).exists()] == []
+
+
+def test_the_readme_is_short_enough_to_be_read():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150 and max(map(len, lines)) <= 120
+
+
+def test_the_readmes_blocks_are_what_ci_runs_and_a_mask_needs_no_pytest():
+    blocks = [block for language, block in FENCED.findall((ROOT / "README.md").read_text()) if language == "sh"]
+    first, *_ = blocks
+    assert "-r requirements.txt" in first and "python inference.py" in first and "pytest" not in first
+    assert sum("python -m pytest" in block and "-r requirements-dev.txt" in block for block in blocks) == 1
+    assert "pytest" not in (ROOT / "requirements.txt").read_text()

@@ -56,7 +56,7 @@ def guess(item, photo):
 def scored(export):
     photos = read_export(export).photos
     photos[0] = replace(photos[0], name=EVIL)
-    return score(photos, guess, "guess", "drawn, all, 10 photos", 0.5)
+    return replace(score(photos, guess, "guess", "drawn, all, 10 photos"), threshold=0.5)
 
 
 def little_page():
@@ -149,13 +149,16 @@ def test_the_report_has_every_score_photo_and_figure(scored, tmp_path):
     evaluate(scored, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     parsed = Parsed(text)
-    assert "left empty: 0 of 2." in text  # guess has a false alarm on every photo
+    assert "0 of 2" in text  # undamaged photos left empty: guess has a false alarm on every photo
     assert "guess on drawn, all, 10 photos" in text and f"{scored.sheet['iou_cracked']:.3f}" in text
     assert all(
         key in text and evaluation.page.escaped(said) in text for key, said in evaluation.metrics.MEANING.items()
     )
     assert all(evaluation.page.escaped(photo.name) in text for photo in scored.photos)
-    assert parsed.tags.count("svg") == 4 and parsed.tags.count("img") == 2 + 2 + 2 + 2
+    charts, bars, scale = 4, 4, 1
+    assert parsed.tags.count("svg") == charts + bars + scale
+    top, strips, alarms = 3 * 2, 2 + 2 + 2, 2  # at the top each with the photo alone, too
+    assert parsed.tags.count("img") == top + strips + alarms
     assert all(alt for tag, name, alt in parsed.attributes if (tag, name) == ("img", "alt"))
     evaluate(scored, tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == text  # the same scores, the same bytes
@@ -163,7 +166,7 @@ def test_the_report_has_every_score_photo_and_figure(scored, tmp_path):
 
 def test_a_report_without_any_crack_says_so(scored, tmp_path):
     sound = [i for i in range(10) if i not in scored.cracked]
-    empty = score([scored.photos[i] for i in sound], guess, "guess", "sound", 0.5)
+    empty = score([scored.photos[i] for i in sound], guess, "guess", "sound")
     evaluate(empty, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "scores.json").read_text())["iou_cracked_interval"] == [None, None]

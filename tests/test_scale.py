@@ -464,7 +464,7 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
     write_exif(tmp_path / "road.jpg", asphalt.photograph(rng, photo, 1.0))
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
     monkeypatch.setattr(survey, "predict", lambda *_: seen)
     flag = ["--find-sheet", "a4"] if kind == "A4" else ["--marker-mm", "160"]
     words = [str(tmp_path / "road.jpg"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
@@ -482,7 +482,7 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
 )
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
     write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
     monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
     flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
     assert survey.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0

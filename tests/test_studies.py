@@ -2,7 +2,7 @@
 
 import csv
 import json
-from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +10,7 @@ from command import BadInput, write_json
 from results import run_studies, tables
 
 PHOTOS = [f"{i}.jpg" for i in range(8)]
+PLACES = [*tables.TABLES, "unseen", "remedies", "cost"]  # in results/README.md
 
 
 @pytest.fixture(autouse=True)
@@ -97,38 +98,30 @@ def test_a_record_holds_what_the_tables_need_and_no_path_of_the_machine(tmp_path
 
 
 def test_the_page_and_the_figures_are_written_from_the_records(tmp_path):
-    names = ["runs", *tables.TABLES, "unseen", "remedies", "cost"]
-    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in names))
+    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n\n<!-- end -->" for name in PLACES))
     ious = {"base": [0.5, 0.7], "plain": [0.4, 0.5], "sut": [0.1, 0.2]}
     for run, study in run_studies.RUNS.items():
         scored_run(tmp_path / "kept" / f"{run}-0", ious.get(run, [0.6, 0.6]), study.tests)
     tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
-    assert (
-        "| no augmentation | 1 | 0.450 | -0.150" in text
-        and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
-        and "| `plain` | 1 | 0.450" in text
-    )
+    assert "| no augmentation | 1 | 0.450 | -0.150" in text and "| SUT-Crack, 45 | 0.150; 0.800 |" in text
     runs = len(run_studies.RUNS)
-    assert f"added up: {runs} runs on cpu in float32, torch 2.14.1: {7.5 * runs / 3600:.1f} hours." in text
+    assert f"{runs} runs on cpu in float32, torch 2.14.1, {7.5 * runs / 3600:.1f} hours." in text
     assert (tmp_path / "dropout.png").stat().st_size > 10_000
 
 
 def test_a_table_stays_as_it_is_until_each_of_its_runs_has_a_record(tmp_path, capsys):
-    names = ["runs", *tables.TABLES, "unseen", "remedies", "cost"]
-    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\nold\n<!-- end -->" for name in names))
+    page = tmp_path / "README.md"
+    page.write_text("\n".join(f"<!-- {name} -->\nold\n<!-- end -->" for name in PLACES))
     for run in ("base", "plain", "dropout-0.2", "dropout-0.5", "plain-dropout-0.2"):
         scored_run(tmp_path / "kept" / f"{run}-0", [0.5, 0.7], ("cfd-test", "cfd-train"))
-    tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text().count("old") == len(tables.TABLES) + 2
-    assert "table dropout stays as it is: no record of plain-dropout-0.5" in capsys.readouterr().out
+    tables.write_tables(tmp_path / "kept", page)
+    assert page.read_text().count("old") == len(PLACES) - 1  # all but the cost
+    assert "table dropout is not rewritten: no record of plain-dropout-0.5" in capsys.readouterr().out
     scored_run(tmp_path / "kept" / "plain-dropout-0.5-0", [0.5, 0.7], ("cfd-test", "cfd-train"))
     tables.scored.cache_clear()
-    tables.write_tables(tmp_path / "kept", tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text().count("old") == len(tables.TABLES) + 1
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="no record of base"):
-        tables.write_tables(tmp_path / "empty", tmp_path / "README.md")
+    tables.write_tables(tmp_path / "kept", page)
+    assert page.read_text().count("old") == len(PLACES) - 2
 
 
 def test_every_run_of_a_table_is_trained_by_the_script_and_scored_on_what_the_table_shows():
@@ -150,24 +143,26 @@ def calls(monkeypatch):
 
 
 def test_a_finished_run_is_not_repeated_a_stopped_one_goes_on_and_a_new_one_starts(tmp_path, calls):
-    args, sets = Namespace(runs=tmp_path, encoder_weights="w.pth", drawn="d.pt"), {"cfd": ["--data", "cfd"]}
+    files, sets = {"ENCODER": "w.pth", "DRAWN": "d.pt"}, {"cfd": ["--data", "cfd"]}
     run_folder(tmp_path / "base-0", [0.5])
     run_folder(tmp_path / "base-1", [0.5], history=[0.1])
     (tmp_path / "base-1" / "last.pt").touch()
     for seed in range(3):
-        run_studies.train("base", run_studies.RUNS["base"], seed, args, sets)
+        run_studies.train("base", seed, tmp_path, files, sets)
     assert calls[0] == ["train.py", "--resume", str(tmp_path / "base-1")]
     assert calls[1][:3] == ["train.py", "--data", "cfd"]
     assert calls[1][-4:] == ["--seed", "2", "--out", str(tmp_path / "base-2")] and len(calls) == 2
-    run_studies.train("from-drawn", run_studies.RUNS["from-drawn"], 1, args, sets)
+    run_studies.train("from-drawn", 1, tmp_path, files, sets)
     assert "d.pt" in calls[2]
+    with pytest.raises(BadInput, match="from-drawn: needs a file"):
+        run_studies.train("from-drawn", 2, tmp_path, files | {"DRAWN": None}, sets)
     run_studies.score(tmp_path / "base-0", ("cfd-test", "cfd-test-flips"), sets)
     assert len(calls) == 4 and calls[3][-3:] == ["--out", str(tmp_path / "base-0" / "cfd-test-flips"), "--flips"]
 
 
 def test_a_run_that_starts_from_another_trains_that_one_first_where_it_is_not_here(tmp_path, calls):
-    args, sets = Namespace(runs=tmp_path, encoder_weights="w.pth", drawn="d.pt"), {"cfd": ["--data", "cfd"]}
-    run_studies.train("encoder-tuned", run_studies.RUNS["encoder-tuned"], 1, args, sets)
+    files, sets = {"ENCODER": "w.pth", "DRAWN": "d.pt"}, {"cfd": ["--data", "cfd"]}
+    run_studies.train("encoder-tuned", 1, tmp_path, files, sets)
     frozen, tuned = calls
     assert frozen[-1] == str(tmp_path / "encoder-frozen-1") and "w.pth" in frozen
     assert ["--from", str(tmp_path / "encoder-frozen-1")] == tuned[tuned.index("--from") :][:2]
@@ -178,18 +173,7 @@ def test_a_run_with_a_record_is_not_made_again_on_another_machine(tmp_path, call
     monkeypatch.setattr(run_studies, "flags_of_sets", lambda data, runs: {"cfd": ["--data", "cfd"]})
     monkeypatch.setattr(run_studies, "record", lambda folder, tests: {"folder": folder.name})
     (tmp_path / "once-0.json").touch()
-    flags = [
-        "--data",
-        "d",
-        "--encoder-weights",
-        "w",
-        "--drawn",
-        "n",
-        "--runs",
-        str(tmp_path / "runs"),
-        "--only",
-        "once",
-    ]
+    flags = ["--data", "d", "--runs", str(tmp_path / "runs"), "--only", "once"]
     run_studies.main([*flags, "--seeds", "0", "1"])
     assert [call[-1] for call in calls if call[0] == "train.py"] == [str(tmp_path / "runs" / "once-1")]
     assert json.loads((tmp_path / "once-1.json").read_text()) == {"folder": "once-1"}
@@ -207,5 +191,16 @@ def test_runs_of_a_study_make_the_same_number_of_steps_to_four_percent():
 
 def test_the_page_has_a_place_for_every_table():
     text = tables.PAGE.read_text(encoding="utf-8")
-    for name in ["runs", *tables.TABLES, "unseen", "remedies", "cost"]:
+    for name in PLACES:
         assert tables.replaced(text, name, "new")
+
+
+def test_the_photos_of_two_merged_sets_keep_their_parts(tmp_path):
+    for name in ("a", "b"):
+        splits = {"train": ["1.jpg"], "valid": ["2.jpg"], "test": ["3.jpg"], "sha1": {}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(splits if name == "a" else splits | {"train": ["4.jpg"]}))
+    photos = [SimpleNamespace(name=name) for name in ("a_1.jpg", "a_2.jpg", "a_3.jpg", "b_4.jpg", "b_3.jpg")]
+    parts = run_studies.merged_parts({name: tmp_path / f"{name}.json" for name in ("a", "b")}, photos)
+    assert {part: [photo.name for photo in found] for part, found in parts.items()} == {
+        "train": ["a_1.jpg", "b_4.jpg"], "valid": ["a_2.jpg"], "test": ["a_3.jpg", "b_3.jpg"]
+    }  # fmt: skip

@@ -63,7 +63,7 @@ def assert_same_table(one, two):
 def checkpoint(tmp_path):
     """A tiny network that answers something else at each pixel."""
     torch.manual_seed(0)
-    model = CrackNet(4, (1, 1, 1, 1))
+    model = CrackNet(4, (1, 1, 1))
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(30)  # the last weights
     save_checkpoint(tmp_path / "best.pt", model, {"size": 96, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)

@@ -24,7 +24,7 @@ from report import records
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1, 1))
+    model = CrackNet(4, (1, 1, 1))
     save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
     seen = []
 

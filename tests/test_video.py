@@ -29,7 +29,7 @@ def drive(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1, 1)), {"size": 64}, 0.5)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
     monkeypatch.setattr(survey, "predict", lambda m, p, photo, *_: (photo.max(axis=2) < 50).astype(np.float32))
 
     def command(*arguments):
