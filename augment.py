@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from command import BadInput, execute, flags, number_of
-from data.convert import export_folder, mask_to_annotations, write_annotations
 from data.split import split
 from dataset import open_data
+from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.photo import Preprocess, write_image
 from report.figure import contact_sheet, outlined, save_figure
 

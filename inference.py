@@ -83,9 +83,10 @@ def predict(model, preprocess, photo, size=None, flips=False):
     total = np.zeros(photo.shape[:2], np.float32)
     for axes in mirrors:
         mirrored = np.ascontiguousarray(np.flip(photo, axes))
-        views = [look(model, replace(preprocess, size=size), mirrored) for size in sizes]
-        total += np.flip(sum(views) / len(sizes), axes)
-    return total / len(mirrors)
+        for size in sizes:
+            seen = look(model, replace(preprocess, size=size), mirrored)
+            total += np.flip(seen, axes)
+    return total / (len(mirrors) * len(sizes))
 
 
 def viewing_size(photo, factor):

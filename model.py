@@ -255,7 +255,7 @@ def read_checkpoint(path):
     """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises BadInput for anything else."""
     unfinished = Path(path).with_name("last.pt")
     if not Path(path).exists() and unfinished.exists():
-        raise BadInput(f"{path}: no epoch has finished yet; continue with python train.py --resume {unfinished.parent}")
+        raise BadInput(f"{path}: no epoch is finished; python train.py --resume {unfinished.parent} continues the run")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files

@@ -113,13 +113,20 @@ def arguments(argv):
     add("--size", type=number(int, 32), help="longer side of the input, pixels (default: that of --from, else 512)")
     add = parser.add_argument_group("network").add_argument
     add(
-        "--from", dest="start", metavar="CHECKPOINT", help="fine-tune this best.pt or run folder (default: new weights)"
+        "--from",
+        dest="start",
+        metavar="CHECKPOINT",
+        help="fine-tune this best.pt or run folder (default: random weights)",
     )
     add(
-        "--dropout", type=number(float, 0, 1), help="dropout at the coarsest stage; 0 builds no such layer (default: 0)"
+        "--dropout",
+        type=number(float, 0, 1),
+        help="dropout at the coarsest maps (default: that of --from, else no such layer)",
     )
     add("--encoder", choices=tuple(TransferNet.MAPS), help="use this encoder of torchvision instead of CrackNet's own")
-    add("--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: new weights)")
+    add(
+        "--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: random weights)"
+    )
     add("--encoder-rate", type=number(float, 0), metavar="FACTOR", help="its share of --lr; 0 freezes it (default: 1)")
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")
@@ -159,7 +166,7 @@ def settings_of(args):
     if args.out:
         typed["out"] = args.out
     settings = Settings(**runs.own_settings(run, typed))
-    return run, replace(settings, data=data or settings.data, splits=str(run.splits))
+    return run, replace(settings, data=data or settings.data)
 
 
 # ------------------------------------------------------------------------------------------------ data and network
@@ -171,7 +178,7 @@ def open_parts(settings, run):
         export = open_data(settings.data, settings.classes)
     if run.saved and not same_photos(run.splits, export):
         raise BadInput(f"{export.root}: other photos than those of {run.folder}; give the run's own with --data")
-    parts = split(export, settings.seed, settings.splits)
+    parts = split(export, settings.seed, run.splits if run.saved else settings.splits)
     if not parts["valid"]:
         raise BadInput(f"{export.root}: {NOT_VALIDATED}")
     return str(export.root), parts
@@ -188,11 +195,14 @@ def loaders(parts, preprocess, settings, workers=0, pin=False):
 
 def network(settings, run):
     """(network, Preprocess): of the run to continue, of --from, or new. Raises BadInput."""
+    preprocess = Preprocess()
     start = run.last if run.saved else settings.start
     if start:
         model, preprocess, _ = open_model(start, "cpu")
+    elif settings.encoder:
+        model = transfer(settings)
     else:
-        model, preprocess = transfer(settings) if settings.encoder else CrackNet(), Preprocess()
+        model = CrackNet()
     if settings.dropout is not None:
         model = with_dropout(model, settings.dropout)
     if settings.encoder_rate != 1 and not isinstance(model, TransferNet):
@@ -228,12 +238,12 @@ def transfer(settings):
 
 def length(epochs, photos, batches):
     """--epochs or None, number of train photos, batches in an epoch -> (epochs, in words what was chosen and why)."""
-    why = "as --epochs says"
+    why = ""
     if epochs is None:
         steps = min(max(STEPS_A_PHOTO * photos, FEWEST_STEPS), MOST_STEPS)
         epochs = max(1, round(steps / batches))
-        why = f"{LENGTH}; --epochs changes it"
-    return epochs, f"{epochs * batches:,} steps in {number_of(epochs, 'epoch')} ({why})"
+        why = f" ({LENGTH}; --epochs changes it)"
+    return epochs, f"{epochs * batches:,} steps in {number_of(epochs, 'epoch')}{why}"
 
 
 # ------------------------------------------------------------------------------------------------ learning
@@ -310,6 +320,7 @@ def pace(step, steps):
 
 def optimisation(model, settings, steps, device):
     """TrainState to begin with: AdamW, warm-up then cosine over so many steps, loss scaling, EMA where it is wanted."""
+    parallel = distributed.parallel(model, device)
     groups = [{"params": list(model.parameters())}]
     if settings.encoder_rate != 1:
         trunk = set(model.trunk.parameters())
@@ -323,7 +334,7 @@ def optimisation(model, settings, steps, device):
     average = None
     if settings.ema:
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-    return TrainState(model, distributed.parallel(model, device), optimizer, schedule, scaler, steps, average)
+    return TrainState(model, parallel, optimizer, schedule, scaler, steps, average)
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):

@@ -25,12 +25,24 @@ STRAY = 1e-4  # share of values, at either end, that may be hot or dead pixels
 WHITE_16 = 65535
 GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
 FLAT = ((8, 247, 0), (40, 215, 6))  # what third_level looks at: above, below, spread; JPEG spreads a flat level
-LEAST_FLAT = 0.02  # of what is drawn, that a third level covers
+LEAST_FLAT = 0.05  # of what is drawn, and
+LEAST_FLAT_PX = 20  # pixels, that a third level covers
 HEIC = "convert HEIC photos to JPEG first"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-REMEDIES = {".heic": HEIC, ".heif": HEIC, ".zip": "unpack it and give its folder"}  # by suffix, of what is no image
+VIDEO = "survey.py takes videos, inference.py takes photos"
+REMEDIES = {  # what to do with a file that is no image, by its suffix
+    ".heic": HEIC,
+    ".heif": HEIC,
+    ".zip": "unpack it and give its folder",
+    ".mp4": VIDEO,
+    ".mov": VIDEO,
+    ".avi": VIDEO,
+}
+JPEG_KINDS = ("JPEG", "MPO")  # Pillow calls a JPEG that holds further pictures MPO
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # those that a segment follows, and the end; no restarts
 ORIENTATION, MAX_SAMPLE_VALUE = 274, 281  # tags of TIFF
+FLIPS = {2: 1, 4: 0}  # EXIF orientation -> code of cv2.flip
+TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a photo is said here, once
 
 
@@ -76,7 +88,8 @@ def left_out(folder, photos):
 
     Hidden files are not mentioned. HEIC is named with what to do about it.
     """
-    others = [path for path in visible(folder) if path not in set(photos)]
+    photos = set(photos)
+    others = [path for path in visible(folder) if path not in photos]
     folders = [path for path in others if path.is_dir()]
     results = results_in(folder) & set(others)
     kinds = Counter(path.suffix.lower() for path in others if path not in results and path not in folders)
@@ -112,8 +125,7 @@ def expand(arguments):
 class Header:
     """What a file says about its picture before it is decoded."""
 
-    width: int  # as stored, in pixels
-    height: int
+    kind: str  # Pillow's name of the format: JPEG, PNG, TIFF ...
     orientation: int  # EXIF: 1 is upright, 5 to 8 lie on their side
     transparent: bool  # may some of it be transparent?
     largest: int | None  # the value of white, where a TIFF states it
@@ -140,30 +152,34 @@ def load(path):
         data = Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    header, is_tiff = read_header(path, data)
-    if data.startswith(b"\xff\xd8") and not reaches_its_end(data):
+    header = read_header(path, data)
+    if header.kind in JPEG_KINDS and not reaches_its_end(data):
         raise BadInput(f"{path}: JPEG ends too early; copy it again from the phone")  # old OpenCV fills in grey
-    if is_tiff:
+    if header.kind == "TIFF":
         return unturned(data, header)
     return data, header
 
 
 def read_header(path, data):
-    """(path, bytes) -> (Header, is it a TIFF?). Raises BadInput: no image, or larger than MEGAPIXELS."""
+    """(path, bytes) -> Header. Raises BadInput: no image, or larger than MEGAPIXELS."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size  # nothing is decoded
-            too_large = width * height > MEGAPIXELS * 10**6
-            is_tiff = image.format == "TIFF"
-            stated = image.tag_v2.get(MAX_SAMPLE_VALUE) if is_tiff else None
-            turn = 1 if too_large else orientation(image)
-            largest = None if stated is None else int(np.max(stated))  # one for each channel
-            header = Header(width, height, turn, image.has_transparency_data, largest)
+        with Image.open(io.BytesIO(data)) as image:  # nothing is decoded
+            width, height = image.size
+            header = None
+            if width * height <= MEGAPIXELS * 10**6:
+                header = Header(image.format, orientation(image), image.has_transparency_data, stated_white(image))
     except Exception:  # Pillow raises a dozen types for files that are cut or foreign
         raise no_image(path, data) from None
-    if too_large:
+    if header is None:
         raise BadInput(f"{path}: {width}×{height} are more than {MEGAPIXELS} megapixels; save it smaller first")
-    return header, is_tiff
+    return header
+
+
+def stated_white(image):
+    """Opened Pillow image -> the largest value that a TIFF says it may hold, or None."""
+    if image.format != "TIFF" or MAX_SAMPLE_VALUE not in image.tag_v2:
+        return None
+    return int(np.max(image.tag_v2[MAX_SAMPLE_VALUE]))  # one for each channel
 
 
 def no_image(path, data=b""):
@@ -211,15 +227,14 @@ def decode(path, data, header, flags):
     return upright(pixels, header.orientation)
 
 
-def upright(pixels, orientation):
+def upright(pixels, way):
     """(H, W) or (H, W, C) as stored, EXIF orientation -> the same, turned."""
-    if orientation in (5, 7):
+    if way in (5, 7):
         pixels = cv2.transpose(pixels)
-    if orientation in (2, 4):
-        return cv2.flip(pixels, 1 if orientation == 2 else 0)
-    turns = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
-    if orientation in turns:
-        pixels = cv2.rotate(pixels, turns[orientation])
+    if way in FLIPS:
+        return cv2.flip(pixels, FLIPS[way])
+    if way in TURNS:
+        return cv2.rotate(pixels, TURNS[way])
     return pixels
 
 
@@ -294,7 +309,7 @@ def read_mask(path):
         grey = grey / 257
     if header.transparent:
         grey = by_transparency(grey, opacity(data, header))
-    is_jpeg = data.startswith(b"\xff\xd8")
+    is_jpeg = header.kind in JPEG_KINDS
     if grey.max() == 1 and not is_jpeg:
         return grey.astype(np.uint8)
     dark = 20 if is_jpeg else 0
@@ -316,20 +331,30 @@ def read_mask(path):
 def third_level(grey):
     """(H, W) of 0 to 255 -> the grey of flat areas that are neither black nor white, or None.
 
-    The soft edges of a crack are grey too, but lie beside white, or have many values.
+    The soft edges of a crack are grey too, but lie near white, or have many values. A thin line that was made smaller
+    is grey all along: it counts where it is darker than half of white and would be lost, else only solid areas do.
     """
     for low, high, spread in FLAT:
         white = grey >= high
-        beside_white = cv2.dilate(white.astype(np.uint8), np.ones((5, 5), np.uint8))
-        inside = (grey > low) & (grey < high) & (beside_white == 0)
-        values = np.rint(grey[inside]).astype(np.int64)
-        counts = np.bincount(values, minlength=256)
-        alike = np.convolve(counts, np.ones(2 * spread + 1, np.int64), "same")
-        level = int(alike.argmax())
-        drawn = np.count_nonzero(white) + len(values)
-        if white.any() and alike[level] > max(len(values) / 2, LEAST_FLAT * drawn):
+        near_white = cv2.dilate(white.astype(np.uint8), np.ones((17, 17), np.uint8)) > 0  # 8 pixels: a block of JPEG
+        inside = (grey > low) & (grey < high) & ~near_white
+        level = commonest(grey[inside], spread)
+        flat = inside & (np.abs(grey - np.float32(level)) < spread + 0.5)
+        solid = cv2.erode(flat.astype(np.uint8), np.ones((3, 3), np.uint8))
+        counts = level <= 127 or solid.sum() > flat.sum() / 4
+        drawn = np.count_nonzero(white | inside)
+        least = max(np.count_nonzero(inside) / 2, LEAST_FLAT * drawn, LEAST_FLAT_PX)
+        if white.any() and counts and np.count_nonzero(flat) > least:
             return level
     return None
+
+
+def commonest(values, spread):
+    """Values of 0 to 255 -> the middle of those that lie within `spread` of one and are the most; 0 where none are."""
+    counts = np.bincount(np.rint(values).astype(np.int64), minlength=256)
+    peak = int(np.convolve(counts, np.ones(2 * spread + 1, np.int64), "same").argmax())
+    alike = values[np.abs(values - np.float32(peak)) < spread + 0.5]
+    return round(float(np.median(alike))) if alike.size else 0
 
 
 def opacity(data, header):
@@ -363,7 +388,7 @@ def picture_name(path):
 
 
 def write_image(path, image):
-    """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, whole or not at all."""
+    """(H, W, 3) uint8 RGB or (H, W) uint8 -> an image file of the suffix's type, atomically."""
     path = picture_name(path)
     image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     with written_whole(path) as temporary:

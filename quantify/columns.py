@@ -1,56 +1,58 @@
-"""What each column of cracks.csv, and each key of a row in cracks.json, says: shown in report.html."""
+"""What each column of cracks.csv, and each key of a row in cracks.json, means. The survey's page shows it."""
 
 from quantify.measure import MEASURABLE_PX, WIDTH_EDGES_MM
 from quantify.specks import SPECK_SHARE
 
+LOW, MEDIUM = WIDTH_EDGES_MM
+
 PIXELS = {
-    "photo": "file name",
-    "second": "of a video: when the frame is shown; empty for a photo",
-    "copy_of": "the photo of which this file is a copy, byte for byte: it counts once in all sums; mostly empty",
-    "photo_width": "of the file, pixels",
-    "photo_height": "of the file, pixels",
+    "photo": "file name; with its folder where two files have the same name",
+    "second": "video: time of the frame; empty for a photo",
+    "copy_of": "the photo that this file is an exact copy of; a copy is counted in no total; usually empty",
+    "photo_width": "width of the file, pixels",
+    "photo_height": "height of the file, pixels",
     "latitude": "degrees north, from the photo's EXIF; empty without",
-    "longitude": "degrees east",
-    "crack_percent": "share of the road in the photo that is crack",
-    "crack_area_px": "pixels that are crack, specks left out (with a sheet or marker this and what follows is of the "
-    "picture of the road from above, while mask.png is of the photo)",
-    "length_px": "of the crack's smoothed centre line with all branches, pixels: the way that a sealing crew drives",
-    "traced_length_px": "of the centre line with every turn, pixels; a jagged crack is longer by it than by length_px",
-    "width_median_px": "half of the centre line is narrower, pixels; empty if no place is clear of junctions and ends",
-    "width_p95_px": "95 % of the centre line is narrower, pixels",
-    "width_max_px": "widest place clear of junctions and ends, pixels",
-    "width_max_x": "where it is, pixels from the left (with a sheet or marker: in the picture of the road from above)",
-    "width_max_y": "where it is, pixels from the top",
-    "below_measurable": f"True: the median width is under {MEASURABLE_PX} pixels, so no width here can be trusted",
-    "pattern": "of most of the length: longitudinal (photo's up is the direction of travel), transverse, diagonal, "
-    "closed (a ring), block/alligator (a network with cells), none",
-    "junctions": "places where branches meet",
-    "cells": "pieces of road enclosed by cracks",
-    "specks": f"pieces that the network took for crack but that reach over less than {SPECK_SHARE:.1%} of the photo's "
-    "longer side: left out of the mask and of every number here",
+    "longitude": "degrees east, from the photo's EXIF; empty without",
+    "crack_percent": "share of the road in the photo that is crack, percent",
+    "crack_area_px": "pixels that are crack, without specks. With a sheet or marker, this number and all that follow "
+    "are of the road seen from above; the mask file is of the photo itself",
+    "length_px": "length of the crack's smoothed centre line with all branches, pixels: the way a sealing crew follows",
+    "traced_length_px": "length of the centre line with every small turn, pixels; larger for a jagged crack",
+    "width_median_px": "median width along the centre line, pixels; empty if every place is near a junction or an end",
+    "width_p95_px": "95 % of the centre line is narrower than this, pixels",
+    "width_max_px": "width of the widest place, pixels; places near junctions and ends do not count",
+    "width_max_x": "where the widest place is, pixels from the left (with a sheet or marker: seen from above)",
+    "width_max_y": "where the widest place is, pixels from the top",
+    "below_measurable": f"True: the median width is below {MEASURABLE_PX} pixels, too thin to measure any width here",
+    "pattern": "pattern of most of the length: longitudinal (the photo's up is the direction of travel), transverse, "
+    "diagonal, closed (a ring), block/alligator (a network with cells) or none",
+    "junctions": "number of places where branches meet",
+    "cells": "number of pieces of road that cracks enclose",
+    "specks": "number of pieces that the network took for crack but that are too small, less than "
+    f"{SPECK_SHARE:.1%} of the photo's longer side; they are in no mask and no number",
 }
 MILLIMETRES = {
-    "indicative_severity": "low, medium, high, by width as in ASTM D6433; no PCI",
-    "mm_per_pixel": "size of a pixel on the road",
-    "scale_plus_minus_percent": "how sure that is",
-    "scale_source": "where it comes from",
-    "scale_note": "what speaks against it: check this before you use the millimetres; mostly empty",
+    "indicative_severity": "low, medium, high or none, by width as in ASTM D6433; not a PCI",
+    "mm_per_pixel": "size of a pixel on the road, millimetres",
+    "scale_plus_minus_percent": "uncertainty of that size, percent",
+    "scale_source": "where that size comes from",
+    "scale_note": "a reason to check that size before you use the millimetres; usually empty",
     "photographed_m2": "road in the photo, square metres",
     "length_m": "length_px in metres",
     "width_median_mm": "width_median_px in millimetres",
     "width_max_mm": "width_max_px in millimetres",
-    "seal_low_m": f"metres of crack under {WIDTH_EDGES_MM[0]} mm wide, networks left out",
-    "seal_medium_m": f"metres of crack {WIDTH_EDGES_MM[0]} to {WIDTH_EDGES_MM[1]} mm wide, networks left out",
-    "seal_high_m": f"metres of crack over {WIDTH_EDGES_MM[1]} mm wide, networks left out",
-    "patch_m2": "square metres of block and alligator cracking, its cells included",
+    "seal_low_m": f"metres of crack below {LOW} mm wide, without networks of cracks",
+    "seal_medium_m": f"metres of crack {LOW} to {MEDIUM} mm wide, without networks of cracks",
+    "seal_high_m": f"metres of crack above {MEDIUM} mm wide, without networks of cracks",
+    "patch_m2": "square metres of networks (block and alligator cracking), with the cells inside",
 }
 NOT_IN_IT = (
-    "The ± hold for the cracks that were found. What the network missed and what it took for a crack is not in them, "
-    "and can be more than all of these: look at the pictures."
+    "The ± holds for the cracks that were found. Cracks that the network missed, or took for a crack by mistake, are "
+    "not included and may be the larger error: look at the photos."
 )
 PLUS_MINUS = (
-    "Columns with plus_minus hold the uncertainty of the column of that name, 1 sigma: of the mask's edge (1 pixel), "
-    "the scale, the turns of a jagged crack (traced_length_px), and the camera's tilt where no sheet or marker takes "
-    "it out. Beside a ± they are rounded up. "
+    "A column with plus_minus in its name is the uncertainty, 1 standard deviation, of the column without it. It "
+    "covers the edge of the mask (1 pixel), the scale, the small turns of a jagged crack (traced_length_px) and, "
+    "without a sheet or marker, the tilt of the camera. Next to a ± sign it is rounded up. "
     f"{NOT_IN_IT}"
 )

@@ -31,10 +31,10 @@ COLUMNS = {  # of ranking.csv: what each says
     "undamaged_correct": f"{metrics.MEANING['undamaged_correct']}; empty if one of these masks is missing or unusable",
     "remarks": "what to know before believing the place",
 }
-RULE = (
-    "Ranked by IoU of the crack, the mean over the cracked photos; a missing or unusable mask counts as empty. "
-    "The lines are 95 % intervals. If a submission cannot be told from the first, the difference between them may be "
-    "chance."
+RULE = "Ranked by IoU of the crack, mean over the cracked photos; a missing or unusable mask counts as empty."
+VERDICT = (
+    "The drawn intervals are 95 % intervals of the mean IoU for other photos of the same kind. A submission cannot be "
+    "told from the first if the 95 % interval of their difference, photo by photo, includes 0: it may be chance."
 )
 
 
@@ -200,7 +200,7 @@ def rank(entries, left_out, out):
 # -------------------------------------------------------------------------------------------------- the page
 def places_table(entries, rows):
     """The ranking itself: place, name, drawn interval, missing masks, verdict, remarks."""
-    columns = ["place", "submission", "IoU", "its 95 % interval, from 0 to 1", "masks counted as empty", "verdict"]
+    columns = ["place", "submission", "IoU", "95 % interval", "masks counted as empty", "verdict"]
     with_undamaged = len(entries[0].scored.cracked) < len(entries[0].scored.photos)
     if with_undamaged:
         columns.append("undamaged photos left empty")
@@ -272,7 +272,8 @@ def write_ranking(path, entries, rows, left_out):
     table = page.table(["column", "what it says"], meaning.items(), "Columns of ranking.csv", sortable=False)
     ceiling = "The ground truth itself, drawn one pixel wider or narrower, would score "
     ceiling += f"{first.sheet['label_noise_1px']:.3f}."
-    sections.append(page.details("What the columns say, and the ceiling", page.paragraph(ceiling), table))
+    said = page.paragraph(VERDICT), page.paragraph(ceiling)
+    sections.append(page.details("What the columns and verdicts mean, and the ceiling", *said, table))
     page.write(path, page.page(f"{number_of(len(entries), 'submission')} on {first.title}", *sections))
 
 

@@ -22,11 +22,13 @@ GALLERY = 48  # pictures on the page, the worst first; the table holds every pho
 GALLERY_PX = 1000  # of a picture's longer side
 SEVERITIES = ("high", "medium", "low", "none")
 LEVELS = ("low", "central", "high")
+NO_BREAK = "\u00a0"  # a space at which no line ends
 UNITS = {"m": "m", "m2": "m²"}
 IN_PX = {
     "crack, % of photo": "crack_percent",
     "pattern": "pattern",
     "length, px": "length_px",
+    "traced length, px": "traced_length_px",
     "median width, px": "width_median_px",
     "largest width, px": "width_max_px",
     "specks": "specks",
@@ -350,7 +352,8 @@ def table_cell(row, column):
     if row[key] is None:
         return None
     stem, unit = key.rsplit("_", 1)
-    return page.Cell(give_or_take(row[key], row[f"{stem}_plus_minus_{unit}"], decimals), row[key])
+    text = give_or_take(row[key], row[f"{stem}_plus_minus_{unit}"], decimals)
+    return page.Cell(text.replace(" ", NO_BREAK), row[key])
 
 
 def explanations(found):

@@ -77,6 +77,8 @@ def turn(path, way):
     note = Image.Exif()
     note[0x0112] = way
     stored.save(path, exif=note, quality=98)
+
+
 def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
     """Write a photo of a road with a vertical black strip `width` pixels wide and 100 long, or without one."""
     photo = draw_road(np.random.default_rng(seed), *size)

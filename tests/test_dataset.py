@@ -8,17 +8,15 @@ import torch
 import dataset
 from augment import augment
 from command import BadInput
-from dataset import CrackDataset, Shuffled, collate, loader
+from dataset import Batches, CrackDataset, collate, loader
 from formats.coco import read_export
 from formats.photo import Preprocess
 
 SMALL = Preprocess(size=64)
 
 
-def items(data, workers=0, epoch=0):
-    order = Shuffled(len(data), seed=0)
-    order.epoch = epoch
-    batches = list(loader(data, 4, workers, order))
+def items(data, workers=0):
+    batches = list(loader(data, 4, workers, seed=0))
     return [torch.cat([batch[k].flatten() for batch in batches]) for k in range(3)]
 
 
@@ -31,7 +29,7 @@ def test_what_is_drawn_does_not_depend_on_the_workers(export):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_workers_go_on_when_ctrl_c_or_a_batch_system_signals_all_processes(export, number):
     data = CrackDataset(read_export(export).photos, SMALL, augment, versions=2, seed=5)
-    batches = loader(data, 1, 2, Shuffled(len(data), seed=0))
+    batches = loader(data, 1, 2, seed=0)
     for _ in batches:  # once through, so that both have started
         pass
     for worker in multiprocessing.active_children():
@@ -62,13 +60,23 @@ def test_without_an_augmentation_every_photo_comes_once_and_unchanged(export):
 
 
 def test_each_epoch_visits_every_item_once_in_another_order():
-    order = Shuffled(20, seed=1)
+    order = Batches(20, 6, seed=1)
     passes = []
     for order.epoch in range(3):
-        keys = list(order)
+        batches = list(order)
+        assert [len(batch) for batch in batches] == [6, 6, 6, 2] and len(order) == 4
+        keys = sum(batches, [])
         assert sorted(keys) == list(range(20 * order.epoch, 20 * order.epoch + 20))
         passes.append([key % 20 for key in keys])
     assert passes[0] != passes[1] != passes[2]
+    assert sum(Batches(20, 6), []) == list(range(20))  # in order without a seed
+
+
+def test_an_interrupted_epoch_goes_on_with_the_batches_that_are_left():
+    order = Batches(10, 4, seed=1)
+    whole = list(order)
+    order.first = 2
+    assert list(order) == whole[2:]
 
 
 def test_photos_of_different_shape_are_padded_to_one_batch():
@@ -81,5 +89,5 @@ def test_photos_of_different_shape_are_padded_to_one_batch():
 def test_an_export_of_which_no_photo_can_be_used_is_refused(export):
     for file in export.glob("*.jpg"):
         file.write_bytes(b"no photo")
-    with pytest.raises(BadInput, match="no photo that can be used"):
+    with pytest.raises(BadInput, match="no photo can be used"):
         dataset.main([str(export), "--out", str(export.parent / "a.png")])

@@ -15,13 +15,12 @@ from data.split import write_splits
 from evaluate import score, score_photo, score_sheet
 from formats.coco import read_export
 from formats.photo import Preprocess
-from metrics import MEANING, THRESHOLDS, WIDTHS
+from metrics import MEANING, WIDTHS
 from model import CrackNet, save_checkpoint
 from report import evaluation
 from report.comparison import TOO_FEW, compare, difference, most_different
 from report.robustness import CHANGES
 from runs import RUNS, SHIPPED
-from train import best_threshold
 
 
 def darkness(item, photo):
@@ -86,21 +85,6 @@ def test_centre_line_dice_and_recall_by_width_in_the_sheet_are_those_worked_out_
         prediction[top : top + width, :found] = 1
     sheet, _ = score_sheet([score_photo(prediction, truth)])
     assert [sheet[key] for key in WIDTHS] == pytest.approx([50 / 200, 80 / 200, 150 / 200])
-
-
-def iou_at(**others):
-    """(4, thresholds, 4) counts of four cracked photos whose IoU is 0.5, but `t35=0.6` at 0.35."""
-    c = np.tile([500, 250, 250, 0], (4, len(THRESHOLDS), 1))
-    for name, iou in others.items():
-        c[:, THRESHOLDS.tolist().index(int(name[1:]) / 100)] = [1000 * iou, 1000 - 1000 * iou, 0, 0]
-    return c
-
-
-def test_of_thresholds_that_are_as_good_as_equal_the_one_nearest_to_a_half_is_taken():
-    assert best_threshold(iou_at()) == 0.5
-    assert best_threshold(iou_at(t5=0.504)) == 0.5  # better by less than anybody could tell
-    assert best_threshold(iou_at(t5=0.506)) == 0.05
-    assert best_threshold(iou_at(t5=0.604, t90=0.601, t20=0.602)) == 0.2
 
 
 def speckled(model, preprocess, photo, flips=False):
@@ -213,7 +197,8 @@ def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     assert sheets["as it is"] == json.loads((tmp_path / "out" / "scores.json").read_text())
     assert sheets["double resolution"]["size"] == "256×192" and sheets["rotated 90°"]["size"] == "96×128"
     assert (tmp_path / "out" / "robustness.png").is_file()
-    assert "shadow edge" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(name in page for name in CHANGES) and str(tmp_path) not in page  # no path of this machine
     for flag in ("--robustness", "--flips"):
         with pytest.raises(BadInput, match=flag):
             evaluate.main(["--predictions", str(export), "--data", str(export), flag])
@@ -307,7 +292,7 @@ def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_pa
         evaluate.main([str(tmp_path / "runs")])
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "last.pt").touch()
-    with pytest.raises(BadInput, match="no epoch is finished; python train.py --resume .*begun"):
+    with pytest.raises(BadInput, match="train.py --resume .*begun"):
         evaluate.main([str(tmp_path / "begun")])
 
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 from conftest import write_export
 
-import evaluate
 import runs
 import train
 from command import execute
@@ -86,11 +85,11 @@ def kill():
 
 
 @pytest.mark.parametrize(
-    "number, where, saved",  # signal; module, function and call; epochs and batches that are saved then
+    "number, where, saved",  # signal; module, function and call; epochs and steps that are saved then
     [
         (signal.SIGINT, (train, "train_step", 2), (0, 2)),
         (signal.SIGTERM, (train, "train_step", STEPS), (0, STEPS)),
-        (signal.SIGTERM, (evaluate, "predict", 1), (0, STEPS)),
+        (signal.SIGTERM, (train, "predict", 1), (0, STEPS)),
         (signal.SIGINT, (train, "train_step", STEPS + 1), (1, 1)),
     ],
 )
@@ -102,10 +101,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert end.value.code == 130 and f"python train.py --resume {tmp_path / 'run'}" in said
     training = read_checkpoint(tmp_path / "run" / "last.pt")["training"]
-    assert (len(training["history"]), training["done"]["batches"]) == saved
+    assert (len(training["history"]), training["progress"]["steps"]) == saved
     torch.manual_seed(99)
     train.main(["--resume", str(tmp_path / "run")])
-    assert f"goes on after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} batches of" in out
+    assert f"after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} steps" in out
     assert_same_run(undisturbed, tmp_path / "run")
 
 
@@ -129,18 +128,21 @@ def test_a_run_that_dies_anywhere_goes_on_bit_for_bit(whole, where, tmp_path, mo
 def test_a_long_epoch_is_saved_every_few_minutes(whole, tmp_path, monkeypatch):
     flags, _ = whole
     clock = iter(range(0, 10**6, 50))  # a step takes 50 seconds
-    monkeypatch.setattr(train.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: next(clock))
     before(monkeypatch, train, "train_step", STEPS, kill)
     with pytest.raises(Killed):
         train.main([*flags, "--out", str(tmp_path / "run"), "--save-minutes", "1.6"])
-    assert read_checkpoint(tmp_path / "run" / "last.pt")["training"]["done"]["batches"] == 2
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["steps"] == 2
 
 
 def test_after_a_save_the_minutes_begin_anew(monkeypatch):
     clock, saves = iter(range(0, 10**6, 50)), []
     monkeypatch.setattr(runs.time, "monotonic", lambda: next(clock))
-    runs.learn((step for step in [False] * 6), lambda: saves.append(0), 1.6, torch.device("cpu"))
-    assert len(saves) == 3  # looked at after 50, 100 | 50, 100 | 50, 100 seconds
+    with runs.autosave(lambda: saves.append(0), 1.6, torch.device("cpu")) as after_step:
+        for _ in range(6):
+            after_step()  # 50, 100 | 50, 100 | 50, 100 seconds after the last save
+        assert len(saves) == 3
+    assert len(saves) == 4  # at the end, so that validation may be interrupted
 
 
 def command(*flags):
@@ -223,7 +225,7 @@ def half_done(folder):
     if not (folder / "last.pt").exists():
         return "before anything was saved"
     saved = read_checkpoint(folder / "last.pt")["training"]
-    epoch, batches = len(saved["history"]) + 1, saved["done"]["batches"]
+    epoch, batches = len(saved["history"]) + 1, saved["progress"]["steps"]
     writing = [path.name.rpartition("-")[2] for path in folder.glob(".*")]
     return f"epoch {epoch}, {batches} batches saved" + (f", while writing {', '.join(writing)}" if writing else "")
 

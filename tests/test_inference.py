@@ -233,6 +233,13 @@ def test_what_cannot_be_a_photo_is_skipped_among_several_files_and_refused_alone
     assert run(strips / "to-correct.json")[0] == 2
 
 
+def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
+    (tmp_path / "drive.mp4").write_bytes(bytes(100))
+    assert run(tmp_path / "drive.mp4")[0] == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert "drive.mp4" in line and "survey.py" in line
+
+
 def test_a_model_is_opened_from_a_path_or_a_string(run, tmp_path):
     for path in (tmp_path / "best.pt", str(tmp_path / "best.pt"), str(tmp_path)):
         model, preprocess, threshold = inference.open_model(path, "cpu")

@@ -21,7 +21,7 @@ from metrics import (
     summary,
     t_quantile,
     tolerant_counts,
-)  # fmt: skip
+)
 from quantify.skeleton import skeleton, widths
 from results import coverage
 

@@ -1,7 +1,8 @@
 """Each test is a sentence about scale.py or sheet.py that a mistake would break."""
 
-import io
 import json
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,22 +12,43 @@ from PIL import ExifTags, Image
 import survey
 from command import BadInput, Parser
 from data import asphalt
-from formats.photo import read_photo, write_image
+from formats.exif import DIAGONAL_35MM
+from formats.photo import read_photo
 from model import CrackNet, save_checkpoint
-from quantify.scale import Scale, add_scale_flags, find_scale, main, rectify, scale_options
-from quantify.sheet import PAPERS_MM, draw_marker, rectangle
+from quantify.scale import Scale, ScaleOptions, add_scale_flags, find_scale, main, rectify, scale_options
+from quantify.sheet import PAPERS_MM, draw_marker, find_markers, find_sheets, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
+FOCAL_35MM = round(FOCAL / np.hypot(WIDTH, HEIGHT) * DIAGONAL_35MM)  # 32; EXIF holds whole numbers
 CAMERA_MM = 1100  # from the sheet
 ROAD = 3000  # drawn, 1 mm a pixel
-A4_MM = PAPERS_MM["a4"]
-LETTER_MM = PAPERS_MM["letter"]
+A4_MM, LETTER_MM = PAPERS_MM["a4"], PAPERS_MM["letter"]
+A4 = ScaleOptions(sheet="a4")
+CASES = Path(__file__).resolve().parent.parent.parent / "shared" / "cases" / "scale"
 
 
 def flags(*words):
     parser = Parser()
     add_scale_flags(parser)
     return scale_options(parser.parse_args(words))
+
+
+def write_exif(path, photo, focal_35mm=FOCAL_35MM, size=None):
+    """JPEG of (H, W, 3) uint8 RGB with a focal length, a size if given, and a place in its EXIF."""
+    block = Image.Exif()
+    camera = block.get_ifd(ExifTags.IFD.Exif)
+    camera[ExifTags.Base.FocalLengthIn35mmFilm] = focal_35mm
+    if size:
+        camera[ExifTags.Base.ExifImageWidth], camera[ExifTags.Base.ExifImageHeight] = size
+    block.get_ifd(ExifTags.IFD.GPSInfo).update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 0.0)})
+    Image.fromarray(photo).save(path, "JPEG", quality=95, exif=block)
+    return path
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory):
+    """The file of a photo that `photograph` takes: its EXIF has the focal length."""
+    return write_exif(tmp_path_factory.mktemp("phone") / "a.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
 
 
 def lens(tilt_deg, turn_deg=0.0):
@@ -38,20 +60,30 @@ def lens(tilt_deg, turn_deg=0.0):
     return camera @ np.c_[(tilt @ turn)[:, :2], (0, 0, CAMERA_MM)]
 
 
-def photograph(sheet, tilt_deg, turn_deg=20.0):
-    """Photo (HEIGHT, WIDTH, 3) of rough road with `sheet` on it: (W, H) mm of white paper, or marker pixels."""
-    rng = np.random.default_rng(0)
-    road = cv2.GaussianBlur(rng.normal(95, 25, (ROAD, ROAD)).astype(np.float32), (0, 0), 1)
-    if isinstance(sheet, np.ndarray):
-        at = (ROAD - len(sheet)) // 2
-        road[at : at + len(sheet), at : at + len(sheet)] = sheet
-    else:
-        corners = (
-            rectangle(*sheet) - 0.5 + ROAD / 2 - 0.5 * np.sign(rectangle(1, 1))
-        )  # fillConvexPoly draws the rim too
-        cv2.fillConvexPoly(road, np.rint((corners + 0.5) * 256).astype(np.int32), 235, cv2.LINE_AA, 8)
+@lru_cache
+def texture():
+    return cv2.GaussianBlur(np.random.default_rng(0).normal(0, 25, (ROAD, ROAD)).astype(np.float32), (0, 0), 1)
+
+
+def lay(road, thing, x_mm, y_mm):
+    """Draw in place, about a point that lies so far from the middle: (W, H) mm of white paper, or marker pixels."""
+    if isinstance(thing, np.ndarray):
+        left, top = ROAD // 2 + x_mm - len(thing) // 2, ROAD // 2 + y_mm - len(thing) // 2
+        road[top : top + len(thing), left : left + len(thing)] = thing
+        return
+    corners = rectangle(*thing) + np.array([x_mm, y_mm]) - 0.5 + ROAD / 2
+    corners -= 0.5 * np.sign(rectangle(1, 1))  # fillConvexPoly draws the outline, too
+    cv2.fillConvexPoly(road, np.rint((corners + 0.5) * 256).astype(np.int32), 235, cv2.LINE_AA, 8)
+
+
+def photograph(sheet, tilt_deg, turn_deg=20.0, others=(), brightness=95):
+    """Photo (HEIGHT, WIDTH, 3) of rough road with `sheet` in the middle and others, each (thing, x, y) as in lay."""
+    road = brightness + texture()
+    lay(road, sheet, 0, 0)
+    for thing, x_mm, y_mm in others:
+        lay(road, thing, x_mm, y_mm)
     to_mm = np.array([(1, 0, 0.5 - ROAD / 2), (0, 1, 0.5 - ROAD / 2), (0, 0, 1)])
-    photo = cv2.warpPerspective(road, lens(tilt_deg, turn_deg) @ to_mm, (WIDTH, HEIGHT), borderValue=95)
+    photo = cv2.warpPerspective(road, lens(tilt_deg, turn_deg) @ to_mm, (WIDTH, HEIGHT), borderValue=brightness)
     return np.repeat(np.clip(photo, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
@@ -69,25 +101,29 @@ def length_errors(scale, tilt_deg, turn_deg=20.0):
     return np.hypot(*(other - one).T) * scale.mm_per_pixel / 250 - 1
 
 
-def sheet_and_flags(kind):
-    """-> what lies on the road and the flags that look for it."""
-    return (A4_MM, flags("--find-sheet", "a4")) if kind == "A4" else (draw_marker(200, 33), flags("--marker-mm", "200"))
+@pytest.mark.parametrize("tilt_deg", [0, 20, 40])
+@pytest.mark.parametrize("paper", ["a4", "letter"])
+def test_a_sheet_gives_lengths_within_2_percent_at_any_tilt(phone, paper, tilt_deg):
+    scale = find_scale(photograph(PAPERS_MM[paper], tilt_deg), phone, ScaleOptions(sheet=paper))
+    check_found(scale, tilt_deg)
 
 
 @pytest.mark.parametrize("tilt_deg", [0, 20, 40])
-@pytest.mark.parametrize("kind", ["A4", "ArUco"])
-def test_a_sheet_or_a_marker_gives_lengths_within_2_percent_at_any_tilt(kind, tilt_deg):
-    sheet, args = sheet_and_flags(kind)
-    scale = find_scale(photograph(sheet, tilt_deg), "a.jpg", args)
+def test_a_marker_gives_lengths_within_2_percent_at_any_tilt(tilt_deg):
+    scale = find_scale(photograph(draw_marker(200, 33), tilt_deg), "a.jpg", ScaleOptions(marker_mm=200))
+    check_found(scale, tilt_deg)
+
+
+def check_found(scale, tilt_deg):
     errors = length_errors(scale, tilt_deg)
     assert np.abs(errors).max() < 0.02
-    assert scale.source.startswith(kind) and scale.tilt_deg == 0
+    assert scale.tilt_deg == 0 and scale.note == ""
     assert np.sqrt(np.mean(errors**2)) < scale.relative < 0.06  # what it says of itself is not less than the truth
 
 
 @pytest.mark.parametrize("turn_deg", [0, 50, 100, 170, 250, 300])
-def test_however_the_sheet_lies_the_photos_up_stays_up_and_nothing_is_mirrored(turn_deg):
-    scale = find_scale(photograph(A4_MM, 30, turn_deg), "a.jpg", flags("--find-sheet", "a4"))
+def test_however_the_sheet_lies_the_photos_up_stays_up_and_nothing_is_mirrored(phone, turn_deg):
+    scale = find_scale(photograph(A4_MM, 30, turn_deg), phone, A4)
     middle = np.array([(WIDTH / 2, HEIGHT / 2)])
     here, above, right = (apply(scale.homography, middle + step)[0] for step in ((0, 0), (0, -1), (1, 0)))
     assert abs(above[0] - here[0]) < 0.02 < here[1] - above[1]
@@ -95,45 +131,158 @@ def test_however_the_sheet_lies_the_photos_up_stays_up_and_nothing_is_mirrored(t
     assert np.abs(length_errors(scale, 30, turn_deg)).max() < 0.02
 
 
-def test_the_uncertainty_grows_with_the_tilt_and_shrinks_with_the_sheet():
-    level, steep = (find_scale(photograph(A4_MM, t), "", flags("--find-sheet", "a4")).relative for t in (0, 50))
-    marker = find_scale(photograph(draw_marker(100, 20), 0), "", flags("--marker-mm", "100")).relative
+def test_the_uncertainty_grows_with_the_tilt_and_shrinks_with_the_sheet(phone):
+    level, steep = (find_scale(photograph(A4_MM, tilt), phone, A4).relative for tilt in (0, 50))
+    marker = find_scale(photograph(draw_marker(100, 20), 0), "", ScaleOptions(marker_mm=100)).relative
     assert level < steep and level < marker
 
 
-@pytest.mark.parametrize("paper", [LETTER_MM, (210, 210), (297, 100), None], ids=str)
+# ------------------------------------------------------------------------------------------------ which paper
+def check_never_silently_wrong(truth, asked, tilt_deg, turn_deg, path):
+    """A sheet of one paper, looked for as another or as itself -> the Scale, or None where it was refused."""
+    try:
+        scale = find_scale(photograph(PAPERS_MM[truth], tilt_deg, turn_deg), path, ScaleOptions(sheet=asked))
+    except BadInput:
+        assert truth != asked
+        return None
+    errors = length_errors(scale, tilt_deg, turn_deg)
+    assert np.sqrt(np.mean(errors**2)) < scale.relative
+    assert truth == asked or scale.note
+    return scale
+
+
+@pytest.mark.parametrize("tilt_deg, turn_deg", [(0, 20), (15, 0), (30, 70)])
+@pytest.mark.parametrize("asked", ["a4", "letter"])
+@pytest.mark.parametrize("truth", ["a4", "letter", "legal"])
+def test_without_a_focal_length_another_paper_is_refused_or_noted_and_the_uncertainty_covers_it(
+    truth, asked, tilt_deg, turn_deg
+):
+    check_never_silently_wrong(truth, asked, tilt_deg, turn_deg, "a.jpg")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tilt_deg", [0, 5, 10, 20, 30])
+@pytest.mark.parametrize("turn_deg", [0, 20, 45, 70, 90, 135])
+@pytest.mark.parametrize("asked", ["a4", "letter"])
+@pytest.mark.parametrize("truth", ["a4", "letter", "legal"])
+def test_from_any_side_and_at_any_tilt_too(truth, asked, tilt_deg, turn_deg):
+    check_never_silently_wrong(truth, asked, tilt_deg, turn_deg, "a.jpg")
+
+
+def test_two_papers_that_cannot_be_told_apart_are_noted_whichever_is_asked_for():
+    for truth, asked, turn_deg in (("a4", "letter", 0), ("letter", "a4", 70), ("letter", "letter", 70)):
+        scale = check_never_silently_wrong(truth, asked, 30, turn_deg, "a.jpg")
+        assert scale.note and scale.relative > 0.03
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 15, 30])
+@pytest.mark.parametrize("truth, asked", [("a4", "letter"), ("letter", "a4"), ("legal", "a4"), ("legal", "letter")])
+def test_with_a_focal_length_another_paper_is_refused(phone, truth, asked, tilt_deg):
+    assert check_never_silently_wrong(truth, asked, tilt_deg, 70, phone) is None
+
+
+def test_the_paper_that_is_there_instead_is_named(phone):
+    with pytest.raises(BadInput, match="US Letter"):
+        find_scale(photograph(LETTER_MM, 20), phone, A4)
+
+
+@pytest.mark.parametrize("paper", [(210, 210), (297, 100), (1, 1)], ids=str)
 @pytest.mark.parametrize("tilt_deg", [0, 20])
-def test_what_is_no_a4_sheet_is_refused_with_a_remedy(paper, tilt_deg):
-    photo = photograph(paper or (1, 1), tilt_deg)
-    with pytest.raises(BadInput, match=r"a\.jpg: no A4 sheet found; .*--reference"):
-        find_scale(photo, "a.jpg", flags("--find-sheet", "a4"))
+def test_what_is_no_sheet_of_paper_is_refused_with_a_remedy(paper, tilt_deg):
+    with pytest.raises(BadInput, match=r"a\.jpg: .*--reference"):
+        find_scale(photograph(paper, tilt_deg), "a.jpg", A4)
+
+
+def test_two_white_areas_of_a_sheets_shape_but_not_of_one_size_are_refused(phone):
+    paint = (A4_MM[0] / 2, A4_MM[1] / 2)
+    with pytest.raises(BadInput, match=r"a\.jpg: 2 white areas"):
+        find_scale(photograph(A4_MM, 10, others=[(paint, -100, 250)]), phone, A4)
+
+
+def test_two_sheets_of_one_size_agree(phone):
+    scale = find_scale(photograph(A4_MM, 20, others=[(A4_MM, -60, 300)]), phone, A4)
+    assert np.abs(length_errors(scale, 20)).max() < 0.02
+
+
+def test_outlines_of_one_sheet_at_many_levels_of_brightness_are_one_sheet():
+    assert len(find_sheets(photograph(A4_MM, 20), "a4")) == 1
 
 
 def test_yellow_paint_of_a4_size_is_no_sheet():
     photo = photograph(A4_MM, 20)
     photo[..., 2] = np.minimum(photo[..., 2], 70)
     with pytest.raises(BadInput, match="no A4 sheet"):
-        find_scale(photo, "a.jpg", flags("--find-sheet", "a4"))
+        find_scale(photo, "a.jpg", A4)
 
 
 def test_a_sheet_that_leaves_the_photo_is_not_guessed():
     with pytest.raises(BadInput, match="no A4 sheet"):
-        find_scale(photograph(A4_MM, 20)[:, : WIDTH // 2], "a.jpg", flags("--find-sheet", "a4"))
+        find_scale(photograph(A4_MM, 20)[:, : WIDTH // 2], "a.jpg", A4)
+
+
+# ------------------------------------------------------------------------------------------------ which marker
+MARKER = ScaleOptions(marker_mm=100)
 
 
 def test_no_marker_is_an_error_and_the_printed_one_is_found(tmp_path):
     with pytest.raises(BadInput, match=r"a\.jpg: no ArUco marker"):
-        find_scale(photograph(A4_MM, 0), "a.jpg", flags("--marker-mm", "100"))
+        find_scale(photograph(A4_MM, 0), "a.jpg", MARKER)
     main([str(tmp_path / "marker.png")])
     photo = read_photo(tmp_path / "marker.png")
-    found = find_scale(photo, "a.jpg", flags("--marker-mm", "120"))
+    found = find_scale(photo, "a.jpg", ScaleOptions(marker_mm=120))
     assert found.mm_per_pixel == pytest.approx(0.1, rel=0.005)
     with pytest.raises(BadInput, match=r"marker\.txt"):
         main(["marker.txt"])
 
 
+@pytest.mark.parametrize("tilt_deg", [0, 25])
+def test_the_printed_marker_counts_and_a_larger_stranger_is_noted(tilt_deg):
+    photo = photograph(draw_marker(100, 20), tilt_deg, others=[(draw_marker(260, 50, number=23), -300, 100)])
+    scale = find_scale(photo, "a.jpg", MARKER)
+    errors = length_errors(scale, tilt_deg)
+    assert np.sqrt(np.mean(errors**2)) < scale.relative < 0.15
+    assert "23" in scale.note
+
+
+def test_a_single_marker_of_another_id_is_used_but_noted():
+    scale = find_scale(photograph(draw_marker(100, 20, number=7), 10), "a.jpg", MARKER)
+    assert "7" in scale.note and np.abs(length_errors(scale, 10)).max() < 0.03
+
+
+@pytest.mark.parametrize("numbers", [(0, 0), (5, 6)])
+def test_markers_that_contradict_each_other_are_refused_and_those_that_agree_are_used(numbers):
+    one, other = numbers
+    agreeing = photograph(draw_marker(100, 20, one), 15, others=[(draw_marker(100, 20, other), 250, 0)])
+    assert find_scale(agreeing, "a.jpg", MARKER).mm_per_pixel == pytest.approx(1, rel=0.03)
+    contradicting = photograph(draw_marker(100, 20, one), 15, others=[(draw_marker(150, 30, other), 250, 0)])
+    with pytest.raises(BadInput, match=r"a\.jpg: 2 ArUco markers"):
+        find_scale(contradicting, "a.jpg", MARKER)
+
+
+@pytest.mark.parametrize("brightness", [60, 95, 130])
+@pytest.mark.parametrize("rim", [0, 5, 10, 16])
+def test_a_marker_whose_rim_was_cut_off_is_refused_where_its_size_would_be_wrong(rim, brightness):
+    for tilt_deg in (0, 30):
+        photo = photograph(draw_marker(200, rim), tilt_deg, brightness=brightness)
+        try:
+            scale = find_scale(photo, "a.jpg", ScaleOptions(marker_mm=200))
+        except BadInput as error:
+            assert "a.jpg" in str(error)
+        else:
+            assert np.sqrt(np.mean(length_errors(scale, tilt_deg) ** 2)) < scale.relative
+
+
+@pytest.mark.parametrize("side, rim", [(200, 33), (60, 10)])
+@pytest.mark.parametrize("tilt_deg", [0, 30])
+def test_a_marker_as_it_is_printed_has_a_white_rim_also_in_half_shade(tilt_deg, side, rim):
+    photo = photograph(draw_marker(side, rim), tilt_deg)
+    photo[:, : WIDTH // 2] = photo[:, : WIDTH // 2] * 0.6
+    (marker,) = find_markers(photo)
+    assert marker.white_rim and marker.number == 0
+
+
 def test_a_rectified_line_is_as_long_as_on_the_road_in_photo_probability_and_mask():
-    scale = find_scale(photograph(A4_MM, 35), "a.jpg", flags("--find-sheet", "a4"))
+    scale = find_scale(photograph(A4_MM, 35), "a.jpg", A4)
     ends = apply(lens(35, 20), np.array([(-250, -150), (-250, 150)]))
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.line(mask, *np.rint(ends).astype(int).tolist(), 1, 5)
@@ -151,7 +300,7 @@ def test_a_rectified_line_is_as_long_as_on_the_road_in_photo_probability_and_mas
 
 @pytest.mark.parametrize("tilt_deg", [0, 30, 50, 65])
 def test_only_what_the_photo_shows_near_enough_is_valid_and_the_size_is_bounded(tilt_deg):
-    scale = find_scale(photograph(A4_MM, tilt_deg), "a.jpg", flags("--find-sheet", "a4"))
+    scale = find_scale(photograph(A4_MM, tilt_deg), "a.jpg", A4)
     flat, valid, mm = rectify(np.full((HEIGHT, WIDTH), 1, np.uint8), scale)
     assert valid.size < 2.02 * HEIGHT * WIDTH and not flat[~valid].any()
     assert flat[valid].mean() > 0.99 and valid.mean() > 0.3
@@ -214,24 +363,65 @@ def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
         flags("--mm-per-pixel", "0.4", "--find-sheet", "a4")
 
 
-def with_focal_length(photo):
-    """(H, W, 3) uint8 RGB -> bytes of a JPEG whose EXIF says 26 mm, 33 degrees 51.5 minutes south, 151.2 east."""
-    block, file = Image.Exif(), io.BytesIO()
-    block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
-    block.get_ifd(ExifTags.IFD.GPSInfo).update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 0.0)})
-    Image.fromarray(photo).save(file, "JPEG", quality=95, exif=block)
-    return file.getvalue()
+@pytest.mark.parametrize("words", [["--find-a4"], ["--find-sheet"], ["--find-sheet", "legal"]])
+def test_only_papers_that_are_offered_can_be_asked_for(words):
+    with pytest.raises(BadInput):
+        flags(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--mm-per-pixel", "0.4"],
+        ["--reference", "1,2,3,4,5"],
+        ["--marker-mm", "9"],
+        ["--find-sheet", "letter"],
+        ["--camera-height-mm", "1"],
+    ],
+)
+def test_whether_a_scale_was_asked_for_is_known(words):
+    assert flags(*words).given and not flags().given
 
 
 def test_camera_height_is_a_rough_scale_and_needs_a_focal_length(tmp_path):
-    photo, args = np.zeros((3000, 4000, 3), np.uint8), flags("--camera-height-mm", "1500")
-    (tmp_path / "a.jpg").write_bytes(with_focal_length(photo))
-    found = find_scale(photo, tmp_path / "a.jpg", args)
+    photo, options = np.zeros((3000, 4000, 3), np.uint8), ScaleOptions(camera_height_mm=1500)
+    found = find_scale(photo, write_exif(tmp_path / "a.jpg", photo, 26), options)
     # a 36 by 24 mm film 26 mm behind the lens sees 1500 / 26 times its size
     assert found.mm_per_pixel == pytest.approx(1500 / 26 * np.hypot(36, 24) / 5000)
-    assert found.relative >= 0.1 and "rough" in found.source
-    with pytest.raises(BadInput, match=r"none\.jpg: no focal length"):
-        find_scale(photo, tmp_path / "none.jpg", args)
+    assert found.relative >= 0.1
+    with pytest.raises(BadInput, match=r"none\.jpg"):
+        find_scale(photo, tmp_path / "none.jpg", options)
+
+
+@pytest.mark.parametrize("taken", [(1600, 1200), (800, 601), (1600, 800)])
+def test_the_focal_length_of_a_cropped_photo_is_not_used(tmp_path, taken):
+    photo = np.zeros((600, 800, 3), np.uint8)
+    file = write_exif(tmp_path / "a.jpg", photo, 26, taken)
+    with pytest.raises(BadInput, match=rf"a\.jpg: .*cropped.*{taken[0]}×{taken[1]}"):
+        find_scale(photo, file, ScaleOptions(camera_height_mm=1500))
+
+
+@pytest.mark.parametrize("taken", [(800, 600), (600, 800)])  # EXIF has the size before the photo is turned upright
+def test_the_focal_length_of_a_whole_photo_is_used_whichever_way_it_is_turned(tmp_path, taken):
+    photo = np.zeros((600, 800, 3), np.uint8)
+    assert find_scale(photo, write_exif(tmp_path / "a.jpg", photo, 26, taken), ScaleOptions(camera_height_mm=1500))
+
+
+def test_the_focal_length_of_a_cropped_photo_does_not_decide_which_paper_it_is(tmp_path):
+    photo = photograph(LETTER_MM, 30, 70)
+    wrong = FOCAL_35MM // 2
+    file = write_exif(tmp_path / "a.jpg", photo, wrong, (2 * WIDTH, 2 * HEIGHT))
+    scale = find_scale(photo, file, ScaleOptions(sheet="letter"))
+    assert np.abs(length_errors(scale, 30, 70)).max() < 0.02 and "cropped" in scale.note
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases/scale is not here")
+def test_the_shared_cases_give_a_millimetre_a_pixel_or_are_refused():
+    for name, options in (("stranger", MARKER), ("whole", ScaleOptions(camera_height_mm=1202))):
+        file = CASES / f"{name}.jpg"
+        assert find_scale(read_photo(file), file, options).mm_per_pixel == pytest.approx(1, rel=0.01)
+    with pytest.raises(BadInput, match="cropped"):
+        find_scale(read_photo(CASES / "cropped.jpg"), CASES / "cropped.jpg", ScaleOptions(camera_height_mm=1202))
 
 
 # ------------------------------------------------------------------------------------------------ drawn photos
@@ -273,11 +463,11 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     view = lens(tilt_deg) @ to_mm
     photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
-    write_image(tmp_path / "road.png", asphalt.photograph(rng, photo, 1.0))
+    write_exif(tmp_path / "road.jpg", asphalt.photograph(rng, photo, 1.0))
     save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
     monkeypatch.setattr(survey, "predict", lambda *_: seen)
     flag = ["--find-sheet", "a4"] if kind == "A4" else ["--marker-mm", "160"]
-    words = [str(tmp_path / "road.png"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+    words = [str(tmp_path / "road.jpg"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
     assert survey.main([*words, *flag]) == 0
     record = json.loads((tmp_path / "out" / "road_cracks.json").read_text())
     return record["results"][0]["row"], *true_length_and_width(crack)
@@ -291,7 +481,7 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     ],
 )
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
-    (tmp_path / "road.jpg").write_bytes(with_focal_length(photograph(draw_marker(200, 33), 0)))
+    write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
     save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
     monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
     flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]

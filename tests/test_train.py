@@ -1,3 +1,4 @@
+import json
 import math
 import re
 from dataclasses import asdict
@@ -12,28 +13,39 @@ import train
 from augment import UNCHANGED, augment
 from command import HALF_WRITTEN, BadInput
 from data.split import split
-from dataset import CrackDataset, Shuffled, loader
+from dataset import CrackDataset, loader
 from formats.coco import read_export
 from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
-from runs import NOTHING_DONE, conclusion, merit, restore
+from runs import FEW_CRACKED, NOTHING_LEARNT, Run, conclusion, duration, introduction, merit
 from train import (
+    FEWEST_STEPS,
+    MOST_STEPS,
+    Settings,
     arguments,
     best_threshold,
     dice_bce,
+    length,
     loaders,
     main,
     optimisation,
     pace,
+    settings_of,
     threshold_counts,
     train_one_epoch,
+    train_step,
     validate,
 )
 
 CPU = torch.device("cpu")
+RATE = Settings(lr=0.003)
 TINY = ["--size", "64", "--versions", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]
+
+
+def nothing():
+    """What a training that is not saved does after a step."""
 
 
 def test_the_loss_is_the_one_worked_out_by_hand():
@@ -103,9 +115,9 @@ def test_fine_tuning_starts_from_the_network_the_weights_and_the_preprocessing(s
     assert after["model"] == before["model"] and after["preprocess"] == before["preprocess"]
     learnt = {name: tensor for name, tensor in after["weights"].items() if not re.search("running|batches", name)}
     assert all(torch.allclose(before["weights"][name], tensor, atol=1e-6) for name, tensor in learnt.items())
-    assert after["training"]["arguments"]["start"] == str(start) and after["training"]["arguments"]["size"] == 64
-    said = capsys.readouterr().out
-    assert f"starts from the network and weights of {start}" in said and "64 pixels" in said
+    settings = after["training"]["settings"]
+    assert settings["start"] == str(start) and settings["size"] == 64
+    assert str(start) in capsys.readouterr().out
     main([*flags, str(start / "best.pt"), "--size", "96", "--dropout", "0.1", "--out", str(tmp_path / "other")])
     after = read_checkpoint(tmp_path / "other" / "best.pt")
     assert after["preprocess"] == before["preprocess"] | {"size": 96}
@@ -123,24 +135,71 @@ def test_a_fine_tuned_run_goes_on_without_the_checkpoint_it_came_from(start, exp
 def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(start, export, tmp_path, capsys):
     flags = [*TINY, "--epochs", "1", "--from", str(start)]
     main([*flags, "--data", str(start.parent / "roads"), "--seed", "5", "--out", str(tmp_path / "a")])
-    assert "of valid and test (road" in capsys.readouterr().out
+    assert f"WARNING: {start}" in capsys.readouterr().out
     main([*flags, "--data", str(start.parent / "roads"), "--out", str(tmp_path / "b")])  # the same split
-    assert "of valid and test (" not in capsys.readouterr().out
+    assert f"WARNING: {start}" not in capsys.readouterr().out
 
 
-def test_few_cracked_photos_are_said_to_be_few_in_train_and_in_valid(tmp_path, capsys):
-    for part, count, seed in (("train", 11, 0), ("valid", 2, 1)):
-        write_export(tmp_path / "roads" / part, count, 1, seed)
-    main(["--data", str(tmp_path / "roads"), "--epochs", "1", "--out", str(tmp_path / "run"), *TINY])
-    said = capsys.readouterr().out
-    assert "note: 2 cracked valid photos to choose epoch and threshold by: few" in said and "to learn from" not in said
+def test_training_tells_how_long_it_will_take_after_its_first_steps_and_after_every_epoch(
+    export, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "MEASURED", 2)
+    monkeypatch.setattr(train.runs, "duration", lambda seconds: f"<{seconds:g}>")
+    main(["--data", str(export), "--epochs", "2", "--out", str(tmp_path / "run"), *TINY])
+    told = [float(seconds) for seconds in re.findall("about <(.*?)>", capsys.readouterr().out)]
+    first, _ = read_checkpoint(tmp_path / "run" / "last.pt")["training"]["history"]
+    assert len(told) == 2 and told[0] > 0 and told[1] == pytest.approx(first["seconds"], rel=1e-4)
+
+
+@pytest.mark.parametrize("seconds, words", [(12.4, "12 s"), (700, "12 min"), (8000, "2 h 13 min")])
+def test_a_duration_is_said_in_its_own_unit(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_few_cracked_photos_are_said_to_be_few_in_train_and_in_valid(photos):
+    cracked, undamaged = ([photo for photo in photos if photo.cracked == kind] for kind in (True, False))
+    settings = Settings(data="roads", size=64)
+
+    def notes(train, valid):
+        parts = {"train": train * cracked[:1] + undamaged, "valid": valid * cracked[:1], "test": []}
+        said = introduction(Run("run"), parts, CrackNet(4), settings, CPU)
+        return [line for line in said.splitlines() if line.startswith("note")]
+
+    train, valid = FEW_CRACKED["train"], FEW_CRACKED["valid"]
+    assert not notes(train, valid)
+    (note,) = notes(train, valid - 1)
+    assert f"{valid - 1} cracked valid" in note
+    (note,) = notes(train - 1, valid)
+    assert f"{train - 1} cracked train" in note
 
 
 def test_a_training_that_learnt_nothing_says_so_and_one_that_did_does_not(tmp_path):
-    rows = [{"epoch": 1, "iou_cracked": 0, "iou_at_threshold": iou} for iou in (0.02, 0.3)]
-    said = conclusion(rows[:1], 6, tmp_path, "mine")
-    assert "WARNING: at that threshold IoU of the crack is 0.020" in said and "dataset.py mine" in said
-    assert "WARNING" not in conclusion(rows[1:], 6, tmp_path, "mine")
+    rows = [{"epoch": 1, "iou_at_threshold": iou} for iou in (NOTHING_LEARNT - 0.01, NOTHING_LEARNT)]
+    said = conclusion(Run(tmp_path), rows[:1], 6, "mine")
+    assert "WARNING" in said and "dataset.py mine" in said
+    assert "WARNING" not in conclusion(Run(tmp_path), rows[1:], 6, "mine")
+
+
+@pytest.mark.parametrize("photos, steps", [(3, FEWEST_STEPS), (35, 1050), (42, 1260), (255, 7650), (5000, MOST_STEPS)])
+@pytest.mark.parametrize("versions, batch_size", [(5, 4), (0, 4), (5, 16)])
+def test_the_length_of_a_training_is_steps_for_each_photo_whatever_an_epoch_is(photos, steps, versions, batch_size):
+    batches = math.ceil(photos * (1 + versions) / batch_size)
+    epochs, why = length(None, photos, batches)
+    assert abs(epochs * batches - steps) <= max(batches / 2, batches - steps) and f"{epochs * batches:,} steps" in why
+    assert length(7, photos, batches)[0] == 7
+
+
+def test_training_chooses_its_length_and_keeps_it_when_it_is_resumed(export, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "FEWEST_STEPS", 9)
+    monkeypatch.setattr(train, "STEPS_A_PHOTO", 0)
+    main(["--data", str(export), "--out", str(tmp_path / "run"), *TINY])  # 6 photos, 12 items: 3 steps an epoch
+    assert "9 steps in 3 epochs" in capsys.readouterr().out
+    saved = read_checkpoint(tmp_path / "run" / "last.pt")["training"]
+    assert len(saved["history"]) == saved["settings"]["epochs"] == 3
+    assert json.loads((tmp_path / "run" / "arguments.json").read_text())["epochs"] == 3
+    monkeypatch.setattr(train, "FEWEST_STEPS", 30)
+    main(["--resume", str(tmp_path / "run")])
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["training"]["settings"]["epochs"] == 3
 
 
 def test_a_start_that_is_no_checkpoint_or_stands_beside_resume_is_refused(export, tmp_path):
@@ -151,40 +210,38 @@ def test_a_start_that_is_no_checkpoint_or_stands_beside_resume_is_refused(export
 
 
 def test_a_run_of_the_cpu_goes_on_with_loss_scaling_as_a_gpu_needs_it():
-    model, args = CrackNet(width=8), arguments([])
-    state = optimisation(model, args, 10, torch.device("cpu"))
-    training = {name: part.state_dict() for name, part in state.items()} | {"history": [], "done": {}}
-    again = optimisation(model, args, 10, torch.device("cpu")) | {"scaler": torch.amp.GradScaler("cpu", enabled=True)}
-    assert restore("run", {"threshold": 0.3, "training": training}, again) == ([], {}, 0.3)
+    state = optimisation(CrackNet(width=8), RATE, 10, CPU)
+    again = optimisation(CrackNet(width=8), RATE, 10, CPU)
+    again.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    again.load_state_dict(state.state_dict())
+    assert again.scaler.is_enabled()
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_names_of_the_photos(export):
     photos = read_export(export).photos[:2]
-    batches = loader(CrackDataset(photos, Preprocess(size=64)), 2, 0, Shuffled(2, seed=0))
-    model, device = CrackNet(), torch.device("cpu")
+    batches = loader(CrackDataset(photos, Preprocess(size=64)), 2, seed=0)
+    model = CrackNet()
     torch.nn.init.constant_(list(model.parameters())[-1], math.nan)
-    state = optimisation(model, arguments([]), 1, device)
     with pytest.raises(FloatingPointError, match="road000.jpg, road001.jpg.*--lr"):
-        list(train_one_epoch(model, batches, dice_bce, **state, device=device, done=dict(NOTHING_DONE)))
+        train_one_epoch(optimisation(model, RATE, 1, CPU), batches, dice_bce, CPU, nothing)
 
 
 def test_only_train_photos_are_augmented(export):
     photos = read_export(export).photos
-    train_batches, valid_batches = loaders(
-        {"train": photos[:6], "valid": photos[6:]}, Preprocess(64), arguments([]), CPU
-    )
-    assert train_batches.dataset.augment is augment and train_batches.dataset.versions == 6
+    train_batches, valid_batches = loaders({"train": photos[:6], "valid": photos[6:]}, Preprocess(64), Settings())
+    assert train_batches.dataset.augment.func is augment and train_batches.dataset.versions == 6
     assert valid_batches.dataset.augment is None and len(valid_batches.dataset) == 4
 
 
-def test_the_base_model_is_trained_without_weight_decay():
-    state = optimisation(CrackNet(), arguments([]), 10, torch.device("cpu"))
-    assert all(group["weight_decay"] == 0 for group in state["optimizer"].param_groups)
+def test_the_base_model_is_trained_without_weight_decay_or_dropout():
+    state = optimisation(CrackNet(), RATE, 10, CPU)
+    assert all(group["weight_decay"] == 0 for group in state.optimizer.param_groups)
+    assert not any(isinstance(module, torch.nn.Dropout2d) for module in state.model.modules())
 
 
 def test_weight_decay_reaches_the_optimizer():
-    state = optimisation(CrackNet(), arguments(["--weight-decay", "0.05"]), 10, torch.device("cpu"))
-    assert all(group["weight_decay"] == 0.05 for group in state["optimizer"].param_groups)
+    state = optimisation(CrackNet(), Settings(lr=0.003, weight_decay=0.05), 10, CPU)
+    assert all(group["weight_decay"] == 0.05 for group in state.optimizer.param_groups)
 
 
 def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export, tmp_path):
@@ -197,8 +254,8 @@ def test_the_average_of_the_weights_is_validated_and_saved_in_their_place(export
     assert {"stem.0.0.weight", "stem.0.1.running_mean"} <= set(moving)
     model, preprocess, _ = open_model(tmp_path / "run", "cpu")
     parts = split(read_export(export), 0, tmp_path / "run" / "splits.json")
-    valid = loaders(parts, preprocess, arguments(TINY), CPU)[1]
-    row = validate(model, valid, preprocess, dice_bce, torch.device("cpu"))
+    valid = loaders(parts, preprocess, Settings())[1]
+    row = validate(model, valid, preprocess, dice_bce, CPU)
     assert row.items() <= last["training"]["history"][0].items() and row["threshold"] == best["threshold"]
 
 
@@ -209,7 +266,7 @@ def test_an_epoch_tells_the_iou_at_a_half_and_at_the_threshold_that_is_saved(exp
     found = [summary(counts[:, i])["recall"] for i in range(len(THRESHOLDS))]
     chosen = next(value for value, recall in zip(THRESHOLDS.tolist(), found, strict=True) if 0 < recall < 1)
     monkeypatch.setattr(train, "best_threshold", lambda counts: chosen)
-    valid = loaders({"train": photos, "valid": photos}, preprocess, arguments(TINY), CPU)[1]
+    valid = loaders({"train": photos, "valid": photos}, preprocess, Settings())[1]
     row = validate(model, valid, preprocess, dice_bce, CPU)
     at = {value: summary(counts[:, THRESHOLDS.tolist().index(value)])["iou_cracked"] for value in (0.5, chosen)}
     assert (row["iou_cracked"], row["iou_at_threshold"]) == (at[0.5], at[chosen]) and at[0.5] != at[chosen]
@@ -217,14 +274,17 @@ def test_an_epoch_tells_the_iou_at_a_half_and_at_the_threshold_that_is_saved(exp
 
 def test_changes_of_the_augmentation_can_be_left_out_or_drawn_once(export):
     parts = {"train": read_export(export).photos[:2], "valid": []}
-    flags = ["--without", *UNCHANGED, "--versions", "1"]
 
-    bare = loaders(parts, Preprocess(64), arguments(flags), CPU)[0].dataset
+    def items(*flags):
+        _, settings = settings_of(arguments(list(flags)))
+        return loaders(parts, Preprocess(64), settings)[0].dataset
+
+    bare = items("--without", *UNCHANGED, "--versions", "1")
     assert torch.equal(bare[0][0], bare[1][0])
-    for once in (True, False):
-        data = loaders(parts, Preprocess(64), arguments(["--once"] * once), CPU)[0].dataset
-        assert torch.equal(data[1][0], data[1 + len(data)][0]) == once
-    with pytest.raises(BadInput, match="invalid choice: 'flip'"):
+    once, anew = items("--once"), items()
+    assert torch.equal(once[1][0], once[1 + len(once)][0])
+    assert not torch.equal(anew[1][0], anew[1 + len(anew)][0])
+    with pytest.raises(BadInput, match="--without"):
         arguments(["--without", "flip"])
 
 
@@ -235,6 +295,21 @@ def test_the_threshold_is_the_one_with_the_best_iou_over_cracked_photos():
     counts[2, 3] = [0, 500, 0, 0]  # an undamaged photo has no say
     assert best_threshold(counts) == THRESHOLDS[6]
     assert best_threshold(counts[2:]) == 0.5
+
+
+def iou_at(**others):
+    """(4, thresholds, 4) counts of four cracked photos whose IoU is 0.5, but `t35=0.6` at 0.35."""
+    c = np.tile([500, 250, 250, 0], (4, len(THRESHOLDS), 1))
+    for name, iou in others.items():
+        c[:, THRESHOLDS.tolist().index(int(name[1:]) / 100)] = [1000 * iou, 1000 - 1000 * iou, 0, 0]
+    return c
+
+
+def test_of_thresholds_that_are_as_good_as_equal_the_one_nearest_to_a_half_is_taken():
+    assert best_threshold(iou_at()) == 0.5
+    assert best_threshold(iou_at(t5=0.504)) == 0.5  # better by less than anybody could tell
+    assert best_threshold(iou_at(t5=0.506)) == 0.05
+    assert best_threshold(iou_at(t5=0.604, t90=0.601, t20=0.602)) == 0.2
 
 
 def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing():
@@ -251,8 +326,8 @@ def test_the_best_epoch_is_that_of_the_best_iou_at_its_own_threshold_and_of_the_
         {"iou_cracked": half, "valid_loss": 1, "iou_at_threshold": best} for half, best in ((0.5, 0.6), (0.1, 0.8))
     )
     assert merit(better_as_it_ships) > merit(better_at_half)
-    assert merit({"iou_cracked": 0.3, "valid_loss": 9}) > merit({"iou_cracked": 0.2, "valid_loss": 1})  # of older code
-    assert merit({"iou_cracked": math.nan, "valid_loss": 1}) > merit({"iou_cracked": math.nan, "valid_loss": 2})
+    low, high = ({"iou_at_threshold": math.nan, "valid_loss": loss} for loss in (1, 2))
+    assert merit(low) > merit(high)
 
 
 def test_a_mistyped_resume_is_refused_and_a_finished_run_is_not_overwritten(export, tmp_path):
@@ -264,7 +339,7 @@ def test_a_mistyped_resume_is_refused_and_a_finished_run_is_not_overwritten(expo
         main(["--data", str(export), "--out", str(tmp_path / "run"), *TINY])
 
 
-@pytest.mark.parametrize("lost", ["training", "history", "optimizer", "done", "weights"])
+@pytest.mark.parametrize("lost", ["training", "history", "settings", "optimizer", "progress", "weights"])
 def test_a_run_of_another_version_is_refused_in_one_line(export, start, tmp_path, lost):
     saved = read_checkpoint(start / "last.pt")
     for part in (saved, saved["training"]):
@@ -279,7 +354,7 @@ def test_a_run_of_another_version_is_refused_in_one_line(export, start, tmp_path
 def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start):
     defaults = ["--epochs", "20"], ["--out", "elsewhere"], ["--splits", "no.json"]  # no less typed than others
     for flags in (["--lr", "0.5"], ["--size", "96"], ["--seed", "3"], ["--dropout", "0.4"], ["--once"], *defaults):
-        with pytest.raises(BadInput, match=f"keeps its own {flags[0]}"):
+        with pytest.raises(BadInput, match=f"{re.escape(str(start))}.* {flags[0]}"):
             main(["--resume", str(start), *flags])
     main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu", "--size", "64"])
 
@@ -291,24 +366,29 @@ def test_a_run_clears_what_a_killed_one_left_half_written_and_nothing_else(expor
     assert [path.name for path in tmp_path.glob(".*")] == [".pre-commit-config.yaml"]
 
 
-def test_the_help_names_the_encoders_and_the_size_that_there_are(capsys):
+def test_the_help_tells_the_defaults_that_hold(capsys):
     with pytest.raises(SystemExit):
         arguments(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert all(name in said for name in TransferNet.MAPS) and f"else {Preprocess().size})" in said
+    assert all(name in said for name in TransferNet.MAPS)
+    _, new = settings_of(arguments([]))
+    _, tuned = settings_of(arguments(["--from", "any.pt"]))
+    assert f"else {Preprocess.size})" in said and f"(default: {new.lr}, with --from {tuned.lr})" in said
+    assert f"over all processes (default: {new.batch_size})" in said and f"epoch (default: {new.versions})" in said
 
 
 def test_a_learning_rate_of_nothing_is_refused_and_fine_tuning_is_gentler_by_default():
     with pytest.raises(BadInput, match="--lr"):
         arguments(["--lr", "0"])
-    assert arguments(["--from", "any.pt"]).lr < arguments([]).lr
+    assert settings_of(arguments(["--from", "any.pt"]))[1].lr < settings_of(arguments([]))[1].lr
+    assert settings_of(arguments(["--from", "any.pt", "--lr", "0.5"]))[1].lr == 0.5
 
 
 def test_a_run_never_lands_in_an_export_and_one_without_an_epoch_says_how_to_go_on(export, tmp_path):
-    with pytest.raises(BadInput, match="holds photos or an export"):
+    with pytest.raises(BadInput, match=f"--out {export}"):
         main(["--data", str(export), "--out", str(export), *TINY])
     (tmp_path / "last.pt").touch()
-    with pytest.raises(ValueError, match="--resume"):
+    with pytest.raises(BadInput, match="--resume"):
         read_checkpoint(tmp_path / "best.pt")
 
 
@@ -367,61 +447,56 @@ def test_the_best_epoch_by_validation_is_kept_not_the_last(export, tmp_path, mon
 def test_the_loss_of_an_epoch_is_the_mean_over_photos_not_over_batches(photos, monkeypatch):
     losses = iter([1.0, 4.0])
     monkeypatch.setattr(train, "train_step", lambda *what: next(losses))
-    batches = loader(CrackDataset(photos[:3], Preprocess(size=64)), 2, 0, Shuffled(3, seed=0))
-    done, nothing = dict(NOTHING_DONE), torch.nn.Identity()
-    for _ in train.train_one_epoch(nothing, batches, None, None, None, None, torch.device("cpu"), done):
-        pass
-    assert (done["loss"] / done["photos"], done["photos"]) == ((2 * 1 + 4) / 3, 3)
     data, small = CrackDataset(photos[:3], Preprocess(size=64)), CrackNet(4, (1, 1, 1))
-    row = train.validate(
-        small, loader(data, 2, 0), data.preprocess, lambda logits, mask: mask.mean(), torch.device("cpu")
-    )
+    state = optimisation(small, RATE, 2, CPU)
+    train_one_epoch(state, loader(data, 2, seed=0), dice_bce, CPU, nothing)
+    assert state.progress.photos == 3
+    state.end_epoch({}, 0)
+    assert state.history[0]["train_loss"] == (2 * 1 + 4) / 3
+    row = validate(small, loader(data, 2), data.preprocess, lambda logits, mask: mask.mean(), CPU)
     assert row["valid_loss"] == pytest.approx(np.mean([data[k][1].float().mean() for k in range(3)]))
 
 
 def test_every_epoch_trains_in_training_mode_although_validation_leaves_it(export, tmp_path, monkeypatch):
-    step, modes = train.train_step, []
-    monkeypatch.setattr(train, "train_step", lambda model, *rest: modes.append(model.training) or step(model, *rest))
+    modes = []
+
+    def noted(state, *rest):
+        modes.append(state.model.training)
+        return train_step(state, *rest)
+
+    monkeypatch.setattr(train, "train_step", noted)
     main(["--data", str(export), "--epochs", "2", "--out", str(tmp_path / "run"), *TINY])
     assert len(modes) > 2 and all(modes)
 
 
 def test_each_process_drops_other_maps(photos, monkeypatch):
-    monkeypatch.setattr(train, "train_step", lambda *what: torch.rand(1).item())  # what dropout would draw
     drawn = []
+    monkeypatch.setattr(train, "train_step", lambda *what: drawn.append(torch.rand(1).item()) or 0.0)  # as dropout
     for rank in (0, 1):
         monkeypatch.setattr(train.distributed, "rank", lambda rank=rank: rank)
-        batches = loader(CrackDataset(photos[:2], Preprocess(size=64)), 2, 0, Shuffled(2, seed=0))
-        done = dict(NOTHING_DONE)
-        for _ in train.train_one_epoch(torch.nn.Identity(), batches, None, None, None, None, CPU, done):
-            drawn.append(done["loss"])
+        batches = loader(CrackDataset(photos[:2], Preprocess(size=64)), 2, seed=0)
+        train_one_epoch(optimisation(CrackNet(4), RATE, 1, CPU), batches, dice_bce, CPU, nothing)
     assert len(set(drawn)) == len(drawn) == 2
 
 
-class Scaled(torch.amp.GradScaler):
-    """Loss scaling as on a GPU in float16, where it is on."""
-
-    def __init__(self):
-        super().__init__("cpu", enabled=True, init_scale=2.0**10)
+def moved(loss_of, scaler):
+    """How far a step of length 1 with this loss moves the weights."""
+    model = torch.nn.Conv2d(3, 1, 1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    state = optimisation(model, RATE, 10, CPU)
+    state.optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    state.schedule = torch.optim.lr_scheduler.ConstantLR(state.optimizer, 1)
+    state.scaler = scaler
+    train_step(state, torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4), loss_of)
+    return torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before, strict=True)]).norm().item()
 
 
 def test_gradients_are_clipped_at_their_own_size_not_at_that_of_the_scaled_loss():
-    model = torch.nn.Conv2d(3, 1, 1)
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
-    inputs, masks = torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
-    train.train_step(model, inputs, masks, lambda logits, mask: 0.1 * logits.mean(), optimizer, schedule, Scaled())
-    moved = torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before, strict=True)])
-    assert moved.norm().item() == pytest.approx(0.2, abs=1e-3)  # 0.1 for each of three weights and the bias
+    scaled = torch.amp.GradScaler("cpu", enabled=True, init_scale=2.0**10)  # as on a GPU in float16
+    length = moved(lambda logits, mask: 0.1 * logits.mean(), scaled)
+    assert length == pytest.approx(0.2, abs=1e-3)  # 0.1 for each of three weights and the bias
 
 
 def test_no_step_goes_farther_than_a_gradient_of_length_one():
-    model = torch.nn.Conv2d(3, 1, 1)
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    schedule, scaler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1), torch.amp.GradScaler("cpu", enabled=False)
-    inputs, masks = torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
-    train.train_step(model, inputs, masks, lambda logits, mask: 1000 * logits.mean(), optimizer, schedule, scaler)
-    moved = torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before, strict=True)])
-    assert moved.norm().item() == pytest.approx(1, abs=1e-3)
+    length = moved(lambda logits, mask: 1000 * logits.mean(), torch.amp.GradScaler("cpu", enabled=False))
+    assert length == pytest.approx(1, abs=1e-3)
