@@ -6,14 +6,22 @@ from command import BadInput, some
 
 CRACK = {"crack", "cracks", "cracked", "cracking", "crackings"}
 MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
-DIRECTION = {"longitudinal", "transverse", "transversal", "lateral", "diagonal", "oblique", "horizontal", "vertical",
-             "linear", "lengthwise", "crosswise"}  # fmt: skip
-PATTERN = {"alligator", "crocodile", "map", "block", "net", "network", "mesh", "fatigue", "edge", "reflection",
-           "reflective", "slippage", "shrinkage", "thermal", "hairline", "branched", "branching", "single", "multiple",
-           "wheel", "path", "wheelpath", "abnormal"}  # fmt: skip
-SEVERITY = {"low", "medium", "moderate", "high", "severe", "mild", "light", "heavy", "minor", "major", "slight",
-            "small", "large", "big", "thin", "thick", "fine", "wide", "narrow", "micro", "macro", "severity", "level",
-            "type", "class"}  # fmt: skip
+DIRECTION = {"longitudinal", "transverse", "transversal", "lateral", "diagonal", "oblique", "horizontal"} | {
+    "vertical",
+    "linear",
+    "lengthwise",
+    "crosswise",
+}
+PATTERN = (
+    {"alligator", "crocodile", "map", "block", "net", "network", "mesh", "fatigue", "edge", "reflection"}
+    | {"reflective", "slippage", "shrinkage", "thermal", "hairline", "branched", "branching", "single"}
+    | {"multiple", "wheel", "path", "wheelpath", "abnormal"}
+)
+SEVERITY = (
+    {"low", "medium", "moderate", "high", "severe", "mild", "light", "heavy", "minor", "major", "slight"}
+    | {"small", "large", "big", "thin", "thick", "fine", "wide", "narrow", "micro", "macro", "severity"}
+    | {"level", "type", "class"}
+)
 MATERIAL = {"asphalt", "pavement", "road", "concrete", "bitumen", "bituminous", "tarmac", "cement", "surface"}
 QUALIFIERS = DIRECTION | PATTERN | SEVERITY | MATERIAL
 DENIALS = {"no", "non", "not", "un", "without", "free", "false", "never", "zero"}

@@ -46,7 +46,7 @@ def answers(names, top, taken):
 
     `top` is the folder of the export, `taken` its photos that other names are the path of. A name means the photo of
     the same file name; among several of that name, the one that shares most of the folders before it. Where two photos
-    fit equally well, or two names mean the same photo, nobody can tell, and the path is None. `detail` says why, or
+    fit equally well, or two names mean the same photo, the path is None. `detail` says why, or
     which file has the most similar name.
     """
     paths = {path.relative_to(top).as_posix(): path for path in pictures_below(top) if path not in taken}

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from conftest import edit_json, turn, write_export
 
+import dataset
 from data.audit import DRAWN_UNTURNED, audit, drawn_unturned
 from data.convert import convert
-from formats.coco import OTHER_CLASSES, TURNED, read_export
+from formats.coco import MOSTLY_CRACK, OTHER_CLASSES, TURNED, read_export
 
 
 def report(folder, classes=None):
@@ -134,3 +135,14 @@ def test_labelled_pixels_that_are_brighter_than_their_surroundings_strengthen_th
     photo[:, 74:80] = 180  # and bright where the label would lie after turning, too
     assert drawn_unturned(photo, mask, 3)
     assert not drawn_unturned(photo, np.ones_like(mask), 3)  # nothing around it to compare with
+
+
+def test_training_names_what_may_be_wrong_with_the_labels(tmp_path, capsys):
+    folder = write_export(tmp_path / "e", cracked=6, undamaged=1)
+    whole = [[0.5, 0, 128, 0, 128, 96, 0, 96]]
+    edit_json(folder, lambda content: content["annotations"][3].update(segmentation=whole))
+    turn(folder / "road001.jpg", 3)
+    dataset.open_data(folder)
+    said = capsys.readouterr().out
+    assert "road003.jpg (100%)" in line_with(said, MOSTLY_CRACK)
+    assert "road001.jpg" in line_with(said, TURNED)
