@@ -1,0 +1,165 @@
+"""Trains the weights that ship: on square crops of several exports, with the strong changes of variety.py.
+
+    python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut_realigned=2 --out runs/stage2
+
+Every tenth photo of each export is kept for validation. Started again with the same arguments, it continues. Writes
+last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold), log.csv and
+splits.json.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
+import cv2
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+
+from coco import read_export
+from evaluate import best_threshold, threshold_counts
+from metrics import THRESHOLDS, summary
+from model import CrackNet, autocast, load_checkpoint, save_checkpoint
+from photo import Preprocess
+from split import write_splits
+from train import dice_bce
+from weights.variety import vary
+
+VALIDATE_EVERY = 10  # each tenth photo
+WARM_UP = 200  # steps
+DECAY = 0.4  # share of the steps, at the end, over which the learning rate falls to 0
+SAVE_EVERY = 250  # steps
+
+
+class Crops(Dataset):
+    """Item i is a crop drawn by a generator seeded with i: the same whenever the run is stopped and continued.
+
+    `exports` is [([Photo], share)]: first an export is drawn by its share, then a photo of it.
+    """
+
+    def __init__(self, exports, seed):
+        self.exports, self.seed = exports, seed
+        shares = np.array([share for _, share in exports])
+        self.shares = shares / shares.sum()
+
+    def __getitem__(self, i):
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, i])
+        photos, _ = self.exports[rng.choice(len(self.exports), p=self.shares)]
+        photo, mask = vary(*photos[rng.integers(len(photos))].read(), rng)
+        return Preprocess().normalise(photo), torch.from_numpy(mask)[None]
+
+
+def open_exports(data, undamaged_only):
+    """Two lists of "DIR=SHARE" -> [(train photos, share)], {"train": [...], "valid": [...], "test": []} of all."""
+    exports, parts = [], {"train": [], "valid": [], "test": []}
+    for text in data + undamaged_only:
+        folder, share = text.rsplit("=", 1)
+        photos = read_export(folder).photos
+        if text in undamaged_only:
+            photos = [photo for photo in photos if not photo.cracked]
+        valid = photos[VALIDATE_EVERY - 1 :: VALIDATE_EVERY]
+        kept = [photo for photo in photos if photo not in valid]
+        exports.append((kept, float(share)))
+        parts["train"] += kept
+        parts["valid"] += valid
+    return exports, parts
+
+
+def learning_rate(step, steps):
+    """Share of the highest learning rate: rises, stays, falls to 0 along a line."""
+    return min(1, (step + 1) / WARM_UP, (steps - step) / (DECAY * steps))
+
+
+def validate(model, photos):
+    """Network and photos -> (IoU of the crack at the best threshold, undamaged photos left empty, threshold)."""
+    counts = threshold_counts(model.eval(), Preprocess(), photos)
+    threshold = best_threshold(counts)
+    scores = summary(counts[:, THRESHOLDS.tolist().index(threshold)])
+    return scores["iou_cracked"], scores["undamaged_correct"], threshold
+
+
+def start_model(start, width):
+    return load_checkpoint(start)[0] if start else CrackNet(width=width)
+
+
+def train(args):
+    """One stage; see the top of this file."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    exports, parts = open_exports(args.data, args.undamaged)
+    model = start_model(args.start, args.width).to(memory_format=torch.channels_last)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
+    state = {"model": model, "average": average, "optimizer": optimizer}
+    first = 0
+    if (args.out / "last.pt").exists():
+        saved = torch.load(args.out / "last.pt", weights_only=True)
+        first = saved["step"]
+        for name, part in state.items():
+            part.load_state_dict(saved[name])
+    keys = range(first * args.batch_size, args.steps * args.batch_size)
+    batches = DataLoader(
+        Crops(exports, args.seed), args.batch_size, sampler=keys, num_workers=args.workers, prefetch_factor=4
+    )
+    losses, began = [], time.time()
+    model.train()
+    for step, (inputs, masks) in enumerate(batches, first):
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * learning_rate(step, args.steps)
+        with autocast(inputs.device):
+            logits = model(inputs.to(memory_format=torch.channels_last))
+        loss = dice_bce(logits.float(), masks.float())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        losses.append(loss.item())
+        if (step + 1) % SAVE_EVERY == 0:
+            torch.save({"step": step + 1} | {k: part.state_dict() for k, part in state.items()}, args.out / "last.tmp")
+            (args.out / "last.tmp").replace(args.out / "last.pt")
+            save_checkpoint(args.out / "average.pt", average.module, vars(Preprocess()), 0.5)
+            speed = SAVE_EVERY * args.batch_size / (time.time() - began)
+            with open(args.out / "log.csv", "a", newline="") as file:
+                csv.writer(file).writerow([step + 1, f"{np.mean(losses):.4f}", f"{speed:.1f}"])
+            print(f"step {step + 1} of {args.steps}, loss {np.mean(losses):.4f}, {speed:.1f} crops/s", flush=True)
+            losses, began = [], time.time()
+    iou, empty, threshold = validate(average.module, parts["valid"])
+    print(f"validation: iou_cracked {iou:.3f} at threshold {threshold:.2f}, undamaged left empty {empty:.2f}")
+    save_checkpoint(args.out / "best.pt", average.module, vars(Preprocess()), threshold)
+    before = args.start.with_name("splits.json") if args.start else None
+    write_splits(args.out / "splits.json", parts, before)
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser("weights/train_weights.py", description=__doc__)
+    parser.add_argument("--data", nargs="+", required=True, metavar="DIR=SHARE", help="exports and their shares")
+    parser.add_argument(
+        "--undamaged", nargs="+", default=[], metavar="DIR=SHARE", help="exports whose cracked photos are left out"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--from", dest="start", type=Path, help="checkpoint to begin with (default: random weights)")
+    parser.add_argument("--width", type=int, default=16, help="channels of a new network (default: 16)")
+    parser.add_argument("--steps", type=int, default=6000, help="batches to learn from (default: 6000)")
+    parser.add_argument("--batch-size", type=int, default=8, help="crops in a batch (default: 8)")
+    parser.add_argument("--lr", type=float, default=0.001, help="highest learning rate (default: 0.001)")
+    parser.add_argument("--ema", type=float, default=0.998, help="decay of the average per step (default: 0.998)")
+    parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: 0)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw crops (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the network (default: 1)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
