@@ -31,6 +31,11 @@ def cover_up(scene, area, colour):
     scene.hidden = np.maximum(scene.hidden, area)
 
 
+def darken(scene, shade, share):
+    """Takes away a share of the light where shade (H, W) is 1."""
+    scene.colour *= (1 - share * shade)[..., None]
+
+
 def side_of(scene):
     return min(scene.shape)
 
@@ -109,8 +114,8 @@ def paving(rng, scene):
         return
     ground = grass(rng, scene.shape) if rng.random() < 0.4 else slabs(rng, scene.shape, angle)
     cover_up(scene, area, ground * np.mean(scene.colour) * np.float32(rng.uniform(0.7, 1.6)))
-    kerb = stroke(scene.shape, [middle - reach * directions(angle), middle + reach * directions(angle)],
-                  log_uniform(rng, 2, 40))  # fmt: skip
+    ends = [middle - reach * directions(angle), middle + reach * directions(angle)]
+    kerb = stroke(scene.shape, ends, log_uniform(rng, 2, 40))
     cover_up(scene, kerb, np.mean(scene.colour) * rng.uniform(0.3, 1.8) * GREY)
 
 
@@ -135,7 +140,7 @@ def wheel(rng, scene, centre=None, radius=None):
     centre = random_point(rng, scene.shape, margin=0.6 * radius) if centre is None else centre
     flat, angle = rng.uniform(0.35, 1), rng.normal(0, 0.2)
     shade = polygon(scene.shape, ellipse(centre + [0, 0.9 * radius], [1.3 * radius, 0.3 * radius]))
-    scene.colour *= (1 - rng.uniform(0.3, 0.9) * cv2.GaussianBlur(shade, (0, 0), 0.08 * radius))[..., None]
+    darken(scene, cv2.GaussianBlur(shade, (0, 0), 0.08 * radius), rng.uniform(0.3, 0.9))
     tyre = polygon(scene.shape, ellipse(centre, [flat * radius, radius], angle))
     tread = 1 + 0.3 * noise(rng, scene.shape, max(2, radius / 20))
     cover_up(scene, tyre, np.mean(scene.colour) * rng.uniform(0.08, 0.4) * tread[..., None] * GREY)
@@ -163,14 +168,13 @@ def car(rng, scene):
     outline = np.array([*outline, [x + right * 1.5 * w, -0.1 * h]])
     body = polygon(scene.shape, outline)
     shade = cv2.GaussianBlur(polygon(scene.shape, outline + [0, 0.12 * side]), (0, 0), rng.uniform(2, 20))
-    scene.colour *= (1 - rng.uniform(0.4, 0.85) * shade)[..., None]
-    shine = 1 + 0.4 * clouds(rng, scene.shape, (0.4 * side), 2)
+    darken(scene, shade, rng.uniform(0.4, 0.85))
+    shine = 1 + 0.4 * clouds(rng, scene.shape, 0.4 * side, 2)
     cover_up(scene, body, paint(rng) * np.mean(scene.colour) * 3 * shine[..., None])
     for _ in range(rng.integers(0, 4)):
         start = random_point(rng, scene.shape)
-        gap = wander(
-            rng, start, rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2), rng.uniform(0.2, 0.8) * side, 12, 0.05
-        )
+        heading = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2)
+        gap = wander(rng, start, heading, rng.uniform(0.2, 0.8) * side, 12, 0.05)
         scene.lay(body * stroke(scene.shape, gap, log_uniform(rng, 1, 5)), 0.02 * np.mean(scene.colour) * GREY)
     if rng.random() < 0.7:
         radius = rng.uniform(0.12, 0.3) * side
@@ -186,13 +190,12 @@ def bicycle(rng, scene):
     parts = [(np.vstack([ring, ring[:1]]), rng.uniform(0.03, 0.1) * radius)]
     parts += [([centre, ring[k]], 1) for k in range(0, 96, rng.integers(4, 9))]
     for _ in range(rng.integers(1, 4)):
-        parts.append(([centre, centre + rng.uniform(1, 3) * radius * directions(rng.uniform(0, 2 * np.pi))],
-                      rng.uniform(0.03, 0.09) * radius))  # fmt: skip
+        tube = rng.uniform(1, 3) * radius * directions(rng.uniform(0, 2 * np.pi))
+        parts.append(([centre, centre + tube], rng.uniform(0.03, 0.09) * radius))
     away = rng.uniform(0.05, 0.5) * radius * directions(rng.uniform(0, 2 * np.pi))
     shade = sum(stroke(scene.shape, np.asarray(path) + away, width) for path, width in parts)
-    scene.colour *= (1 - rng.uniform(0.2, 0.7) * cv2.GaussianBlur(smooth_step(shade), (0, 0), rng.uniform(0.7, 3)))[
-        ..., None
-    ]
+    share = rng.uniform(0.2, 0.7)
+    darken(scene, cv2.GaussianBlur(smooth_step(shade), (0, 0), rng.uniform(0.7, 3)), share)
     tubes = smooth_step(sum(stroke(scene.shape, path, width) for path, width in parts))
     cover_up(scene, tubes, paint(rng) * np.mean(scene.colour) * 2)
 
@@ -206,7 +209,7 @@ def shoes(rng, scene):
         centre = np.array([middle + foot * rng.uniform(1, 1.8) * size, h - rng.uniform(-0.5, 1) * size])
         sole = polygon(scene.shape, ellipse(centre, [size, 2.2 * size], foot * 0.15))
         shade = cv2.GaussianBlur(sole, (0, 0), 0.2 * size)
-        scene.colour *= (1 - 0.5 * shade)[..., None]
+        darken(scene, shade, 0.5)
         cover_up(scene, sole, rng.choice([0.1, 1.5]) * np.mean(scene.colour) * GREY)
         upper = polygon(scene.shape, ellipse(centre, [0.88 * size, 2.05 * size], foot * 0.15))
         scene.lay(upper, colour * np.mean(scene.colour) * 2 * (1 + 0.1 * noise(rng, scene.shape, 3))[..., None])
@@ -236,7 +239,7 @@ def cable(rng, scene):
     shade = cv2.GaussianBlur(
         stroke(scene.shape, path + rng.normal(0, 0.6 * width, 2), width), (0, 0), 0.2 * width + 0.5
     )
-    scene.colour *= (1 - 0.6 * shade)[..., None]
+    darken(scene, shade, 0.6)
     cover_up(scene, stroke(scene.shape, path, width), paint(rng) * np.mean(scene.colour) * 2)
 
 
@@ -263,15 +266,16 @@ def thin_shadow(rng, shape):
         count = int(reach / step) if kind == "fence" else rng.integers(1, 4)
         start = random_point(rng, shape) - reach / 2 * directions(angle)
         width = log_uniform(rng, 1.2, 12)
-        lines = [bar(start + (k - count / 2) * step * directions(angle + np.pi / 2), angle, reach, width)
-                 for k in range(count)]  # fmt: skip
+        aside = step * directions(angle + np.pi / 2)
+        lines = [bar(start + (k - count / 2) * aside, angle, reach, width) for k in range(count)]
         dark = polygon(shape, *lines)
     return cv2.GaussianBlur(dark, (0, 0), soft)
 
 
 def throw_shadow(rng, scene):
     """Darkens the road where something thin stands in the sun."""
-    scene.colour *= (1 - rng.uniform(0.2, 0.75) * thin_shadow(rng, scene.shape))[..., None]
+    share = rng.uniform(0.2, 0.75)
+    darken(scene, thin_shadow(rng, scene.shape), share)
 
 
 def mark_text(rng, scene):
@@ -290,7 +294,7 @@ def rain(rng, scene):
     """Dark drops on a dry road."""
     count = int(log_uniform(rng, 10, 300))
     spots = [blob(rng, random_point(rng, scene.shape), log_uniform(rng, 1, 5), 0.1, 10) for _ in range(count)]
-    scene.colour *= (1 - rng.uniform(0.2, 0.6) * polygon(scene.shape, *spots))[..., None]
+    darken(scene, polygon(scene.shape, *spots), rng.uniform(0.2, 0.6))
 
 
 ON_THE_ROAD = {throw_shadow: 3, mark_text: 0.7, rain: 0.5}
