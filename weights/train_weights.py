@@ -102,9 +102,7 @@ def train(args):
         for name, part in state.items():
             part.load_state_dict(saved[name])
     keys = range(first * args.batch_size, args.steps * args.batch_size)
-    batches = DataLoader(
-        Crops(exports, args.seed), args.batch_size, sampler=keys, num_workers=args.workers, prefetch_factor=4
-    )
+    batches = DataLoader(Crops(exports, args.seed), args.batch_size, sampler=keys, num_workers=args.workers)
     losses, began = [], time.time()
     model.train()
     for step, (inputs, masks) in enumerate(batches, first):

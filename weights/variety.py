@@ -9,8 +9,8 @@ import numpy as np
 CROP = 384  # pixels; a square of the photo is cheaper than the whole photo and is another one each time
 VIEW = 512  # the longer side at which the network looks at a photo
 SCALES = 0.5, 2.0  # of that view
-CRACK_IN_CROP = 0.8  # share of the crops of a cracked photo that are placed on its crack
-FINEST_COVER = 0.4  # share of a pixel that a crack must cover to count, after the photo was made smaller
+CRACK_IN_CROP = 0.5  # share of the crops of a cracked photo that are placed on its crack
+FINEST_COVER = 0.5  # share of a pixel that a crack must cover to count, after the photo was made smaller
 LOCAL = 24  # pixels: sigma of the surroundings about which local contrast is scaled
 
 
