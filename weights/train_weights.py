@@ -83,52 +83,75 @@ def validate(model, photos):
     return scores["iou_cracked"], scores["undamaged_correct"], threshold
 
 
-def start_model(start, width):
-    return load_checkpoint(start)[0] if start else CrackNet(width=width)
+def learn(batch, model, optimizer):
+    """One step on (inputs (N, 3, H, W), masks (N, 1, H, W)) -> its loss."""
+    inputs, masks = batch
+    with autocast(inputs.device):
+        logits = model(inputs.to(memory_format=torch.channels_last))
+    loss = dice_bce(logits.float(), masks.float())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def restore(folder, state):
+    """Loads last.pt of the run folder, if there is one, into the parts of `state` -> steps that are done."""
+    file = folder / "last.pt"
+    if not file.exists():
+        return 0
+    saved = torch.load(file, weights_only=True)
+    for name, part in state.items():
+        part.load_state_dict(saved[name])
+    return saved["step"]
+
+
+def save(folder, state, step):
+    """Writes last.pt, from which `restore` continues, and average.pt, to look at meanwhile."""
+    content = {"step": step} | {name: part.state_dict() for name, part in state.items()}
+    torch.save(content, folder / "last.tmp")
+    (folder / "last.tmp").replace(folder / "last.pt")
+    save_checkpoint(folder / "average.pt", state["average"].module, vars(Preprocess()), 0.5)
+
+
+def report(folder, step, steps, losses, speed):
+    """A line on the screen and in log.csv."""
+    print(f"step {step} of {steps}, loss {np.mean(losses):.4f}, {speed:.1f} crops/s", flush=True)
+    with open(folder / "log.csv", "a", newline="") as file:
+        csv.writer(file).writerow([step, f"{np.mean(losses):.4f}", f"{speed:.1f}"])
 
 
 def train(args):
     """One stage; see the top of this file."""
     args.out.mkdir(parents=True, exist_ok=True)
     exports, parts = open_exports(args.data, args.undamaged)
-    model = start_model(args.start, args.width).to(memory_format=torch.channels_last)
+    model = load_checkpoint(args.start)[0] if args.start else CrackNet(width=args.width)
+    model = model.to(memory_format=torch.channels_last).train()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
     state = {"model": model, "average": average, "optimizer": optimizer}
-    first = 0
-    if (args.out / "last.pt").exists():
-        saved = torch.load(args.out / "last.pt", weights_only=True)
-        first = saved["step"]
-        for name, part in state.items():
-            part.load_state_dict(saved[name])
-    keys = range(first * args.batch_size, args.steps * args.batch_size)
-    batches = DataLoader(Crops(exports, args.seed), args.batch_size, sampler=keys, num_workers=args.workers)
+    first = restore(args.out, state)
+    items = range(first * args.batch_size, args.steps * args.batch_size)
+    batches = DataLoader(Crops(exports, args.seed), args.batch_size, sampler=items, num_workers=args.workers)
     losses, began = [], time.time()
-    model.train()
-    for step, (inputs, masks) in enumerate(batches, first):
+    for step, batch in enumerate(batches, first + 1):
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * learning_rate(step, args.steps)
-        with autocast(inputs.device):
-            logits = model(inputs.to(memory_format=torch.channels_last))
-        loss = dice_bce(logits.float(), masks.float())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+            group["lr"] = args.lr * learning_rate(step - 1, args.steps)
+        losses.append(learn(batch, model, optimizer))
         average.update_parameters(model)
-        losses.append(loss.item())
-        if (step + 1) % SAVE_EVERY == 0:
-            torch.save({"step": step + 1} | {k: part.state_dict() for k, part in state.items()}, args.out / "last.tmp")
-            (args.out / "last.tmp").replace(args.out / "last.pt")
-            save_checkpoint(args.out / "average.pt", average.module, vars(Preprocess()), 0.5)
-            speed = SAVE_EVERY * args.batch_size / (time.time() - began)
-            with open(args.out / "log.csv", "a", newline="") as file:
-                csv.writer(file).writerow([step + 1, f"{np.mean(losses):.4f}", f"{speed:.1f}"])
-            print(f"step {step + 1} of {args.steps}, loss {np.mean(losses):.4f}, {speed:.1f} crops/s", flush=True)
+        if step % SAVE_EVERY == 0:
+            report(args.out, step, args.steps, losses, len(losses) * args.batch_size / (time.time() - began))
+            save(args.out, state, step)
             losses, began = [], time.time()
-    iou, empty, threshold = validate(average.module, parts["valid"])
+    finish(args, average.module, parts)
+
+
+def finish(args, model, parts):
+    """Chooses the threshold on the validation photos and writes best.pt and splits.json."""
+    iou, empty, threshold = validate(model, parts["valid"])
     print(f"validation: iou_cracked {iou:.3f} at threshold {threshold:.2f}, undamaged left empty {empty:.2f}")
-    save_checkpoint(args.out / "best.pt", average.module, vars(Preprocess()), threshold)
+    save_checkpoint(args.out / "best.pt", model, vars(Preprocess()), threshold)
     before = args.start.with_name("splits.json") if args.start else None
     write_splits(args.out / "splits.json", parts, before)
 
