@@ -2,7 +2,7 @@
 
     python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut_realigned=2 --out runs/stage2
 
-Every tenth photo of each export is kept for validation. Started again with the same arguments, it continues. Writes
+Every tenth photo of each export is kept for validation, and all of --valid. Started again with the same arguments, it continues. Writes
 last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold), log.csv and
 splits.json.
 """
@@ -54,8 +54,8 @@ class Crops(Dataset):
         return Preprocess().normalise(photo), torch.from_numpy(mask)[None]
 
 
-def open_exports(data, undamaged_only):
-    """Two lists of "DIR=SHARE" -> [(train photos, share)], {"train": [...], "valid": [...], "test": []} of all."""
+def open_exports(data, undamaged_only, valid_only=()):
+    """Two lists of "DIR=SHARE" and one of folders that only validate -> exports as Crops takes them, [Photo] by part."""
     exports, parts = [], {"train": [], "valid": [], "test": []}
     for text in data + undamaged_only:
         folder, share = text.rsplit("=", 1)
@@ -67,6 +67,8 @@ def open_exports(data, undamaged_only):
         exports.append((kept, float(share)))
         parts["train"] += kept
         parts["valid"] += valid
+    for folder in valid_only:
+        parts["valid"] += read_export(folder).photos
     return exports, parts
 
 
@@ -125,7 +127,7 @@ def report(folder, step, steps, losses, speed):
 def train(args):
     """One stage; see the top of this file."""
     args.out.mkdir(parents=True, exist_ok=True)
-    exports, parts = open_exports(args.data, args.undamaged)
+    exports, parts = open_exports(args.data, args.undamaged, args.valid)
     model = load_checkpoint(args.start)[0] if args.start else CrackNet(width=args.width)
     model = model.to(memory_format=torch.channels_last).train()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
@@ -162,6 +164,7 @@ def arguments(argv=None):
     parser.add_argument(
         "--undamaged", nargs="+", default=[], metavar="DIR=SHARE", help="exports whose cracked photos are left out"
     )
+    parser.add_argument("--valid", nargs="+", default=[], metavar="DIR", help="exports that only validate")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--from", dest="start", type=Path, help="checkpoint to begin with (default: random weights)")
     parser.add_argument("--width", type=int, default=16, help="channels of a new network (default: 16)")
