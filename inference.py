@@ -6,6 +6,10 @@ or show much more road, at that size and at twice that, and the two answers are 
 on photos of SUT-Crack and of DeepCrack's training part, at 512, at 1024 and averaged: wide views put together from 16
 photos (2048 px) 0.47, 0.57, 0.57; close-ups, enlarged 4 times (2048 px) 0.65, 0.54, 0.62. At their own pixels they gave
 0.59 and 0.40. `--scale 1` does that, for photos that show much more road than those of the training.
+
+A crack that is wider than those of the training comes out hollow. So the photo is also looked at at half that size, and
+where that view finds a crack at least WIDE of its own pixels wide, the larger of the two probabilities counts. A photo
+smaller than `preprocess.size` is enlarged to it only where `preprocess.enlarges` says that the training did so.
 """
 
 import csv
@@ -96,14 +100,24 @@ from segment import FEW, VIDEOS, Job, done_before, list_photos, missing, repeate
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
 LARGE = 2
+SMALLEST = 32  # pixels of the longer side
+WIDE = 10  # pixels of the half-size view
 NOTHING_LEARNT = 0.1  # IoU of the crack: where all is called crack it is the crack's share of the photo, a few percent
 TILE, OVERLAP = 1024, 256  # memory is bounded by the tile; both multiples of 32, to which inputs are padded
 
 
 def viewing_sizes(preprocess, shape):
     """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
-    size = preprocess.size
+    size = max(preprocess.shape(*shape[:2]))
     return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
+
+
+def wide_cracks(probability):
+    """(h, w) float32 -> the same where a crack is at least WIDE pixels wide, 0 elsewhere."""
+    crack = (probability >= 0.5).astype(np.uint8)
+    middle = (2 * cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE).astype(np.uint8)
+    around = cv2.dilate(middle, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1)))
+    return probability * (around & crack)
 
 
 def tiles(length):
@@ -131,13 +145,23 @@ def predict(model, preprocess, photo, size=None, flips=False):
         mirrored = (np.s_[::down, ::across] for down in (1, -1) for across in (1, -1))
         return sum(predict(model, preprocess, np.ascontiguousarray(photo[turn]), size)[turn] for turn in mirrored) / 4
     model.eval()
-    sizes = (size,) if size else viewing_sizes(preprocess, photo.shape)
-    return sum(look(model, replace(preprocess, size=size), photo) for size in sizes) / len(sizes)
+    if size:
+        return look(model, replace(preprocess, size=size, enlarges=True), photo)
+    sizes = viewing_sizes(preprocess, photo.shape)
+    views = [look(model, replace(preprocess, size=size, enlarges=True), photo) for size in sizes]
+    half = replace(preprocess, size=max(SMALLEST, sizes[0] // 2), enlarges=True)
+    wide = half.to_photo(wide_cracks(answer_at(model, half, photo)), *photo.shape[:2])
+    return np.maximum(sum(views) / len(views), wide)
+
+
+def look(model, view, photo):
+    """`predict` at one size, that of `view`."""
+    return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
 
 
 @torch.inference_mode()
-def look(model, view, photo):
-    """`predict` at one size, that of `view`; in tiles where it is large."""
+def answer_at(model, view, photo):
+    """Crack probability (h, w) at the size of `view`; in tiles where that is large."""
     device = next(model.parameters()).device
     seen = view.resize(photo)
     probability = np.zeros(seen.shape[:2], np.float32)
@@ -148,7 +172,7 @@ def look(model, view, photo):
                 logits = model(tile)
             answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
             probability[rows, columns] += np.outer(down, across) * answer
-    return view.to_photo(probability, *photo.shape[:2])
+    return probability
 
 
 def crack_mask(probability, threshold):

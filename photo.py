@@ -134,6 +134,7 @@ class Preprocess:
     size: int = 512
     mean: tuple = (0.485, 0.456, 0.406)
     std: tuple = (0.229, 0.224, 0.225)
+    enlarges: bool = True  # whether a photo that is smaller than `size` is enlarged to it
 
     def __post_init__(self):
         if not (isinstance(self.size, int) and self.size >= 32 and len(self.mean) == len(self.std) == 3):
@@ -142,6 +143,8 @@ class Preprocess:
     def shape(self, height, width):
         """Size (h, w) that a photo of height × width has inside the network's input."""
         scale = self.size / max(height, width)
+        if not self.enlarges:
+            scale = min(1.0, scale)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def resize(self, photo, mask=None):

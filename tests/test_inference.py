@@ -122,7 +122,43 @@ def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
-def test_a_large_photo_is_answered_by_the_mean_of_two_views():
+def test_small_photos_are_enlarged_only_where_the_training_did_so():
+    shapes = (200, 300), (512, 300), (700, 600)
+    for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
+        preprocess = Preprocess(size=512, enlarges=enlarges)
+        assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
+        assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
+
+
+def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
+    shapes, model = [], tiny_network()
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
+    predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
+    assert shapes == [384]
+
+
+def test_only_wide_cracks_are_taken_from_the_half_size_view():
+    probability = np.zeros((80, 120), np.float32)
+    probability[10:14] = 0.9
+    probability[40 : 40 + 2 * inference.WIDE] = 0.8
+    wide = inference.wide_cracks(probability)
+    assert not wide[:30].any()
+    np.testing.assert_array_equal(wide[30:], probability[30:])
+
+
+def test_a_wide_crack_that_only_the_half_size_view_sees_is_found(monkeypatch):
+    def answer_at(model, view, photo):
+        answer = np.zeros(view.resize(photo).shape[:2], np.float32)
+        answer[10:40] = 0.9 if view.size == 64 else 0.2
+        return answer
+
+    monkeypatch.setattr(inference, "answer_at", answer_at)
+    found = predict(tiny_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
+    assert found[40:60].min() > 0.85 and not found[:15].max() > 0.5
+
+
+def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
+    monkeypatch.setattr(inference, "wide_cracks", np.zeros_like)
     model, preprocess = tiny_network(), Preprocess(size=64)
     photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
     views = [look(model, Preprocess(size=size), photo) for size in (64, 128)]

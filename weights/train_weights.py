@@ -2,9 +2,9 @@
 
     python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut_realigned=2 --out runs/stage2
 
-Every tenth photo of each export is kept for validation, and all of --valid. Started again with the same arguments, it continues. Writes
-last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold), log.csv and
-splits.json.
+Every tenth photo of each export is kept for validation, and all of --valid. Started again with the same arguments, it
+continues. Writes last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold),
+log.csv and splits.json.
 """
 
 import argparse
@@ -55,7 +55,7 @@ class Crops(Dataset):
 
 
 def open_exports(data, undamaged_only, valid_only=()):
-    """Two lists of "DIR=SHARE" and one of folders that only validate -> exports as Crops takes them, [Photo] by part."""
+    """Two lists of "DIR=SHARE", one of folders that only validate -> exports as Crops takes them, [Photo] by part."""
     exports, parts = [], {"train": [], "valid": [], "test": []}
     for text in data + undamaged_only:
         folder, share = text.rsplit("=", 1)
