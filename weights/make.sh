@@ -31,16 +31,17 @@ course runs/course --data data/drawn-and-sut --from runs/drawn --epochs 8 --vers
 
 # 2: closer and farther drawn photos, labels of SUT-Crack moved to where its cracks are, undamaged real roads
 [ -d data/drawn-1200 ] || python data/synthesize.py --photos 1200 --seed 11 --distances 0.35 2.8 --out data/drawn-1200
-[ -d data/sut-aligned ] || python data/align.py data/sut --out data/sut-aligned
+[ -d data/sut-aligned ] || python data/align.py data/sut --out data/sut-aligned --table data/sut-shifts.csv
 stage runs/stage2 --from runs/course/best.pt --steps 1500 --seed 1 \
     --data data/drawn-1200=6 data/sut-aligned=3 data/sut_undamaged=0.6 data/cpri_undamaged=0.8 \
     --undamaged data/paveseg=0.4
 
-# 3: varied drawn photos
+# 3: varied drawn photos; others of them choose the threshold
 [ -d data/drawn-varied ] || python data/synthesize.py --varied --photos 1500 --seed 21 --out data/drawn-varied
-stage runs/stage3 --from runs/stage2/best.pt --steps 6500 --seed 2 \
+[ -d data/drawn-valid ] || python data/synthesize.py --varied --photos 100 --seed 23 --out data/drawn-valid
+stage runs/stage3 --from runs/stage2/best.pt --steps 3500 --seed 2 \
     --data data/drawn-varied=6 data/drawn-1200=1 data/sut-aligned=2.5 data/sut_undamaged=0.7 data/cpri_undamaged=1.3 \
-    --undamaged data/paveseg=0.7
+    --undamaged data/paveseg=0.7 --valid data/drawn-valid
 
 cp runs/stage3/best.pt weights/crack.pt
 cp runs/stage3/splits.json weights/splits.json

@@ -33,6 +33,9 @@ VALIDATE_EVERY = 10  # each tenth photo
 WARM_UP = 200  # steps
 DECAY = 0.4  # share of the steps, at the end, over which the learning rate falls to 0
 SAVE_EVERY = 250  # steps
+PREPROCESS = Preprocess(
+    enlarges=False
+)  # crops show the photos at half to twice their size: small ones need no enlarging
 
 
 class Crops(Dataset):
@@ -51,7 +54,7 @@ class Crops(Dataset):
         rng = np.random.default_rng([self.seed, i])
         photos, _ = self.exports[rng.choice(len(self.exports), p=self.shares)]
         photo, mask = vary(*photos[rng.integers(len(photos))].read(), rng)
-        return Preprocess().normalise(photo), torch.from_numpy(mask)[None]
+        return PREPROCESS.normalise(photo), torch.from_numpy(mask)[None]
 
 
 def open_exports(data, undamaged_only, valid_only=()):
@@ -79,7 +82,7 @@ def learning_rate(step, steps):
 
 def validate(model, photos):
     """Network and photos -> (IoU of the crack at the best threshold, undamaged photos left empty, threshold)."""
-    counts = threshold_counts(model.eval(), Preprocess(), photos)
+    counts = threshold_counts(model.eval(), PREPROCESS, photos)
     threshold = best_threshold(counts)
     scores = summary(counts[:, THRESHOLDS.tolist().index(threshold)])
     return scores["iou_cracked"], scores["undamaged_correct"], threshold
@@ -114,7 +117,7 @@ def save(folder, state, step):
     content = {"step": step} | {name: part.state_dict() for name, part in state.items()}
     torch.save(content, folder / "last.tmp")
     (folder / "last.tmp").replace(folder / "last.pt")
-    save_checkpoint(folder / "average.pt", state["average"].module, vars(Preprocess()), 0.5)
+    save_checkpoint(folder / "average.pt", state["average"].module, vars(PREPROCESS), 0.5)
 
 
 def report(folder, step, steps, losses, speed):
@@ -153,7 +156,7 @@ def finish(args, model, parts):
     """Chooses the threshold on the validation photos and writes best.pt and splits.json."""
     iou, empty, threshold = validate(model, parts["valid"])
     print(f"validation: iou_cracked {iou:.3f} at threshold {threshold:.2f}, undamaged left empty {empty:.2f}")
-    save_checkpoint(args.out / "best.pt", model, vars(Preprocess()), threshold)
+    save_checkpoint(args.out / "best.pt", model, vars(PREPROCESS), threshold)
     before = args.start.with_name("splits.json") if args.start else None
     write_splits(args.out / "splits.json", parts, before)
 
