@@ -74,12 +74,6 @@ def fail(code, *words):
     sys.exit(code)
 
 
-def answer_flags(arguments):
-    """Going away: parse the flags before the other imports of the file."""
-    with exit_codes():
-        arguments(sys.argv[1:])
-
-
 def execute(main):
     """Run a `main` as a command, with the exit codes above."""
     with exit_codes():

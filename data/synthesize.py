@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import Parser, answer_flags, execute, tally
+from command import Parser, execute, tally
 
 UNDAMAGED_SHARE = 0.2
 DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
@@ -65,9 +65,6 @@ def arguments(argv):
         parser.error("--distances are two numbers from 0.1 to 10, the smaller first")
     return args
 
-
-if __name__ == "__main__":
-    answer_flags(arguments)  # --help and wrong flags at once: the imports below take seconds
 
 import cv2
 import numpy as np
