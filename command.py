@@ -235,7 +235,7 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cel
 
 
 def csv_cell(value):
-    """A value as it is written to a CSV file: None and nan become empty, and text that looks like a formula gets a '."""
+    """A value as it is written to a CSV file: None and nan are empty, and text that looks like a formula gets a '."""
     if value is None:
         return ""
     if isinstance(value, float):
