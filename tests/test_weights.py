@@ -20,13 +20,13 @@ SEEDS = range(90000, 90004)  # photos that the weights were not trained on
 @pytest.fixture
 def no_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(inference, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(evaluate, "RUNS", tmp_path / "runs")
     return tmp_path
 
 
 def test_the_weights_that_ship_find_cracks_that_they_never_saw():
-    model, preprocess, threshold = inference.open_model(inference.SHIPPED, "cpu")
+    model, preprocess, threshold = inference.open_model(runs.SHIPPED, "cpu")
     hits = union = 0
     for seed in SEEDS:
         photo, mask = draw_photo(np.random.default_rng(seed), (480, 640), True)
@@ -36,8 +36,8 @@ def test_the_weights_that_ship_find_cracks_that_they_never_saw():
 
 
 def test_the_weights_are_small_and_say_which_photos_they_know():
-    assert inference.SHIPPED.stat().st_size < 3e6
-    splits = json.loads(inference.SHIPPED.with_name("splits.json").read_text())
+    assert runs.SHIPPED.stat().st_size < 3e6
+    splits = json.loads(runs.SHIPPED.with_name("splits.json").read_text())
     assert splits.keys() >= set(PARTS) and len(splits["train"]) > 300
     assert not any(word in name for part in PARTS for name in splits[part] for word in ("cfd", "deepcrack"))
 
@@ -53,15 +53,15 @@ def test_without_a_run_a_photo_is_segmented_by_the_weights_that_ship(no_run, cap
 def test_once_there_is_a_run_it_is_taken(no_run):
     (no_run / "runs" / "mine").mkdir(parents=True)
     (no_run / "runs" / "mine" / "best.pt").touch()
-    assert inference.newest_run() == no_run / "runs" / "mine"
+    assert runs.newest_run() == no_run / "runs" / "mine"
 
 
 def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monkeypatch):
     data = write_export(no_run / "data", cracked=2, undamaged=1)
-    monkeypatch.chdir(inference.SHIPPED.parent.parent)
-    before = sorted(inference.SHIPPED.parent.iterdir())
+    monkeypatch.chdir(runs.SHIPPED.parent.parent)
+    before = sorted(runs.SHIPPED.parent.iterdir())
     evaluate.main(["weights/crack.pt", "--data", str(data)])
-    assert sorted(inference.SHIPPED.parent.iterdir()) == before
+    assert sorted(runs.SHIPPED.parent.iterdir()) == before
     evaluate.main(["weights/crack.pt", "--data", str(data), "--flips"])
     kept = {part.name for part in (no_run / "runs" / "crack").iterdir()}
     assert kept == {"data-all", "data-all-flips"}  # neither overwrites the other
