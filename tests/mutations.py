@@ -92,6 +92,19 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "interval of five photos": ("metrics.py", "", "FEWEST = 6", "FEWEST = 1", "metrics"),
     "names in a page not escaped": ("report/page.py", "escaped", "html.escape(str(text))", "str(text)", "report"),
     "results of another photo replaced": ("report/records.py", "names_in", "other != str(path.resolve())", "False", "survey"),
+    # scale, length and money
+    "stranger's marker used": ("quantify/scale.py", "_from_marker", "printed or markers", "markers", "scale"),
+    "contradicting markers used": ("quantify/scale.py", "_contradict", "return True", "return False", "scale"),
+    "markers without a rim measured": ("quantify/sheet.py", "_has_white_rim", ">= 0.8", ">= -1", "scale"),
+    "rival papers not in the error": ("quantify/scale.py", "_from_sheet", "np.hypot(scale.relative, off)", "scale.relative", "scale"),
+    "focal length after a crop used": ("quantify/scale.py", "_focal_35mm", "None not in taken and", "False and", "scale"),
+    "corners found exactly": ("quantify/plane.py", "size_errors", "CORNER_PX *", "0 *", "scale"),
+    "jagged cracks as sure as straight ones": ("quantify/measure.py", "", "JAGGED = 2", "JAGGED = 0", "measure"),
+    "opposite directions cancel": ("quantify/measure.py", "_axis", "directions**2", "directions", "measure"),
+    "smoothing pulls in the ends": ("quantify/centreline.py", "smoothed", '"odd"', '"even"', "measure"),
+    "spurs kept": ("quantify/skeleton.py", "_shortest_spurs", "2 * depth[junction]", "0 * depth[junction]", "measure"),
+    "even widths one too small": ("quantify/skeleton.py", "widths", "np.max(quarters", "np.min(quarters", "metrics"),
+    "minimum charge forgotten": ("quantify/budget.py", "_cost", "max(quantity * unit_price, minimum_charge)", "quantity * unit_price", "budget"),
 }  # fmt: skip
 
 
