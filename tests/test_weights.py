@@ -8,6 +8,7 @@ from conftest import write_export
 
 import evaluate
 import inference
+import runs
 from data.split import PARTS
 from data.synthesize import draw_photo
 from formats.photo import write_image
