@@ -249,15 +249,14 @@ def eight_bit(path, pixels, largest=None):
         return pixels
     if pixels.dtype != np.uint16:
         raise BadInput(f"{path}: holds {pixels.dtype} values; save it as JPEG, or as PNG of 8 bits")
-    found = int(pixels.max())
-    if largest is not None and found <= largest <= WHITE_16:
+    if largest is not None and pixels.max() <= largest <= WHITE_16:
         return cv2.convertScaleAbs(pixels, alpha=255 / largest)
     photo = cv2.convertScaleAbs(pixels, alpha=255 / WHITE_16)
     brightest = max(high for _, high in value_ranges(photo))
     if brightest <= 64:  # the lower 14 bits hold no more
         raise BadInput(
-            f"{path}: its values reach {found} of {WHITE_16}, as those of 10, 12 or 14 bits do in a file of 16; scale "
-            "them to 16 bits, or save it as JPEG"
+            f"{path}: its 16-bit values reach only {brightest} of 255, as values of 10, 12 or 14 bits do that were not "
+            "scaled to 16; scale them, or save it as JPEG"
         )
     return photo
 
