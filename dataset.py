@@ -149,7 +149,8 @@ def find_export(data=None, classes=None):
     if not data.exists() and data.resolve() == SAMPLE.resolve():
         print(f"{data} is missing: drawing the sample set first, a few seconds", flush=True)
         # as a command of its own: training needs none of the files that draw roads
-        subprocess.run([sys.executable, str(SAMPLE.parent / "synthesize.py")], check=True, stdout=subprocess.DEVNULL)
+        draw = [sys.executable, str(SAMPLE.parent / "synthesize.py"), "--out", str(data)]
+        subprocess.run(draw, check=True, stdout=subprocess.DEVNULL)
     return read_export(data, classes)
 
 
