@@ -113,13 +113,20 @@ def arguments(argv):
     add("--size", type=number(int, 32), help="longer side of the input, pixels (default: that of --from, else 512)")
     add = parser.add_argument_group("network").add_argument
     add(
-        "--from", dest="start", metavar="CHECKPOINT", help="fine-tune this best.pt or run folder (default: new weights)"
+        "--from",
+        dest="start",
+        metavar="CHECKPOINT",
+        help="fine-tune this best.pt or run folder (default: random weights)",
     )
     add(
-        "--dropout", type=number(float, 0, 1), help="dropout at the coarsest stage; 0 builds no such layer (default: 0)"
+        "--dropout",
+        type=number(float, 0, 1),
+        help="dropout at the coarsest maps (default: that of --from, else no such layer)",
     )
     add("--encoder", choices=tuple(TransferNet.MAPS), help="use this encoder of torchvision instead of CrackNet's own")
-    add("--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: new weights)")
+    add(
+        "--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: random weights)"
+    )
     add("--encoder-rate", type=number(float, 0), metavar="FACTOR", help="its share of --lr; 0 freezes it (default: 1)")
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")

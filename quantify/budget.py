@@ -1,6 +1,6 @@
 """What would repair cost? Quantities from measure.py and a table of unit prices -> money, low, central and high.
 
-The table is the user's own: data/prices.csv is an example. Cracks wider than it covers are named, not dropped.
+The table is the user's own; data/prices.csv is an example. Cracks wider than it covers are listed, not dropped.
 """
 
 import csv

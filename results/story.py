@@ -47,8 +47,8 @@ def coloured(photo, mask, measured, widest):
 
 
 def story(photo, mask, rows):
-    """Matplotlib figure: rows (top, bottom) of the photo, and beneath it the numbers of its crack; beside it the same with
-    the cracks coloured by width."""
+    """Photo, mask, (top, bottom) -> Matplotlib figure of these rows: the photo, and beside it its cracks coloured by
+    width."""
     measured = measure(mask)
     widest = np.ceil(measured["width_max_px"])
     top, bottom = rows

@@ -33,7 +33,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "cut JPEG read": ("formats/photo.py", "load", "not reaches_its_end(data)", "False", "photo"),
     "thumbnail's end ends the photo": ("formats/photo.py", "reaches_its_end", "found.end() + length)", "found.end())", "photo"),
     "third level read as black": ("formats/photo.py", "read_mask", "third is not None", "False", "photo"),
-    "soft edges refused": ("formats/photo.py", "third_level", "& ~near_white", "", "photo"),
+    "edges of cracks refused": ("formats/photo.py", "third_level", "& ~near_white", "", "photo"),
     "Mac's twins are photos": ("formats/photo.py", "visible", 'path.name.startswith(".")', "False", "photo"),
     "masks of our own are photos": ("formats/photo.py", "photos_in", "if path not in ours", "", "photo"),
     "place on the wrong side": ("formats/exif.py", "degrees", "-value", "value", "exif"),
@@ -80,7 +80,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "others' hidden files deleted": ("runs.py", "write_facts", 'f"{HALF_WRITTEN}*"', '".*"', "train"),
     # inference, scores and pages
     "specks shipped": ("inference.py", "crack_mask", "without_specks(", "(lambda mask: (mask, 0))(", "inference"),
-    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(sum(views) / len(sizes), axes)", "sum(views) / len(sizes)", "inference"),
+    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(seen, axes)", "seen", "inference"),
     "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
     "empty photo always counts 1": ("metrics.py", "summary", "cracked | ~empty", "cracked", "metrics"),
     "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),

@@ -511,8 +511,11 @@ def test_soft_edges_are_no_third_level(tmp_path, rng):
     smooth = np.zeros((240, 320), np.uint8)
     cv2.polylines(smooth, [points], False, 255, 3, cv2.LINE_AA)
     small = cv2.resize(sharp, (160, 120), interpolation=cv2.INTER_AREA)
+    straight = np.zeros((60, 80), np.uint8)
+    straight[29:32] = (120,), (255,), (120,)  # as a line that lies between the pixels is, made smaller
     soft = {
         "sharp": sharp,
+        "all edges of one level": np.kron(straight, np.ones((4, 4), np.uint8)),
         "antialiased": smooth,
         "blurred": cv2.GaussianBlur(sharp, (0, 0), 2),
         "shrunk": small,
