@@ -303,7 +303,7 @@ class Budget:
         return round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2)
 
     def key(self, name, rate, seed):
-        """Under which a training stands in results["quality"]."""
+        """The name of a training in results["quality"]."""
         return f"{self.called(name)}, {self.minutes:g} min, rate {rate:g}, seed {seed}"
 
     def called(self, name):

@@ -224,18 +224,18 @@ def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkp
 
 @pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(tmp_path, checkpoint):
-    folder, whole, cut = write_folder(tmp_path / "photos", 300, 8), tmp_path / "whole", tmp_path / "cut"
+    folder, whole, cut = write_folder(tmp_path / "photos", 100, 4), tmp_path / "whole", tmp_path / "cut"
     _, errors = start(checkpoint, folder, whole).communicate(timeout=300)
-    assert len(error_lines(errors)) == 8
+    assert len(error_lines(errors)) == 4
     process = start(checkpoint, folder, cut)
-    wait_for(120, cut, process)
+    wait_for(40, cut, process)
     process.kill()
     process.communicate()
     kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
-    assert 120 <= len(kept) < 292
+    assert 40 <= len(kept) < 96
     process = start(checkpoint, folder, cut)
     said, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and len(error_lines(errors)) == 8 and f"{len(kept)} of 300 are finished" in said
+    assert process.returncode == 1 and len(error_lines(errors)) == 4 and f"{len(kept)} of 100 are finished" in said
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
     assert_same_table(cut, whole)
 
