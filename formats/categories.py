@@ -6,16 +6,11 @@ from command import BadInput, some
 
 CRACK = {"crack", "cracks", "cracked", "cracking", "crackings"}
 MISSPELT = {"crank", "cranks", "crak", "craks", "crac", "cracs", "crck", "carck", "cracck"}
-DIRECTION = {"longitudinal", "transverse", "transversal", "lateral", "diagonal", "oblique", "horizontal"} | {
-    "vertical",
-    "linear",
-    "lengthwise",
-    "crosswise",
-}
+DIRECTION = {"longitudinal", "transverse", "transversal", "lateral", "diagonal", "oblique", "horizontal", "vertical"}
 PATTERN = (
     {"alligator", "crocodile", "map", "block", "net", "network", "mesh", "fatigue", "edge", "reflection"}
     | {"reflective", "slippage", "shrinkage", "thermal", "hairline", "branched", "branching", "single"}
-    | {"multiple", "wheel", "path", "wheelpath", "abnormal"}
+    | {"multiple", "linear", "wheel", "path", "wheelpath", "abnormal"}
 )
 SEVERITY = (
     {"low", "medium", "moderate", "high", "severe", "mild", "light", "heavy", "minor", "major", "slight"}
