@@ -21,6 +21,7 @@ from formats.photo import ceil32, pad, picture_name, write_image
 from report.figure import contact_sheet
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
+DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 
 
 class CrackDataset(Dataset):
@@ -149,8 +150,9 @@ def find_export(data=None, classes=None):
     if not data.exists() and data.resolve() == SAMPLE.resolve():
         print(f"{data} is missing: drawing the sample set first, a few seconds", flush=True)
         # as a command of its own: training needs none of the files that draw roads
-        draw = [sys.executable, str(SAMPLE.parent / "synthesize.py"), "--out", str(data)]
-        subprocess.run(draw, check=True, stdout=subprocess.DEVNULL)
+        draw = [sys.executable, str(DRAW_SAMPLE), "--out", str(data)]
+        if subprocess.run(draw, stdout=subprocess.DEVNULL).returncode != 0:
+            raise BadInput(f"{data}: could not be drawn, the line above says why; {' '.join(draw[1:])} tries again")
     return read_export(data, classes)
 
 

@@ -91,3 +91,10 @@ def test_an_export_of_which_no_photo_can_be_used_is_refused(export):
         file.write_bytes(b"no photo")
     with pytest.raises(BadInput, match="no photo can be used"):
         dataset.main([str(export), "--out", str(export.parent / "a.png")])
+
+
+def test_a_sample_that_cannot_be_drawn_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "file" / "sample")
+    with pytest.raises(BadInput, match="file/sample"):
+        dataset.find_export()
