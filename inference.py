@@ -4,9 +4,8 @@ At which size does the network look at a photo? It was trained on photos of `pre
 and finds cracks that are about as wide as they are there, so every photo is scaled to that size. A photo of more than
 LARGE times that size may be a close-up, or show much more road, so it is looked at twice, at that size and at double
 that size, and the two probabilities are averaged. IoU of the shipped weights at 512, at 1024 and averaged, on photos of
-2048 pixels: wide views (16 SUT-Crack and DeepCrack photos put together) 0.47, 0.57, 0.57; close-ups (enlarged 4 times)
-0.65, 0.54, 0.62. At full resolution they gave 0.59 and 0.40: `--scale 1`, for photos that show much more road than the
-training photos did.
+2048 pixels: wide views (16 photos put together) 0.47, 0.57, 0.57; close-ups (enlarged 4 times) 0.65, 0.54, 0.62. At
+full resolution they gave 0.59 and 0.40: `--scale 1`, for photos that show much more road than the training photos did.
 """
 
 from dataclasses import replace
@@ -41,7 +40,8 @@ def viewing_sizes(preprocess, shape):
 def tiles(length):
     """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
 
-    The outermost quarter of an overlap has weight 0: near its border a tile shows the network too little context.
+    In an overlap the weight is 0 for a quarter, because near its border a tile shows the network too little context,
+    then rises like a cosine to 1 and stays there for a quarter. The tile before falls as the next one rises.
     """
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
@@ -83,8 +83,8 @@ def predict(model, preprocess, photo, size=None, flips=False):
     total = np.zeros(photo.shape[:2], np.float32)
     for axes in mirrors:
         mirrored = np.ascontiguousarray(np.flip(photo, axes))
-        for size in sizes:
-            seen = look(model, replace(preprocess, size=size), mirrored)
+        for longer in sizes:
+            seen = look(model, replace(preprocess, size=longer), mirrored)
             total += np.flip(seen, axes)
     return total / (len(mirrors) * len(sizes))
 
