@@ -74,12 +74,6 @@ def fail(code, *words):
     sys.exit(code)
 
 
-def answer_flags(arguments):
-    """Going away: parse the flags before the other imports of the file."""
-    with exit_codes():
-        arguments(sys.argv[1:])
-
-
 def execute(main):
     """Run a `main` as a command, with the exit codes above."""
     with exit_codes():
@@ -241,7 +235,7 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cel
 
 
 def csv_cell(value):
-    """A value as it stands in a CSV file: None and nan are empty, text that a spreadsheet would compute gets a '."""
+    """A value as it is written to a CSV file: None and nan are empty, and text that looks like a formula gets a '."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from command import BadInput, execute, flags, in_short, number_of
-from data import collection, synthesize
+from data import collection
 from data.audit import audit
 from distributed import share
 from formats.coco import each_once, read_export, refuse_masks
@@ -146,7 +148,9 @@ def find_export(data=None, classes=None):
     data = Path(data or SAMPLE)
     if not data.exists() and data.resolve() == SAMPLE.resolve():
         print(f"{data} is missing: drawing the sample set first, a few seconds", flush=True)
-        synthesize.draw_export(data)
+        # as a command of its own: training needs none of the files that draw roads
+        draw = [sys.executable, str(SAMPLE.parent / "synthesize.py"), "--out", str(data)]
+        subprocess.run(draw, check=True, stdout=subprocess.DEVNULL)
     return read_export(data, classes)
 
 

@@ -1,16 +1,14 @@
-"""One process, or several that torchrun started: which is this, its share of a list, what all of them have together.
+"""Several processes that share the work, started by torchrun; or one process, which does all of it.
 
     torchrun --nproc-per-node 2 train.py ...
 
-Without torchrun there is one process, which has everything, and nothing here communicates.
+Without torchrun there is one process, and nothing here communicates.
 """
 
 import contextlib
+import functools
 import os
-import sys
 from datetime import timedelta
-from functools import partialmethod, wraps
-from itertools import chain, zip_longest
 
 import torch
 from torch import distributed
@@ -32,8 +30,14 @@ def world():
 
 
 def by_process_0(function):
-    """Decorator of a function that writes: in the other processes it does nothing."""
-    return wraps(function)(lambda *args: None if rank() else function(*args))
+    """Decorator for a function that writes: in the other processes it does nothing."""
+
+    @functools.wraps(function)
+    def only_there(*args):
+        if rank() == 0:
+            function(*args)
+
+    return only_there
 
 
 @contextlib.contextmanager
@@ -42,16 +46,21 @@ def joined(device):
     if not distributed.is_torchelastic_launched():
         yield
         return
+    backend = "gloo"
     if device.type == "cuda":
-        if (here := int(os.environ["LOCAL_WORLD_SIZE"])) > torch.cuda.device_count():
+        backend = "nccl"
+        processes = int(os.environ["LOCAL_WORLD_SIZE"])
+        if processes > torch.cuda.device_count():
             there = number_of(torch.cuda.device_count(), "GPU")
-            raise BadInput(f"--nproc-per-node {here}: only {there} here; start no more processes")
+            raise BadInput(f"--nproc-per-node {processes}: only {there} here; start no more processes")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    patience = timedelta(days=1)  # a share of a huge folder may take that much longer than another
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-    if rank():
-        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # one bar is enough
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if rank() else sys.stdout):
+    # a process waits this long for another, whose part of a huge folder may take that much longer
+    distributed.init_process_group(backend, timeout=timedelta(days=1))
+    with contextlib.ExitStack() as stack:
+        if rank() > 0:  # one progress bar, one voice
+            tqdm.__init__ = functools.partialmethod(tqdm.__init__, disable=True)
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
         yield
     distributed.destroy_process_group()
 
@@ -59,26 +68,28 @@ def joined(device):
 @contextlib.contextmanager
 def process_0_first():
     """The block runs in process 0, then in the others: what it writes is there when they look for it."""
-    if rank():
+    if rank() > 0:
         distributed.barrier()
     yield
-    if world() > 1 and not rank():
+    if world() > 1 and rank() == 0:
         distributed.barrier()
 
 
 def share(items):
-    """Every world()-th of a sequence, from the rank()-th on: the shares differ by one item at most."""
+    """The part of a sequence that this process works on: every world()-th item, from the rank()-th on."""
     return items[rank() :: world()]
 
 
 def gathered(mine):
-    """List of what each process made of its `share` -> list for all items, in their order, in every process."""
+    """What each process made of its `share`, as lists -> the list for all items, in their order, in every process."""
     if world() == 1:
         return mine
     shares = [None] * world()
     distributed.all_gather_object(shares, mine)
-    nothing = object()
-    return [item for item in chain(*zip_longest(*shares, fillvalue=nothing)) if item is not nothing]
+    everything = [None] * sum(map(len, shares))
+    for number, part in enumerate(shares):
+        everything[number :: world()] = part
+    return everything
 
 
 def total(tensor):
@@ -96,7 +107,9 @@ def total(tensor):
 
 def anywhere(fact, device):
     """Is it true in at least one process? Every process gets the same answer."""
-    return bool(fact) if world() == 1 else bool(total(torch.tensor(float(bool(fact)), device=device)))
+    if world() == 1:
+        return bool(fact)
+    return bool(total(torch.tensor(float(bool(fact)), device=device)))
 
 
 def parallel(model, device):

@@ -222,7 +222,7 @@ def masks_job(path, test):
 
 
 def check_jobs(jobs):
-    """Raises BadInput unless all have different names, photos and ground truth being the same."""
+    """Raises BadInput for two jobs of one name, and for jobs on different photos or different ground truth."""
     first = jobs[0]
     for i, job in enumerate(jobs):
         for other in jobs[:i]:
@@ -294,16 +294,16 @@ def arguments(argv):
         "python evaluate.py --predictions masks/ --data my-export",
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUN", help="run folders or checkpoints (default: the newest run, else "
-        "the shipped weights/crack.pt)")  # fmt: skip
-    add("--data", help="folder or .zip of a COCO export (default: the one that the run was trained on; for masks "
-        "data/sample)")  # fmt: skip
+    runs = "run folders or checkpoints (default: the newest run, else the shipped weights/crack.pt)"
+    add("runs", nargs="*", type=Path, metavar="RUN", help=runs)
+    data = "folder or .zip of a COCO export (default: the one that the run was trained on; for masks data/sample)"
+    add("--data", help=data)
     add_data_flags(parser)
-    add("--predictions", type=Path, metavar="FOLDER", help="folder or .zip of masks, NAME_mask.png or NAME.png for "
-        "photo NAME.jpg, same size as the photo, crack 255 on 0")  # fmt: skip
+    masks = "folder or .zip of masks: NAME_mask.png or NAME.png for photo NAME.jpg, same size, crack 255 on 0"
+    add("--predictions", type=Path, metavar="FOLDER", help=masks)
     add("--robustness", action="store_true", help="also score the photos made darker, noisy, blurred, turned ...")
-    add("--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as "
-        "long")  # fmt: skip
+    flips = "average over the photo and its three mirror images; takes 4 times as long"
+    add("--flips", action="store_true", help=flips)
     add("--out", type=Path, metavar="FOLDER", help="folder for results (default: inside the run; for masks scores/)")
     args = parser.parse_args(argv)
     if args.predictions and args.runs:

@@ -1,5 +1,6 @@
 """A photo goes in; its crack probability, its mask and pictures of both come out.
 
+<<<<<<< HEAD
 At which size does the network look at a photo? It was trained on photos of `preprocess.size` pixels on the longer side,
 and finds cracks that are about as wide as they are there, so every photo is scaled to that size. A photo of more than
 LARGE times that size may be a close-up, or show much more road, so it is looked at twice, at that size and at double
@@ -7,10 +8,17 @@ that size, and the two probabilities are averaged. IoU of the shipped weights at
 2048 pixels: wide views (16 photos put together) 0.47, 0.57, 0.57; close-ups (enlarged 4 times) 0.65, 0.54, 0.62. At
 full resolution they gave 0.59 and 0.40: `--scale 1`, for photos that show much more road than the training photos did.
 """
+=======
+At which size is a photo looked at? At that of the training: the network finds cracks about as wide as there. A smaller
+photo is enlarged only if the training did so. A photo over LARGE times that size, a close-up or much more road, is also
+looked at at double the size, and the probabilities are averaged. Wide cracks would come out hollow, so every photo is
+also looked at at half the size, where only cracks at least WIDE pixels wide count."""
+>>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -18,7 +26,7 @@ from tqdm import tqdm
 from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, write_image
+from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, tiles, write_image
 from model import autocast, fused, load_checkpoint, weights_file
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
@@ -27,16 +35,17 @@ from report.figure import figure, overlay, save_figure
 from runs import doubt, newest_run
 
 LARGE = 2
-TILE, OVERLAP = 1024, 256  # pixels; the tile bounds the memory. Multiples of 32, to which inputs are padded
+SMALLEST, WIDE = 32, 10  # pixels: longer side of a photo as it is looked at; crack that the half-size view may add
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
 
 def viewing_sizes(preprocess, shape):
     """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
-    size = preprocess.size
+    size = max(preprocess.shape(*shape[:2]))
     return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
 
 
+<<<<<<< HEAD
 def tiles(length):
     """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
 
@@ -54,9 +63,11 @@ def tiles(length):
         yield slice(start, start + len(weight)), weight
 
 
+=======
+>>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 @torch.inference_mode()
-def look(model, preprocess, photo):
-    """Photo -> (H, W) float32 crack probability, seen once, at `preprocess.size`, in tiles if that is large."""
+def answer_at(model, preprocess, photo):
+    """Photo -> (h, w) float32 crack probability at the size of the network's input, in tiles if that is large."""
     device = next(model.parameters()).device
     seen = preprocess.resize(photo)
     probability = np.zeros(seen.shape[:2], np.float32)
@@ -68,32 +79,59 @@ def look(model, preprocess, photo):
             # the network's input was padded on the right and below: cut that off
             answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
             probability[rows, columns] += np.outer(down, across) * answer
-    return preprocess.to_photo(probability, *photo.shape[:2])
+    return probability
+
+
+def look(model, preprocess, photo, size):
+    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
+    view = replace(preprocess, size=size, enlarges=True)
+    return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
+
+
+def look_for_wide_cracks(model, preprocess, photo, size):
+    """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
+    view = replace(preprocess, size=size, enlarges=True)
+    answer = answer_at(model, view, photo)
+    crack = (answer >= 0.5).astype(np.uint8)
+    middle = (2 * cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE).astype(np.uint8)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
+    return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
 
 
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side at which to look at the photo; default: viewing_sizes.
+    size: pixels on the longer side at which to look at the photo; default: the rule at the top of this file.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
     model.eval()
-    sizes = [size] if size else viewing_sizes(preprocess, photo.shape)
     mirrors = [(), (1,), (0,), (0, 1)] if flips else [()]  # the axes along which the photo is mirrored
     total = np.zeros(photo.shape[:2], np.float32)
     for axes in mirrors:
         mirrored = np.ascontiguousarray(np.flip(photo, axes))
+<<<<<<< HEAD
         for longer in sizes:
             seen = look(model, replace(preprocess, size=longer), mirrored)
             total += np.flip(seen, axes)
     return total / (len(mirrors) * len(sizes))
+=======
+        if size:
+            answer = look(model, preprocess, mirrored, size)
+        else:
+            sizes = viewing_sizes(preprocess, photo.shape)
+            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
+            wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
+            answer = np.maximum(answer, wide)
+        total += np.flip(answer, axes)
+    return total / len(mirrors)
+>>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 
 
 def viewing_size(photo, factor):
     """--scale FACTOR -> pixels on the longer side at which to look at this photo; None without the flag."""
     if factor is None:
         return None
-    return max(32, round(factor * max(photo.shape[:2])))
+    return max(SMALLEST, round(factor * max(photo.shape[:2])))
 
 
 def crack_mask(probability, threshold):
@@ -178,11 +216,10 @@ def main(argv=None):
             size = viewing_size(photo, args.scale)
             answer = predict(model, preprocess, photo, size, args.flips)
             rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
-        except FAULTS as error:
-            failed.append(why(path, error))
-        else:
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")
+        except FAULTS as error:
+            failed.append(why(path, error))
 
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
     print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")

@@ -278,7 +278,7 @@ def load_checkpoint(path):
         if not 0 <= content["threshold"] <= 1:
             raise ValueError("a threshold that is no probability")
         return model.eval(), dict(content["preprocess"]), content["threshold"]
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         why = f"its weights do not fit a {content.get('network')} of model.py ({in_short(error)})"
         raise BadInput(f"{path}: {why}; use the model.py that it was trained with") from None
 

@@ -57,7 +57,16 @@ def open_submission(name, path, device):
             raise BadInput(f"{path}: a run folder without best.pt: no epoch was finished; ask for that file")
         return MaskFolder(place, name), place
     except BadInput as error:
-        raise BadInput(str(error).replace(str(place), name).replace(str(path), name)) from None
+        raise named(error, (place, path), name) from None
+
+
+def named(error, paths, name):
+    """An error whose message begins with one of the paths -> the same with the submission's name in its place."""
+    message = str(error)
+    for path in map(str, paths):
+        if message.startswith(path):
+            return BadInput(name + message.removeprefix(path))
+    return error
 
 
 def note_on(predictor, place):

@@ -309,14 +309,14 @@ def conclusion(run, history, validated, data):
 
 
 def newest_run():
-    """The run folder under runs/ whose best.pt is the newest; before the first training, the weights that ship."""
+    """The run folder under runs/ whose best.pt is the newest; before the first training, the shipped weights."""
     checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
     newest = checkpoints[-1].parent if checkpoints else SHIPPED
     for begun in sorted(RUNS.glob("*/last.pt")):
         if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
             print(f"note: {begun.parent} has finished no epoch yet, so {newest} is used")
     if not checkpoints:
-        print(f"note: no run in {RUNS}/, so the weights that ship are used")
+        print(f"note: no run in {RUNS}/, so the shipped weights are used")
     return newest
 
 

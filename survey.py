@@ -89,7 +89,12 @@ def examine(photo, path, options):
     scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
     size = viewing_size(photo, options.factor)
     probability = predict(options.model, options.preprocess, photo, size, options.flips)
-    mask, specks = crack_mask(probability, options.threshold)
+    return assess(photo, probability, scale, options.threshold, options.width_edges_mm)
+
+
+def assess(photo, probability, scale, threshold, width_edges_mm=WIDTH_EDGES_MM):
+    """(H, W, 3) uint8 RGB, (H, W) float32 crack probability, Scale or None -> Examined: the mask, and its measures."""
+    mask, specks = crack_mask(probability, threshold)
     flat_photo, flat_probability, flat_mask, road_px = photo, probability, mask, mask.size
     from_above = scale is not None and scale.homography is not None
     if from_above:
@@ -98,7 +103,7 @@ def examine(photo, path, options):
         flat_mask, *_ = rectify(mask, scale)
         road_px = int(shows_road.sum())
     measured = measure(flat_mask)
-    result = damage(measured, road_px, scale, options.width_edges_mm, specks) | {"from_above": from_above}
+    result = damage(measured, road_px, scale, width_edges_mm, specks) | {"from_above": from_above}
     return Examined(mask, flat_photo, flat_probability, flat_mask, measured, result)
 
 

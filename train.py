@@ -45,7 +45,10 @@ FLAT = 0.005  # of IoU on validation: a smaller difference is noise, so it decid
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides how a training ends. It is saved with the run, and --resume takes it from there."""
+    """Everything that decides how a training ends. It is saved with the run, and --resume takes it from there.
+
+    The flags of `arguments` by name (`start` is --from). What is None is decided by the data or by --from.
+    """
 
     data: str | None = None
     classes: list | None = None
@@ -113,13 +116,20 @@ def arguments(argv):
     add("--size", type=number(int, 32), help="longer side of the input, pixels (default: that of --from, else 512)")
     add = parser.add_argument_group("network").add_argument
     add(
-        "--from", dest="start", metavar="CHECKPOINT", help="fine-tune this best.pt or run folder (default: new weights)"
+        "--from",
+        dest="start",
+        metavar="CHECKPOINT",
+        help="fine-tune this best.pt or run folder (default: random weights)",
     )
     add(
-        "--dropout", type=number(float, 0, 1), help="dropout at the coarsest stage; 0 builds no such layer (default: 0)"
+        "--dropout",
+        type=number(float, 0, 1),
+        help="dropout at the coarsest maps (default: that of --from, else no such layer)",
     )
     add("--encoder", choices=tuple(TransferNet.MAPS), help="use this encoder of torchvision instead of CrackNet's own")
-    add("--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: new weights)")
+    add(
+        "--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: random weights)"
+    )
     add("--encoder-rate", type=number(float, 0), metavar="FACTOR", help="its share of --lr; 0 freezes it (default: 1)")
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")
@@ -474,19 +484,22 @@ def train(settings, run, device, workers=0, save_minutes=5):
     """The whole training, in each of the processes that share the work."""
     torch.manual_seed(settings.seed)
     data, parts = open_parts(settings, run)
+
     model, preprocess = network(settings, run)
     model = model.to(device, memory_format=torch.channels_last)
+
     train_batches, valid_batches = loaders(parts, preprocess, settings, workers, device.type == "cuda")
     epochs, how_long = length(settings.epochs, len(parts["train"]), len(train_batches))
+
     dropout = model.arguments.get("dropout")
-    settings = replace(settings, data=data, size=preprocess.size, dropout=dropout, epochs=epochs)
+    settings = replace(settings, data=data, size=preprocess.size, dropout=dropout, epochs=epochs)  # None no longer
     state = optimisation(model, settings, epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=settings.dice, bce_weight=settings.bce)
     if run.saved:
         runs.restore(run, state)
+
     print(runs.introduction(run, parts, model, settings, device), how_long, sep="\n", flush=True)
     runs.write_facts(run, settings, parts, device)
-
     save_now = partial(runs.save, run, state, preprocess, settings)
     with workers_ended(train_batches):
         for epoch in range(len(state.history), epochs):

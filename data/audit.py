@@ -40,8 +40,10 @@ def audit(export, seed=0, shown=12):
         if photo.name in turned and drawn_unturned(pixels, mask, orientation_of(photo.path)):
             doubts.append(Problem(DRAWN_UNTURNED, photo.name))
     usable = replace(export, photos=readable, problems=merged(export.problems, doubts))
-    lines = describe(usable, [mask for mask in masks if mask.any()])
-    refused = why_refused(usable, seed)
+    lines, refused = [f"{export.root}: no photo can be used"], ""
+    if readable:
+        lines = describe(usable, [mask for mask in masks if mask.any()])
+        refused = why_refused(usable, seed)
     if refused:
         lines.append(f"would stop training: {refused}")
     if broken:

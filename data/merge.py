@@ -28,6 +28,7 @@ from formats.annotate import MANIFEST, export_folder, mask_to_annotations, write
 from formats.archive import unpacked
 from formats.categories import says_crack
 from formats.coco import PART_NAMES, Photo, each_once, read_export, read_listings, refuse_masks
+from formats.photo import expand
 from formats.shapes import box_and_area, drawn
 
 DISAGREE = 0.5  # IoU of two students' masks of one photo below which somebody should look
@@ -259,7 +260,7 @@ def summary(exports, entries):
 
 def main(argv=None):
     args = arguments(argv)
-    exports, entries = merge(args.exports, args.out, args.classes, args.split_by_student, args.seed)
+    exports, entries = merge(expand(args.exports), args.out, args.classes, args.split_by_student, args.seed)
     kept = [entry.photo for entry in entries if not entry.note]
     cracked = sum(photo.cracked for photo in kept)
     print(*summary(exports, entries), sep="\n")

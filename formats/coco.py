@@ -17,7 +17,7 @@ from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.entries import check_entries
 from formats.exif import turned_without_trace
-from formats.names import answers, plain
+from formats.names import answers, plain, slashes
 from formats.photo import SUFFIXES, photos_in, read_photo, visible
 from formats.shapes import are_normalised, are_whole_numbers, covered, drawn, usable
 
@@ -25,7 +25,7 @@ PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": 
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
 LABELS_FOLDER = "annotations"  # where CVAT, datumaro and COCO itself keep their files, called instances_PART.json
 MOST = 100_000  # annotations in a file: about as many as are checked in 10 seconds
-MOSTLY = 0.3  # share of a photo; of 634 photos of a course, no crack covered more
+MOSTLY = 0.3  # share of a photo; no crack of CrackForest, SUT-Crack or DeepCrack covers more
 
 # kinds of Problem
 NOT_LABELS = "masks of inference.py, not labels; correct them in a labelling tool and export again"
@@ -207,15 +207,16 @@ def refuse_masks(export):
 def read_listings(root):
     """The COCO files of an export folder -> [Listing]. Raises BadInput."""
     beside = coco_files(root)
-    labels = root / LABELS_FOLDER
-    folders = [(PART_NAMES.get(f.name.lower()), f) for f in visible(root) if f.is_dir()]
-    parts = [(part, folder) for part, folder in folders if part and coco_files(folder)]
-    if (root / JSON_NAME).is_file() or (beside and not parts):
-        listings = [beside_photos(only_file(root))]
+    folders = [folder for folder in visible(root) if folder.is_dir()]
+    parts = {folder: coco_files(folder) for folder in folders if folder.name.lower() in PART_NAMES}
+    parts = {folder: files for folder, files in parts.items() if files}
+    labels = coco_files(root / LABELS_FOLDER)
+    if beside == [root / JSON_NAME] or (beside and not parts):
+        listings = [beside_photos(only(beside))]
     elif parts:
-        listings = [beside_photos(only_file(folder), part) for part, folder in parts]
-    elif labels.is_dir() and coco_files(labels):
-        listings = listings_of(root, coco_files(labels))
+        listings = [beside_photos(only(files), PART_NAMES[folder.name.lower()]) for folder, files in parts.items()]
+    elif labels:
+        listings = listings_of(root, labels)
     else:
         raise BadInput(f"{root}: {what_is_lacking(root)}")
     for part, times in Counter(listing.part for listing in listings).items():
@@ -227,18 +228,20 @@ def read_listings(root):
 
 def coco_files(folder):
     """The COCO files directly in a folder: JSON files that hold images, annotations and categories."""
-    roboflow = Path(folder) / JSON_NAME
+    if not folder.is_dir():
+        return []
+    roboflow = folder / JSON_NAME
     if roboflow.is_file():
         return [roboflow]
     files = [path for path in visible(folder) if path.suffix.lower() == ".json" and path.is_file()]
     return [file for file in files if isinstance(read_json(file), dict)]
 
 
-def only_file(folder):
-    """The COCO file of a folder. Raises BadInput where there are several."""
-    files = coco_files(folder)
+def only(files):
+    """The one COCO file of a folder. Raises BadInput where there are several."""
     if len(files) > 1:
-        raise BadInput(f"{folder}: several COCO files, {some(f.name for f in files)}; keep that of the photos")
+        names = some(file.name for file in files)
+        raise BadInput(f"{files[0].parent}: several COCO files, {names}; keep that of the photos")
     return files[0]
 
 
@@ -387,7 +390,7 @@ def add_photo(export, photo, annotations, categories, normalised):
 
 def name_of(listed, path, listing):
     """The name of a photo inside the export: as it is listed if that is its path, else its path."""
-    short = PurePosixPath(listed.replace("\\", "/"))
+    short = PurePosixPath(slashes(listed))
     if listing.top / short != path:
         short = PurePosixPath(plain(path.relative_to(listing.top).as_posix()))
     return f"{listing.prefix}{short}"
@@ -430,13 +433,13 @@ def listed_twice(name, listing):
 
 def shown(name, listing):
     """A listed name for a message: what part it is in, and at most 80 letters."""
-    return f"{listing.prefix}{PurePosixPath(name.replace(chr(92), '/'))!s:.80}"
+    return f"{listing.prefix}{PurePosixPath(slashes(name))!s:.80}"
 
 
 def literal(name, listing):
     """The file of exactly this name, with / or backslashes between folders, or None. It never lies outside."""
     for folder in listing.folders:
-        for form in (name, name.replace("\\", "/")):
+        for form in (name, slashes(name)):
             path = Path(os.path.normpath(folder / form))
             if path.is_relative_to(listing.top) and os.path.isfile(path):
                 return path

@@ -32,17 +32,15 @@ class MaskFolder:
 
         Raises MissingMask, or BadInput for a mask that cannot be read or is of another size.
         """
+        path = self.find(item)
+        shown = f"{self.called}/{path.name}"
         try:
-            path = self.find(item)
             mask = read_mask(path)
         except BadInput as error:
-            message = str(error).replace(str(self.folder), str(self.called))
-            raise type(error)(message) from None
+            raise BadInput(str(error).replace(str(path), shown)) from None
         if mask.shape != photo.shape[:2]:
             sizes = [f"{width}×{height}" for height, width in (mask.shape, photo.shape[:2])]
-            raise BadInput(
-                f"{self.called}/{path.name}: mask of {sizes[0]} for a photo of {sizes[1]}; save it at the photo's size"
-            )
+            raise BadInput(f"{shown}: mask of {sizes[0]} for a photo of {sizes[1]}; save it at the photo's size")
         return mask, None
 
     def find(self, item):
@@ -62,7 +60,9 @@ class MaskFolder:
         """Note whose mask a file is. Raises BadInput if two photos of the same name would share it."""
         owner = self.used.setdefault(path, photo)
         if owner != photo:
-            raise BadInput(f"{path}: is the mask of {owner} and of {photo}; score one --split at a time")
+            raise BadInput(
+                f"{self.called}/{path.name}: is the mask of {owner} and of {photo}; score one --split at a time"
+            )
 
     def content(self):
         """What the folder holds, in a sentence, for whoever looks for a missing mask."""

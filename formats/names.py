@@ -26,9 +26,14 @@ def pictures_below(folder):
             yield path
 
 
+def slashes(name):
+    """A name with / between folders."""
+    return name.replace("\\", "/")
+
+
 def plain(name):
     """A name in one Unicode form, with / between folders."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return unicodedata.normalize("NFC", slashes(name))
 
 
 def decoded(name):

@@ -27,6 +27,7 @@ GREY = 0.25  # of a mask: more than blurred edges, so a photo or an overlay
 FLAT = ((8, 247, 0), (40, 215, 6))  # what third_level looks at: above, below, spread; JPEG spreads a flat level
 LEAST_FLAT = 0.05  # of what is drawn, and
 LEAST_FLAT_PX = 20  # pixels, that a third level covers
+TILE, OVERLAP = 1024, 256  # pixels; the tile bounds the memory. Multiples of 32, to which inputs are padded
 HEIC = "convert HEIC photos to JPEG first"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 VIDEO = "survey.py takes videos, inference.py takes photos"
@@ -248,15 +249,14 @@ def eight_bit(path, pixels, largest=None):
         return pixels
     if pixels.dtype != np.uint16:
         raise BadInput(f"{path}: holds {pixels.dtype} values; save it as JPEG, or as PNG of 8 bits")
-    found = int(pixels.max())
-    if largest is not None and found <= largest <= WHITE_16:
+    if largest is not None and pixels.max() <= largest <= WHITE_16:
         return cv2.convertScaleAbs(pixels, alpha=255 / largest)
     photo = cv2.convertScaleAbs(pixels, alpha=255 / WHITE_16)
     brightest = max(high for _, high in value_ranges(photo))
     if brightest <= 64:  # the lower 14 bits hold no more
         raise BadInput(
-            f"{path}: its values reach {found} of {WHITE_16}, as those of 10, 12 or 14 bits do in a file of 16; scale "
-            "them to 16 bits, or save it as JPEG"
+            f"{path}: its 16-bit values reach only {brightest} of 255, as values of 10, 12 or 14 bits do that were not "
+            "scaled to 16; scale them, or save it as JPEG"
         )
     return photo
 
@@ -407,6 +407,7 @@ class Preprocess:
     size: int = 512
     mean: tuple = (0.485, 0.456, 0.406)
     std: tuple = (0.229, 0.224, 0.225)
+    enlarges: bool = True  # whether a photo that is smaller than `size` is enlarged to it
 
     def __post_init__(self):
         if not (isinstance(self.size, int) and self.size >= 32 and len(self.mean) == len(self.std) == 3):
@@ -415,6 +416,8 @@ class Preprocess:
     def shape(self, height, width):
         """Size (h, w) that a photo of height × width has inside the network's input."""
         scale = self.size / max(height, width)
+        if not self.enlarges:
+            scale = min(1.0, scale)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def resize(self, photo, mask=None):
@@ -456,3 +459,19 @@ def ceil32(image):
 def pad(image, height, width):
     """(C, h, w) -> (C, height, width), zeros to the right and below."""
     return np.pad(image, ((0, 0), (0, height - image.shape[1]), (0, width - image.shape[2])))
+
+
+def tiles(length):
+    """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
+
+    The outermost quarter of an overlap has weight 0: near its border a tile shows the network too little context.
+    """
+    starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
+    for start in starts:
+        weight = np.ones(min(TILE, length - start), np.float32)
+        if start > 0:
+            weight[:OVERLAP] = rise
+        if start + TILE < length:
+            weight[-OVERLAP:] = rise[::-1]
+        yield slice(start, start + len(weight)), weight

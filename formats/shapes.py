@@ -173,7 +173,7 @@ def polygon_problem(points, photo):
         return "polygon whose outline is longer than the photo has pixels"
     if coco_mask.area(coco_mask.frPyObjects([points.ravel()], photo.height, photo.width))[0] == 0:
         if (low >= 0).all() and (high <= 1).all():
-            return "polygon of numbers from 0 to 1 in a file whose other polygons are in pixels"
+            return "polygon of pixels 0 to 1 only; if they are shares of the photo, all outlines of the file must be"
         return "polygon that covers no pixel"
     return None
 

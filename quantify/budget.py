@@ -1,6 +1,6 @@
 """What would repair cost? Quantities from measure.py and a table of unit prices -> money, low, central and high.
 
-The table is the user's own: data/prices.csv is an example. Cracks wider than it covers are named, not dropped.
+The table is the user's own; data/prices.csv is an example. Cracks wider than it covers are listed, not dropped.
 """
 
 import csv
@@ -213,3 +213,14 @@ def _cost(quantity, unit_price, minimum_charge):
     if quantity <= 0:
         return 0.0
     return float(max(quantity * unit_price, minimum_charge))
+
+
+def cost_rows(money):
+    """What `estimate` gave -> [[item, quantity, low, central, high]] as text, the total last."""
+    rows = []
+    for line in money["lines"]:
+        width = "" if line["item"] == "patch" else f" {line['width_from_mm']:g} to {line['width_to_mm']:g} mm wide"
+        costs = [f"{line[f'cost_{level}']:.0f}" for level in ("low", "central", "high")]
+        rows.append([line["item"] + width, f"{line['quantity']:.2f} {line['unit']}", *costs])
+    totals = [f"{money[level]:.0f}" for level in ("low", "central", "high")]
+    return [*rows, [f"total, {money['currency']}", "", *totals]]

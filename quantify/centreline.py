@@ -75,7 +75,7 @@ def _middle(chain, depth, hub):
 
     sigma = 1.5 + np.sort(deep)[len(deep) // 2] / 3  # the skeleton of a wide crack is rougher
     kept = pixels[first : last + 1]
-    return Middle(_smoothed(kept, sigma, closed), kept, (deep[first], deep[last]), closed)
+    return Middle(smoothed(kept, sigma, closed), kept, (deep[first], deep[last]), closed)
 
 
 def _way(xy):
@@ -101,7 +101,7 @@ def _gaussian(sigma):
     return kernel / kernel.sum()
 
 
-def _smoothed(xy, sigma, closed):
+def smoothed(xy, sigma, closed):
     """(n, 2) -> (n, 2): a Gaussian along the line. The ends of an open one stay where they are.
 
     For that an open line goes on beyond its ends, turned by 180 degrees about them: the mean of a point and of the one

@@ -179,3 +179,21 @@ def too_much(rows):
         "one. Cracks hardly ever do, so these numbers mean nothing: the network is not trained enough, or the photos "
         "are unlike its training photos."
     )
+
+
+def fact_rows(row):
+    """A row -> [[what, value in words]]: what people ask for first, with uncertainties where there is a scale."""
+    rows = [["crack, share of the road in the photo", f"{row['crack_percent']:.2f} %"], ["pattern", row["pattern"]]]
+    names = [("length", "length", "m", 2), ("median width", "width_median", "mm", 1), ("widest", "width_max", "mm", 1)]
+    for name, key, unit, decimals in names:
+        if row[f"{key}_px"] is None:
+            continue
+        value = f"{row[f'{key}_px']:.0f} px"
+        if f"{key}_{unit}" in row:
+            value = f"{give_or_take(row[f'{key}_{unit}'], row[f'{key}_plus_minus_{unit}'], decimals)} {unit}"
+        rows.append([name, value])
+    if row["width_max_px"] is not None:
+        rows.append(["where it is widest (the ring)", f"x {row['width_max_x']:.0f}, y {row['width_max_y']:.0f} px"])
+    if "indicative_severity" in row:
+        rows.append(["indicative severity (no PCI)", row["indicative_severity"]])
+    return rows

@@ -16,8 +16,8 @@ MEASURABLE_PX = 3  # below, one pixel of the mask's edge is more than a third of
 WIDTH_EDGES_MM = (10, 75)  # low | medium | high in ASTM D6433
 ALLIGATOR_PIECE_MM = 500  # ASTM D6433: larger pieces are block cracking
 SEVERITIES = ("low", "medium", "high")
-LENGTH_RELATIVE = 0.03  # bound of the length method's mean error, held by results/accuracy.py
-JAGGED = 2  # times the extra length of the traced line: that one cuts corners, too; held by results/accuracy.py
+LENGTH_RELATIVE = 0.03  # lengths of smooth cracks are closer than this on average: results/accuracy.py checks it
+JAGGED = 2  # the traced line cuts corners, too, so its extra length counts twice: results/accuracy.py checks it
 
 
 def measure(mask):
@@ -220,9 +220,9 @@ def full_width_px(measured):
 
 
 def length_relative(length, traced_length):
-    """Relative uncertainty, 1 sigma, of a length in pixels: of the method, and of what "length" means for it.
+    """Relative uncertainty, 1 sigma, of a length in pixels.
 
-    Whoever follows every turn of a jagged crack finds more than the smoothed centre line, so the difference counts.
+    It covers the error of the method and, for a jagged crack, the length that you would find along every turn.
     """
     if not length:
         return LENGTH_RELATIVE

@@ -14,8 +14,8 @@ SHEETS = ("a4", "letter")  # that --find-sheet offers; legal paper is only tried
 MARKERS = cv2.aruco.DICT_4X4_50
 MARKER_ID = 0  # of the one that draw_marker draws
 CELLS = 6  # along a marker's side: four of the pattern and the black border
-GRAINS = (1, 5, 13)  # px of a median filter: bright stones at the sheet's edge spoil its outline, a median its corners
-LEVELS = 16  # of brightness, to separate the sheet from sunlit road that is as bright
+GRAINS = (1, 5, 13)  # px of the median filters to try: they remove bright stones at the edge, but round the corners
+LEVELS = 16  # thresholds of brightness to try: sunlit road can be nearly as bright as the sheet
 FOCALS = np.geomspace(0.4, 1.3, 10)  # in diagonals of the photo: 17 to 56 mm on 35 mm film
 
 

@@ -35,15 +35,16 @@ def skeleton(mask):
 
 
 def depth(padded):
-    """(H, W) float32: distance to the nearest road pixel, on a centre line half the width and half a pixel."""
+    """(H, W) float32: distance to the nearest road pixel. On a centre line that is half the width and half a pixel."""
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def widths(mask, line):
     """(H, W) masks of a crack and of its centre line -> (N,) width in pixels at each point of the line, row by row.
 
-    Twice the distance to the road, taken where each pixel is four: so a crack of 4 pixels has a middle, too. Strips
-    of 2 to 10 pixels come out within 0.7, along rows and columns exactly; `measure.measure` takes longer, is closer.
+    It is twice the distance to the road, in an image of twice the size, so that a crack of 4 pixels has a middle, too.
+    Strips 2 to 10 pixels wide come out within 0.7 pixels, and exactly along rows and columns. `measure.measure` is
+    slower and more exact.
     """
     twice = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     deep = depth(twice)

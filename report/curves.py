@@ -1,6 +1,5 @@
 """Charts of a scored run: precision and recall, reliability, IoU by crack width and photo."""
 
-
 import numpy as np
 from matplotlib.figure import Figure
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import metrics
-from command import write_csv
+from command import number_of, write_csv
 from formats.photo import read_photo
 from report import page
 from report.curves import charts
@@ -365,7 +365,7 @@ def photo_sections(scored):
     alarms = chosen["false_alarms"]
     if alarms:
         pictures = strips([labelled(scored, i) for i in alarms])
-        summary = f"{len(alarms)} undamaged photos with a false alarm, the largest first"
+        summary = f"{number_of(len(alarms), 'undamaged photo')} with a false alarm, the largest first"
         sections.append(page.section("False alarms", page.details(summary, page.legend(COLOURS), pictures)))
     return sections
 

@@ -7,10 +7,10 @@
 Times are those of this machine, so quote ratios. Nothing else may run beside cost and photos. All networks compute in
 bfloat16 where the processor has instructions for it, else in float32 (model.precision).
 
-quality counts minutes in steps: as many as the machine of cost and photos makes in that time. So trainings may run on any
-device and beside other work. Each network is trained with the first seed at both learning rates, or at the better one if
-the JSON file already knows it; then CrackNet and the two best others, by validation, with the other seeds. A finished
-training is added to the JSON file at once and not repeated.
+quality counts minutes in steps: as many as the machine of cost and photos makes in that time. So trainings may run on
+any device and beside other work. Each network is trained with the first seed at both learning rates, or at the better
+one if the JSON file knows it already; then CrackNet and the two best others, by validation, with the other seeds. A
+finished training is added to the JSON file at once and not repeated.
 """
 
 import json
@@ -202,7 +202,7 @@ FOLDERS = {0.25: 60, 12: 12}  # megapixels: photos in a folder to survey
 
 @cache
 def shipped():
-    """(model ready to predict, Preprocess, threshold) of the shipped weights; random ones would find noise everywhere."""
+    """(model ready to predict, Preprocess, threshold) of the shipped weights; random ones would find noise."""
     model, preprocess, threshold = open_model(runs.SHIPPED, "cpu")
     return fused(model), preprocess, threshold
 
@@ -303,7 +303,7 @@ class Budget:
         return round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2)
 
     def key(self, name, rate, seed):
-        """Under which a training stands in results["quality"]."""
+        """The name of a training in results["quality"]."""
         return f"{self.called(name)}, {self.minutes:g} min, rate {rate:g}, seed {seed}"
 
     def called(self, name):
@@ -373,7 +373,8 @@ class Quality:
         for minutes in sorted(shorter, reverse=True):
             known = {rate: self.done.get(Budget(minutes, SIZE).key(name, rate, 0)) for rate in RATES}
             if all(known.values()):
-                return [max(RATES, key=lambda rate: known[rate]["valid"])]  # noqa: B023 (used at once)
+                valid = {rate: result["valid"] for rate, result in known.items()}
+                return [max(valid, key=valid.get)]
         return RATES
 
     def compare(self, names, seeds):

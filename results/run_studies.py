@@ -5,8 +5,8 @@
     python results/run_studies.py --tables                                          # only the tables, from the records
 
 DIR holds the exports cfd, sut and deepcrack (data/README.md says where to get them). A finished run leaves a record in
-results/studies/ and is not repeated on any machine; an interrupted run is continued. All runs of one seed are made before
-the next seed, so every study has its first numbers early.
+results/studies/ and is not repeated on any machine; an interrupted run is continued. All runs of one seed are made
+before the next seed, so every study has its first numbers early.
 """
 
 import csv
@@ -105,7 +105,7 @@ def flags_of_sets(data, runs):
 
 
 def merged_parts(splits, photos):
-    """{set: its splits.json} and the photos of the sets merged -> {part: [Photo]}; merge.py put the set before each name."""
+    """{set: its splits.json} and the photos of both sets, their names as merge.py changed them -> {part: [Photo]}."""
     part_of = {}
     for name, file in splits.items():
         for part, photo_names in json.loads(file.read_text(encoding="utf-8")).items():

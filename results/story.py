@@ -2,8 +2,8 @@
 
     python results/story.py ../shared/data/sut/060.jpg --rows 150 430
 
-The README shows it about 900 pixels wide, so its text is set large enough to be read there. The photo that stands in
-the README is number 60 of SUT-Crack (CC BY 4.0); it trained neither the weights that ship nor those before them.
+The README shows it about 900 pixels wide, so its text is large enough to be read there. The photo in the README is
+number 60 of SUT-Crack (CC BY 4.0); it was never used to train the weights in weights/.
 """
 
 import sys
@@ -47,8 +47,8 @@ def coloured(photo, mask, measured, widest):
 
 
 def story(photo, mask, rows):
-    """Matplotlib figure: rows (top, bottom) of the photo, and beneath it the numbers of its crack; beside it the same with
-    the cracks coloured by width."""
+    """Photo, mask, (top, bottom) -> Matplotlib figure of these rows: the photo, and beside it its cracks coloured by
+    width."""
     measured = measure(mask)
     widest = np.ceil(measured["width_max_px"])
     top, bottom = rows

@@ -1,6 +1,6 @@
 """Tables and figures of the studies, from the records of finished runs in results/studies/.
 
-A record holds everything that the tables need: run folders may be deleted, and another machine may continue the studies.
+A record holds everything that the tables need: run folders may be deleted, and another machine may continue.
 """
 
 import csv
@@ -114,7 +114,7 @@ def of_key(records, name, test, key):
 
 
 def difference(records, name, first, test, first_test=None):
-    """How much higher a run's IoU is than the first one's: (mean over photos, 95 % interval, mean of each seed) or None.
+    """How much higher a run's IoU is than the first's: (mean over photos, 95 % interval, mean of each seed), or None.
 
     Paired by photo, over the seeds that both have. Each photo's IoU is averaged over these seeds first, so that chance
     in training counts less.

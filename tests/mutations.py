@@ -33,7 +33,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "cut JPEG read": ("formats/photo.py", "load", "not reaches_its_end(data)", "False", "photo"),
     "thumbnail's end ends the photo": ("formats/photo.py", "reaches_its_end", "found.end() + length)", "found.end())", "photo"),
     "third level read as black": ("formats/photo.py", "read_mask", "third is not None", "False", "photo"),
-    "soft edges refused": ("formats/photo.py", "third_level", "& ~near_white", "", "photo"),
+    "edges of cracks refused": ("formats/photo.py", "third_level", "& ~near_white", "", "photo"),
     "Mac's twins are photos": ("formats/photo.py", "visible", 'path.name.startswith(".")', "False", "photo"),
     "masks of our own are photos": ("formats/photo.py", "photos_in", "if path not in ours", "", "photo"),
     "place on the wrong side": ("formats/exif.py", "degrees", "-value", "value", "exif"),
@@ -80,7 +80,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "others' hidden files deleted": ("runs.py", "write_facts", 'f"{HALF_WRITTEN}*"', '".*"', "train"),
     # inference, scores and pages
     "specks shipped": ("inference.py", "crack_mask", "without_specks(", "(lambda mask: (mask, 0))(", "inference"),
-    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(seen, axes)", "seen", "inference"),
+    "mirrored answers not turned back": ("inference.py", "predict", "np.flip(answer, axes)", "answer", "inference"),
     "COCO file without a photo": ("inference.py", "main", "if args.coco and rows", "if args.coco", "inference"),
     "a mask segmented like a photo": ("inference.py", "read_one", "is_mask(photo)", "False", "inference"),
     "a full disk tried for every photo": ("formats/batch.py", "why", "error.errno in HOPELESS", "False", "inference"),
@@ -91,7 +91,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "results begun again under another name": ("report/records.py", "names_in", "names[path] = name", "pass", "survey"),
     "old records kept": ("survey.py", "Options.made_with", '"version": VERSION,', "", "survey"),
     "seconds matter for photos": ("survey.py", "Options.made_with", "if is_video(path)", "if True", "survey"),
-    "all of a road from above": ("survey.py", "examine", "int(shows_road.sum())", "shows_road.size", "survey"),
+    "all of a road from above": ("survey.py", "assess", "int(shows_road.sum())", "shows_road.size", "survey"),
     "a path of the machine on the page": ("report/survey.py", "report", "line.replace(str(path), path.name)", "line", "survey_report"),
     "colours of a shrunk picture's widths": ("report/figure.py", "overlay", "ticks = width_ticks(max(mask.shape), row)", "ticks = width_ticks(OVERLAY_PX, row)", "figure"),
     "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
@@ -105,6 +105,19 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "interval of five photos": ("metrics.py", "", "FEWEST = 6", "FEWEST = 1", "metrics"),
     "names in a page not escaped": ("report/page.py", "escaped", "html.escape(str(text))", "str(text)", "report"),
     "results of another photo replaced": ("report/records.py", "names_in", "other != str(path.resolve())", "False", "survey"),
+    # scale, length and money
+    "stranger's marker used": ("quantify/scale.py", "_from_marker", "printed or markers", "markers", "scale"),
+    "contradicting markers used": ("quantify/scale.py", "_contradict", "return True", "return False", "scale"),
+    "markers without a rim measured": ("quantify/sheet.py", "_has_white_rim", ">= 0.8", ">= -1", "scale"),
+    "rival papers not in the error": ("quantify/scale.py", "_from_sheet", "np.hypot(scale.relative, off)", "scale.relative", "scale"),
+    "focal length after a crop used": ("quantify/scale.py", "_focal_35mm", "None not in taken and", "False and", "scale"),
+    "corners found exactly": ("quantify/plane.py", "size_errors", "CORNER_PX *", "0 *", "scale"),
+    "jagged cracks as sure as straight ones": ("quantify/measure.py", "", "JAGGED = 2", "JAGGED = 0", "measure"),
+    "opposite directions cancel": ("quantify/measure.py", "_axis", "directions**2", "directions", "measure"),
+    "smoothing pulls in the ends": ("quantify/centreline.py", "smoothed", '"odd"', '"even"', "measure"),
+    "spurs kept": ("quantify/skeleton.py", "_shortest_spurs", "2 * depth[junction]", "0 * depth[junction]", "measure"),
+    "even widths one too small": ("quantify/skeleton.py", "widths", "np.max(quarters", "np.min(quarters", "metrics"),
+    "minimum charge forgotten": ("quantify/budget.py", "_cost", "max(quantity * unit_price, minimum_charge)", "quantity * unit_price", "budget"),
 }  # fmt: skip
 
 

@@ -131,4 +131,6 @@ def test_labelled_pixels_that_are_brighter_than_their_surroundings_strengthen_th
     for value, doubtful in ((60, False), (180, True)):
         photo[:, 20:26] = value
         assert drawn_unturned(photo, mask, 3) == doubtful
+    photo[:, 74:80] = 180  # and bright where the label would lie after turning, too
+    assert drawn_unturned(photo, mask, 3)
     assert not drawn_unturned(photo, np.ones_like(mask), 3)  # nothing around it to compare with

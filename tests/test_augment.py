@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from augment import SIGMA, UNCHANGED, apply, augment, draw, matrix, share_lost
+from augment import SIGMA, UNCHANGED, VERSIONS, apply, augment, draw, matrix, share_lost, write_versions
+from command import BadInput
+from formats.coco import read_export
 
 
 def bent_crack(height=120, width=160):
@@ -136,3 +140,20 @@ def test_one_that_is_left_out_changes_nothing_and_the_others_are_drawn_as_before
     assert np.array_equal(augment(photo, mask, np.random.default_rng(3), every)[0], photo)
     alone = [augment(photo, mask, np.random.default_rng(seed), set(every) - {name})[0] for seed in range(10)]
     assert sum(np.array_equal(changed, photo) for changed in alone) < 5  # a draw may lie too near to the neutral value
+
+
+def test_written_versions_are_an_export_of_train_versions_and_untouched_others(photos, tmp_path):
+    write_versions({"train": photos[:2], "valid": photos[2:3], "test": photos[8:9]}, tmp_path / "out", seed=0)
+    written = {photo.name: photo for photo in read_export(tmp_path / "out").photos}
+    assert len(written) == 2 * (1 + VERSIONS) + 2
+    for part, photo in (("train", photos[0]), ("valid", photos[2]), ("test", photos[8])):
+        assert np.array_equal(written[f"{part}/{photo.name}"].mask(), photo.mask())
+    shapes = [written[f"train/road000_v{i}.jpg"].mask() for i in range(1, VERSIONS + 1)]
+    assert all(shape.any() and not np.array_equal(shape, photos[0].mask()) for shape in shapes)
+
+
+def test_two_photos_that_would_be_written_under_one_name_are_refused(photos, tmp_path):
+    other = replace(photos[1], name="road000_v1.jpg")
+    with pytest.raises(BadInput, match="road000_v1"):
+        write_versions({"train": [photos[0], other]}, tmp_path / "out", seed=0)
+    assert not (tmp_path / "out").exists()

@@ -414,7 +414,14 @@ def test_normalised_outlines_are_said_and_one_among_others_in_pixels_is_dropped_
     edit_json(export, lambda c: c["annotations"][0].update(segmentation=[[10.5, 10, 60, 10, 60, 60]]))
     found = read_export(export)
     assert [photo.name for photo in found.photos if photo.cracked] == ["road000.jpg"]
-    assert "numbers from 0 to 1 in a file whose other polygons are in pixels" in each_once(found.problems)[0]
+    assert "pixels 0 to 1 only" in each_once(found.problems)[0]
+
+
+def test_clicks_into_the_first_pixel_are_not_taken_for_normalised_outlines(export):
+    click = [0, 0, 1, 0, 1, 1]
+    edit_json(export, lambda content: [entry.update(segmentation=[click]) for entry in content["annotations"]])
+    with pytest.raises(BadInput, match="polygon of pixels 0 to 1 only"):
+        read_export(export)
 
 
 @pytest.mark.parametrize("shape,reason", [

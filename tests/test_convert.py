@@ -252,6 +252,25 @@ def test_a_mask_of_another_type_is_no_mask():
             annotate.mask_to_annotations(wrong)
 
 
+def test_masks_to_correct_have_the_ids_areas_and_boxes_of_ground_truth_and_few_corners(tmp_path):
+    for name, mask in MASKS.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), 0 * mask)
+    pairs = [(tmp_path / f"{name}.png", mask) for name, mask in MASKS.items()]
+    assert annotate.write_coco(tmp_path / "out.json", pairs) == len(MASKS)
+    content = json.loads((tmp_path / "out.json").read_text())
+    exact = [entry for mask in MASKS.values() for entry in annotate.mask_to_annotations(mask)]
+    assert len(content["annotations"]) == len(exact)
+    for number, (entry, truth) in enumerate(zip(content["annotations"], exact, strict=True), start=1):
+        assert entry["id"] == number and (entry["area"], entry["bbox"]) == (truth["area"], truth["bbox"])
+        assert len(entry["segmentation"][0]) <= len(truth["segmentation"][0])
+    assert [image["id"] for image in content["images"]] == list(range(1, len(MASKS) + 1))
+
+
+def test_no_file_of_masks_to_correct_is_written_where_no_photo_could_be_used(tmp_path):
+    assert annotate.write_coco(tmp_path / "out.json", iter([])) == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_inverted_masks_are_named(tmp_path, capsys):
     share = {"a": 0.05, "b": 0.95, "c": 0.31, "d": 0.0}
     photos, masks = folders(tmp_path, {stem: speckle(1, share=part) * 255 for stem, part in share.items()})

@@ -197,7 +197,8 @@ def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     assert sheets["as it is"] == json.loads((tmp_path / "out" / "scores.json").read_text())
     assert sheets["double resolution"]["size"] == "256×192" and sheets["rotated 90°"]["size"] == "96×128"
     assert (tmp_path / "out" / "robustness.png").is_file()
-    assert "shadow edge" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(name in page for name in CHANGES) and str(tmp_path) not in page  # no path of this machine
     for flag in ("--robustness", "--flips"):
         with pytest.raises(BadInput, match=flag):
             evaluate.main(["--predictions", str(export), "--data", str(export), flag])
@@ -291,7 +292,7 @@ def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_pa
         evaluate.main([str(tmp_path / "runs")])
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "last.pt").touch()
-    with pytest.raises(BadInput, match="no epoch is finished; python train.py --resume .*begun"):
+    with pytest.raises(BadInput, match="train.py --resume .*begun"):
         evaluate.main([str(tmp_path / "begun")])
 
 

@@ -19,8 +19,9 @@ import inference
 import survey
 from command import BadInput, execute
 from formats import annotate
-from formats.photo import Preprocess, read_photo
-from inference import crack_mask, look, predict, tiles, viewing_sizes
+from formats import photo as photo_format
+from formats.photo import OVERLAP, Preprocess, read_photo, tiles
+from inference import crack_mask, look, predict, viewing_sizes
 from model import CrackNet, save_checkpoint
 from quantify.damage import damage, sentence
 from quantify.measure import measure
@@ -62,14 +63,14 @@ def run(tmp_path, monkeypatch):
 def test_tiles_cover_all_with_weights_that_add_up_to_one(length):
     total = np.zeros(length)
     for where, weight in tiles(length):
-        assert where.start % 32 == 0 and len(weight) <= inference.TILE
+        assert where.start % 32 == 0 and len(weight) <= photo_format.TILE
         total[where] += weight
     assert np.allclose(total, 1, atol=1e-6)
 
 
 def test_the_outermost_quarter_of_an_overlap_has_no_weight_but_at_the_photos_own_border():
     (_, first), *_, (_, last) = tiles(2500)
-    quarter = inference.OVERLAP // 4
+    quarter = OVERLAP // 4
     assert first[:quarter].all() and not first[-quarter:].any() and first[-quarter - 1] > 0
     assert last[-quarter:].all() and not last[:quarter].any() and last[quarter] > 0
 
@@ -78,7 +79,7 @@ def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     photo = cv2.GaussianBlur(rng.integers(0, 256, (300, 900, 3)).astype(np.uint8), (0, 0), 1)
     model, preprocess = tiny_network(), Preprocess()
     whole = predict(model, preprocess, photo, size=900)
-    monkeypatch.setattr(inference, "TILE", 512)
+    monkeypatch.setattr(photo_format, "TILE", 512)
     assert len(list(tiles(900))) == 3
     tiled = predict(model, preprocess, photo, size=900)
     assert np.ptp(whole) > 0.3 and np.abs(tiled - whole).max() < 0.01
@@ -88,7 +89,7 @@ def test_memory_is_bounded_by_the_tile():
     shapes, model = [], tiny_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
     predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
-    assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= inference.TILE
+    assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= photo_format.TILE
 
 
 def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
@@ -97,10 +98,40 @@ def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
-def test_a_large_photo_is_answered_by_the_mean_of_two_views():
+def test_small_photos_are_enlarged_only_where_the_training_did_so():
+    shapes = (200, 300), (512, 300), (700, 600)
+    for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
+        preprocess = Preprocess(size=512, enlarges=enlarges)
+        assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
+        assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
+
+
+def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
+    shapes, model = [], tiny_network()
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
+    predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
+    assert shapes == [384]
+
+
+def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_is_not(monkeypatch):
+    def answer_at(model, view, photo):
+        answer = np.zeros(view.resize(photo).shape[:2], np.float32)
+        if view.size == 64:
+            answer[10:13] = 0.9
+            answer[20:40] = 0.9
+        return answer
+
+    monkeypatch.setattr(inference, "answer_at", answer_at)
+    found = predict(tiny_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
+    assert found[44:76].min() > 0.85 and found[:36].max() < 0.5
+
+
+def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
+    nothing_wide = np.zeros((130, 200), np.float32)
+    monkeypatch.setattr(inference, "look_for_wide_cracks", lambda *_: nothing_wide)
     model, preprocess = tiny_network(), Preprocess(size=64)
     photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
-    views = [look(model, Preprocess(size=size), photo) for size in (64, 128)]
+    views = [look(model, preprocess, photo, size) for size in (64, 128)]
     assert np.allclose(predict(model, preprocess, photo), (views[0] + views[1]) / 2, atol=1e-6)
     assert not np.allclose(*views)
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import write_export
 
 from quantify import measure
+from quantify.centreline import smoothed
 from quantify.skeleton import check_mask, skeleton
 from results import accuracy
 from results.accuracy import arc, cross, draw, ring, strip, zigzag, zigzag_length
@@ -149,6 +150,17 @@ def test_a_ring_bends_evenly_also_where_its_chain_begins():
     heading = np.unwrap(np.arctan2(*np.diff(np.vstack([xy, xy[1]]), axis=0).T))
     assert np.abs(np.diff(heading)).max() < 0.08  # radians a pixel; a circle of radius 30 bends by 0.033
     assert not np.isnan(points["width_px"]).any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_smoothing_leaves_the_ends_of_an_open_line_and_knows_no_beginning_of_a_closed_one(rng, count):
+    line = rng.normal(size=(count, 2)).cumsum(axis=0)
+    open_line = smoothed(line, 2.0, closed=False)
+    assert open_line[[0, -1]] == pytest.approx(line[[0, -1]])
+    turned = smoothed(np.roll(line, 3, axis=0), 2.0, closed=True)
+    assert turned == pytest.approx(np.roll(smoothed(line, 2.0, closed=True), 3, axis=0))
+    straight = np.linspace((0, 0), (30, 10), 40)
+    assert smoothed(straight, 2.0, closed=False) == pytest.approx(straight)
 
 
 def test_a_branch_has_the_median_of_its_own_points(wriggle):

@@ -253,3 +253,7 @@ def test_masks_that_nobody_has_corrected_are_not_merged_as_labels(students, tmp_
     edit_json(students[0], ours)
     with pytest.raises(BadInput, match="masks of inference.py, not labels"):
         run(students[:2], tmp_path / "all")
+
+
+def test_a_pattern_that_the_shell_did_not_expand_names_the_exports(tmp_path, students):
+    assert len(run([tmp_path / "[ab]*"], tmp_path / "class").photos) == 5 + 2 + 6 + 2

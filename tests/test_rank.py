@@ -71,8 +71,12 @@ def test_submissions_are_ranked_by_iou_and_compared_with_the_first(export, photo
     hidden = [hand_in(tmp_path / name, photos, cut) for name, cut in cuts.items()]
     rows = ranking(tmp_path / "out", hidden, export)
     assert [(row["place"], name) for name, row in rows.items()] == [
-        ("1", "exact"), ("2", "half"), ("2", "half too"), ("4", "worst"), ("4", "worst too")
-    ]  # fmt: skip
+        ("1", "exact"),
+        ("2", "half"),
+        ("2", "half too"),
+        ("4", "worst"),
+        ("4", "worst too"),
+    ]
     assert rows["half too"]["remarks"] == "the same masks as half" and not rows["exact"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["difference"]) == pytest.approx(iou["worst"] - 1, abs=1e-5)

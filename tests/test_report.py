@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from evaluate import evaluate, robustness, score
 from formats.coco import read_export
 from report import evaluation, page
+from report.comparison import compare
+from report.ranking import Entry, Problem, rank
 
 EVIL = '<script>alert("1")</script>&.jpg'
 
@@ -57,6 +59,10 @@ def scored(export):
     photos = read_export(export).photos
     photos[0] = replace(photos[0], name=EVIL)
     return replace(score(photos, guess, "guess", "drawn, all, 10 photos"), threshold=0.5)
+
+
+def nothing(item, photo):
+    return np.zeros(photo.shape[:2], np.uint8), None
 
 
 def little_page():
@@ -257,5 +263,10 @@ def test_a_reader_sorts_enlarges_toggles_and_filters(tmp_path):
 @pytest.mark.slow
 def test_axe_core_finds_nothing_serious(scored, tmp_path):
     evaluate(scored, tmp_path)
-    for text in (little_page(), (tmp_path / "report.html").read_text(encoding="utf-8")):
-        assert accessibility_findings(text, tmp_path) == []
+    other = score(scored.photos, nothing, "nothing", scored.title)
+    compare([scored, other], tmp_path)
+    problems = [Problem(scored.photos[0].name, "missing", EVIL)]
+    rank([Entry(scored, []), Entry(other, problems)], [EVIL], tmp_path)
+    pages = [little_page()]
+    pages += [(tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("report", "comparison", "ranking")]
+    assert [accessibility_findings(text, tmp_path) for text in pages] == [[], [], [], []]

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
-from data import asphalt, convert, synthesize
+from data import asphalt, convert, cracks, surroundings, synthesize, varied
 from tests.test_convert import read_back
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,9 +95,9 @@ def test_things_on_the_road_are_never_labelled(monkeypatch):
 
 def test_no_crack_is_labelled_where_something_hides_the_road():
     scene = scene_of(3)
-    cracks = [(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))]
+    drawn = [(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))]
     scene.hidden[:, 80:120] = 1
-    labelled = synthesize.field_of(np.random.default_rng(0), cracks, scene, 8.0) > 0
+    labelled = cracks.field_of(np.random.default_rng(0), drawn, scene, 8.0) > 0
     assert labelled[:, :70].any() and labelled[:, 130:].any() and not labelled[:, 80:120].any()
 
 
@@ -118,24 +118,24 @@ def test_a_road_whose_middle_is_hidden_makes_way_for_another(monkeypatch):
 
 @pytest.mark.parametrize("half", [1.0, 3.25, 8.0])
 def test_mask_is_as_wide_as_the_crack(half):
-    cracks = [(np.array([[-20.0, 75.3], [220.0, 75.3]]), np.full(2, half))]
-    width = (synthesize.signed_distance(cracks, SMALL) > 0).sum(axis=0)
+    drawn = [(np.array([[-20.0, 75.3], [220.0, 75.3]]), np.full(2, half))]
+    width = (cracks.signed_distance(drawn, SMALL) > 0).sum(axis=0)
     assert abs(width.mean() - 2 * half) <= 0.5
 
 
 def test_a_crack_is_darker_than_the_road_beside_it():
     scene = scene_of(4)
-    distance = synthesize.signed_distance([(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))], SMALL)
-    synthesize.cut(np.random.default_rng(0), scene, distance, 8.0)
+    distance = cracks.signed_distance([(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 4.0))], SMALL)
+    cracks.cut(np.random.default_rng(0), scene, distance, 8.0)
     assert scene.colour[distance > 1].mean() < 0.85 * scene.colour[distance < -8].mean()
     assert scene.height[distance > 1].mean() < scene.height[distance < -8].mean()
 
 
 def test_every_kind_of_crack_can_be_drawn():
     rng = np.random.default_rng(5)
-    for kind in (synthesize.line_crack, synthesize.alligator, synthesize.block):
-        cracks = kind(rng, (480, 640), 1.0, 3.0, 0.1)
-        assert cracks and all(len(path) == len(half) for path, half in cracks)
+    for kind in (cracks.line_crack, cracks.alligator, cracks.block):
+        drawn = kind(rng, (480, 640), 1.0, 3.0, 0.1)
+        assert drawn and all(len(path) == len(half) for path, half in drawn)
 
 
 def test_midpoint_displacement_keeps_the_ends_and_reaches_the_step():
@@ -143,6 +143,74 @@ def test_midpoint_displacement_keeps_the_ends_and_reaches_the_step():
     fine = asphalt.jagged(np.random.default_rng(0), path, 0.1, 4)
     np.testing.assert_array_equal(fine[[0, -1]], path[[0, -1]])
     assert np.hypot(*np.diff(fine, axis=0).T).max() <= 4
+
+
+# ----------------------------------------------------------------------------------------------- varied photos
+def varied_photo(seed, cracked=True):
+    return varied.draw_photo(np.random.default_rng([9, seed]), (240, 320), cracked)
+
+
+def test_varied_photos_depend_on_their_seed_alone():
+    for one, other in zip(varied_photo(3), varied_photo(3), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (varied_photo(3)[0] != varied_photo(4)[0]).any()
+
+
+def test_varied_photos_are_labelled_only_where_cracked():
+    for seed in range(4):
+        assert varied_photo(seed)[1].any() and not varied_photo(seed, cracked=False)[1].any()
+
+
+@pytest.mark.parametrize("thing", [*surroundings.BESIDE, *surroundings.ON_THE_ROAD], ids=lambda thing: thing.__name__)
+def test_things_beside_the_road_change_the_photo_and_stay_finite(thing):
+    changed = 0.0
+    for seed in range(8):
+        scene = scene_of(1)
+        before = scene.colour.copy()
+        thing(np.random.default_rng(seed), scene)
+        assert np.isfinite(scene.colour).all()
+        changed = max(changed, np.abs(scene.colour - before).max())
+    assert changed > 0.01
+
+
+def test_what_stands_beside_the_road_hides_its_cracks():
+    """Where a thing covers the road, its label is gone; a shadow or a drop hides nothing."""
+    for thing in surroundings.BESIDE:
+        scenes = [scene_of(1) for _ in range(8)]
+        for seed, scene in enumerate(scenes):
+            thing(np.random.default_rng(seed), scene)
+        assert max(scene.hidden.max() for scene in scenes) > 0.9, thing.__name__
+    for thing in surroundings.ON_THE_ROAD:
+        scene = scene_of(1)
+        thing(np.random.default_rng(0), scene)
+        assert not scene.hidden.any()
+
+
+def test_cracks_are_faint_and_dark_and_roads_flat_and_rough():
+    contrast, rough = [], []
+    for seed in range(24):
+        photo, mask = varied_photo(seed)
+        grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        near = cv2.dilate(mask, np.ones((15, 15))) - cv2.dilate(mask, np.ones((5, 5)))
+        contrast.append(grey[near > 0].mean() - grey[mask > 0].mean())
+        rough.append(np.median(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 3))))
+    assert min(contrast) < 15 and max(contrast) > 40
+    assert max(rough) > 3 * min(rough)
+
+
+def test_a_filled_crack_is_paler_than_an_open_one(monkeypatch):
+    levels = {}
+    for share in (0, 1):
+        monkeypatch.setattr(varied, "FILLED", share)
+        found = []
+        for seed in range(6):
+            scene = scene_of(seed)
+            distance = cracks.signed_distance([(np.array([[0.0, 75.0], [200.0, 75.0]]), np.full(2, 12.0))], SMALL)
+            road = scene.colour.mean()
+            varied.cut(np.random.default_rng(seed), scene, distance, 24.0)
+            found.append(scene.colour[distance > 6].mean() / road)
+        levels[share] = np.mean(found)
+    assert levels[1] > levels[0]
 
 
 # ------------------------------------------------------------------------------------------------- difficulty

@@ -19,7 +19,7 @@ from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
-from runs import FEW_CRACKED, NOTHING_LEARNT, Run, conclusion, introduction, merit
+from runs import FEW_CRACKED, NOTHING_LEARNT, Run, conclusion, duration, introduction, merit
 from train import (
     FEWEST_STEPS,
     MOST_STEPS,
@@ -138,6 +138,22 @@ def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(st
     assert f"WARNING: {start}" in capsys.readouterr().out
     main([*flags, "--data", str(start.parent / "roads"), "--out", str(tmp_path / "b")])  # the same split
     assert f"WARNING: {start}" not in capsys.readouterr().out
+
+
+def test_training_tells_how_long_it_will_take_after_its_first_steps_and_after_every_epoch(
+    export, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "MEASURED", 2)
+    monkeypatch.setattr(train.runs, "duration", lambda seconds: f"<{seconds:g}>")
+    main(["--data", str(export), "--epochs", "2", "--out", str(tmp_path / "run"), *TINY])
+    told = [float(seconds) for seconds in re.findall("about <(.*?)>", capsys.readouterr().out)]
+    first, _ = read_checkpoint(tmp_path / "run" / "last.pt")["training"]["history"]
+    assert len(told) == 2 and told[0] > 0 and told[1] == pytest.approx(first["seconds"], rel=1e-4)
+
+
+@pytest.mark.parametrize("seconds, words", [(12.4, "12 s"), (700, "12 min"), (8000, "2 h 13 min")])
+def test_a_duration_is_said_in_its_own_unit(seconds, words):
+    assert duration(seconds) == words
 
 
 def test_few_cracked_photos_are_said_to_be_few_in_train_and_in_valid(photos):

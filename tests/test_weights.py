@@ -1,7 +1,9 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import write_export
 
 import evaluate
@@ -10,6 +12,8 @@ import runs
 from data.split import PARTS
 from data.synthesize import draw_photo
 from formats.photo import write_image
+from model import load_checkpoint
+from weights import train_weights, variety
 
 SEEDS = range(90000, 90004)  # photos that the weights were not trained on
 
@@ -62,3 +66,94 @@ def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monk
     evaluate.main(["weights/crack.pt", "--data", str(data), "--flips"])
     kept = {part.name for part in (no_run / "runs" / "crack").iterdir()}
     assert kept == {"data-all", "data-all-flips"}  # neither overwrites the other
+
+
+# ------------------------------------------------------------------------------- how the weights that ship are made
+def black_line(height=300, width=500, half=4):
+    """A grey photo with a black horizontal line, and its mask."""
+    photo = np.full((height, width, 3), 150, np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 2 - half : height // 2 + half] = 1
+    photo[mask > 0] = 20
+    return photo, mask
+
+
+def test_the_mask_stays_on_its_crack_whatever_changes(monkeypatch):
+    monkeypatch.setattr(variety, "CRACK_IN_CROP", 1.0)
+    photo, mask = black_line()
+    for seed in range(12):
+        changed, label = variety.vary(photo, mask, np.random.default_rng(seed))
+        assert changed.shape == (variety.CROP, variety.CROP, 3) and label.shape == changed.shape[:2]
+        crack, road = changed[cv2.erode(label, np.ones((3, 3))) > 0], changed[cv2.dilate(label, np.ones((9, 9))) == 0]
+        assert len(crack) and crack.mean() < road.mean() - 5
+
+
+def test_a_crop_shows_the_photo_between_half_and_twice_its_size(monkeypatch):
+    monkeypatch.setattr(variety, "CRACK_IN_CROP", 1.0)
+    photo, mask = black_line(half=8)
+    widths = []
+    for seed in range(60):
+        _, label = variety.place(photo, mask, np.random.default_rng(seed))
+        widths.append(2 * cv2.distanceTransform(label, cv2.DIST_L2, 5).max())
+    assert 6 < min(widths) < 11 and 24 < max(widths) < 36
+
+
+def test_fading_a_crack_changes_nothing_but_the_crack():
+    photo, mask = black_line()
+    for seed in range(5):
+        faded = variety.fade_crack(photo.astype(np.float32), mask, np.random.default_rng(seed))
+        far = cv2.dilate(mask, np.ones((15, 15))) == 0
+        np.testing.assert_allclose(faded[far], photo[far], atol=0.5)
+    assert np.abs(faded - photo)[mask > 0].max() > 5
+
+
+def test_local_contrast_keeps_large_areas_and_scales_detail(rng):
+    photo = np.full((200, 200, 3), 100, np.float32) + 20 * rng.standard_normal((200, 200, 1), dtype=np.float32)
+    photo[:, 100:] += 80
+    changed = variety.local_contrast(photo, np.random.default_rng(2))
+    assert abs(np.mean(changed[:, 150:]) - np.mean(photo[:, 150:])) < 3
+    assert not np.isclose(changed[:, :50].std(), photo[:, :50].std(), rtol=0.02)
+
+
+def make(data, out, steps):
+    train_weights.main(
+        ["--data", f"{data}=1", "--out", str(out), "--width", "4", "--steps", str(steps), "--batch-size", "2",
+         "--workers", "0"]
+    )  # fmt: skip
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_training_that_was_stopped_gives_the_same_weights(tmp_path, monkeypatch):
+    data = write_export(tmp_path / "data", cracked=11, undamaged=2)
+    monkeypatch.setattr(train_weights, "SAVE_EVERY", 2)
+    make(data, tmp_path / "whole", 4)
+    save = train_weights.save_checkpoint
+    monkeypatch.setattr(train_weights, "save_checkpoint", interrupted)  # after the state of step 2 was saved
+    with pytest.raises(KeyboardInterrupt):
+        make(data, tmp_path / "stopped", 4)
+    monkeypatch.setattr(train_weights, "save_checkpoint", save)
+    make(data, tmp_path / "stopped", 4)
+    whole, stopped = (load_checkpoint(tmp_path / name / "best.pt")[0].state_dict() for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_validation_photos_are_never_learnt_from(tmp_path):
+    data = write_export(tmp_path / "data", cracked=18, undamaged=2)
+    exports, parts = train_weights.open_exports([f"{data}=1"], [])
+    assert len(parts["valid"]) == 2 and len(parts["train"]) == 18
+    assert not {item.name for item in parts["valid"]} & {item.name for photos, _ in exports for item in photos}
+
+
+def test_of_undamaged_exports_no_cracked_photo_is_taken(tmp_path):
+    data = write_export(tmp_path / "data", cracked=3, undamaged=4)
+    exports, _ = train_weights.open_exports([], [f"{data}=1"])
+    assert len(exports[0][0]) == 4 and not any(item.cracked for item in exports[0][0])
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    rates = [train_weights.learning_rate(step, 5000) for step in range(5000)]
+    assert rates[0] < 0.01 and rates[1000] == 1 and rates[-1] < 0.01
+    assert max(rates) == 1 and all(rate > 0 for rate in rates)

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing; stopped, it goes on. SUT-Crack must lie in data/sut as a COCO export:
-# data/README.md says where it comes from and how data/convert.py makes the export.
+# Makes weights/crack.pt from nothing: about two hours on two cores. Stopped and started again, it continues.
+#
+# Four COCO exports must lie in data/ (weights/README.md says what they are and where they come from):
+# data/sut, data/sut_undamaged, data/cpri_undamaged and data/paveseg.
 set -eu
 cd "$(dirname "$0")/.."
 
-train() { # RUN FLAGS: begin the run, or go on where it stopped
+course() { # RUN FLAGS: the course's training; begins the run, or continues it
     run=$1
     shift
     if [ -f "$run/last.pt" ]; then
@@ -14,11 +16,32 @@ train() { # RUN FLAGS: begin the run, or go on where it stopped
     fi
 }
 
+stage() { # RUN FLAGS: training on crops with strong changes; continues by itself
+    run=$1
+    shift
+    [ -f "$run/best.pt" ] || python weights/train_weights.py --out "$run" "$@"
+}
+
+# 1: drawn photos, then drawn photos and SUT-Crack, with the course's augmentation (until 2026-11-28 these shipped)
 [ -d data/drawn ] || python data/synthesize.py --photos 2000 --seed 1 --distances 0.45 2.5 --out data/drawn
-train runs/drawn --data data/drawn --epochs 4 --versions 1 --seed 1
-# another seed: the first stage has seen none of those that validate the second
+course runs/drawn --data data/drawn --epochs 4 --versions 1 --seed 1
 [ -d data/drawn-400 ] || python data/synthesize.py --photos 400 --seed 2 --distances 0.45 2.5 --out data/drawn-400
 [ -d data/drawn-and-sut ] || python data/merge.py data/drawn-400 data/sut --out data/drawn-and-sut
-train runs/weights --data data/drawn-and-sut --from runs/drawn --epochs 8 --versions 1 --ema 0.99 --seed 1
-cp runs/weights/best.pt weights/crack.pt
-cp runs/weights/splits.json weights/splits.json
+course runs/course --data data/drawn-and-sut --from runs/drawn --epochs 8 --versions 1 --ema 0.99 --seed 1
+
+# 2: closer and farther drawn photos, labels of SUT-Crack moved to where its cracks are, undamaged real roads
+[ -d data/drawn-1200 ] || python data/synthesize.py --photos 1200 --seed 11 --distances 0.35 2.8 --out data/drawn-1200
+[ -d data/sut-aligned ] || python data/align.py data/sut --out data/sut-aligned --table data/sut-shifts.csv
+stage runs/stage2 --from runs/course/best.pt --steps 1500 --seed 1 \
+    --data data/drawn-1200=6 data/sut-aligned=3 data/sut_undamaged=0.6 data/cpri_undamaged=0.8 \
+    --undamaged data/paveseg=0.4
+
+# 3: varied drawn photos; others of them choose the threshold
+[ -d data/drawn-varied ] || python data/synthesize.py --varied --photos 1500 --seed 21 --out data/drawn-varied
+[ -d data/drawn-valid ] || python data/synthesize.py --varied --photos 100 --seed 23 --out data/drawn-valid
+stage runs/stage3 --from runs/stage2/best.pt --steps 3500 --seed 2 \
+    --data data/drawn-varied=6 data/drawn-1200=1 data/sut-aligned=2.5 data/sut_undamaged=0.7 data/cpri_undamaged=1.3 \
+    --undamaged data/paveseg=0.7 --valid data/drawn-valid
+
+cp runs/stage3/best.pt weights/crack.pt
+cp runs/stage3/splits.json weights/splits.json

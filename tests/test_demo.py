@@ -1,0 +1,185 @@
+"""The page of demo.py, used as a visitor would: by Gradio's client, and in a browser where one is installed.
+
+Seen with Gradio 6.31, Selenium 4 and Debian's chromium 150. The browser checks are skipped without chromedriver.
+"""
+
+import csv
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import inference
+from formats.photo import read_mask, write_image
+from quantify.budget import COLUMNS, read_prices
+from runs import SHIPPED
+
+gradio_client = pytest.importorskip("gradio_client")
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+LENGTH, WIDTH, MM = 600, 9, 0.5  # pixels; millimetres per pixel
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A drawn road with one straight crack of LENGTH × WIDTH pixels; its name is hostile."""
+    rng = np.random.default_rng(3)
+    road = np.full((700, 1000), 128, np.float32)
+    for cell in (1, 4, 16):
+        grain = rng.normal(0, 12, (700 // cell + 2, 1000 // cell + 2)).astype(np.float32)
+        road += cv2.resize(grain, (1000, 700), interpolation=cv2.INTER_CUBIC)
+    road[350 : 350 + WIDTH, 200 : 200 + LENGTH] *= 0.3
+    path = tmp_path_factory.mktemp("photo") / "<img src=x onerror=alert(1)>.png"
+    write_image(path, np.repeat(np.clip(cv2.GaussianBlur(road, (3, 3), 0), 0, 255).astype(np.uint8)[..., None], 3, 2))
+    return path
+
+
+@pytest.fixture(scope="module")
+def address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "demo.py", "--port", str(port)], cwd=ROOT)
+    for _ in range(240):
+        time.sleep(0.5)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+    yield f"http://127.0.0.1:{port}/"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def client(address):
+    return gradio_client.Client(address, verbose=False)
+
+
+def prices():
+    rows = [[getattr(price, column) for column in COLUMNS] for price in read_prices(ROOT / "data" / "prices.csv")]
+    return {"headers": COLUMNS, "data": [[str(cell) for cell in row] for row in rows], "metadata": None}
+
+
+def shown(client, *controls):
+    """(words, {fact: value}, budget rows) for threshold, kind of scale, millimetres."""
+    _, _, words, facts, budget = client.predict(*controls, prices(), api_name="/show")
+    return words, dict(facts["data"]), budget["data"]
+
+
+def test_the_zip_holds_the_mask_that_inference_writes(client, photo, tmp_path):
+    client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
+    out = tmp_path / "inference"
+    inference.main([str(photo), "--checkpoint", str(SHIPPED), "--out", str(out), "--threshold", "0.4"])
+    packed = client.predict(0.4, "size of a pixel", MM, prices(), api_name="/take_away")
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "zip")
+    (mask,) = (tmp_path / "zip").glob("*_mask.png")
+    (expected,) = out.glob("*_mask.png")
+    assert np.array_equal(read_mask(mask), read_mask(expected)) and read_mask(mask).any()
+    (table,) = (tmp_path / "zip").glob("*.csv")
+    rows = list(csv.DictReader(table.open(encoding="utf-8-sig")))
+    assert len(rows) == 1 and float(rows[0]["mm_per_pixel"]) == MM
+    (coco,) = (tmp_path / "zip").glob("*.json")
+    assert json.loads(coco.read_text())["annotations"]
+
+
+def test_moving_the_threshold_changes_the_mask_and_a_scale_adds_millimetres(client, photo):
+    client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
+    low, high = shown(client, 0.05, "no scale", 0), shown(client, 0.95, "no scale", 0)
+    assert low[1] != high[1] and low[2] == []
+    _, facts, budget = shown(client, 0.5, "size of a pixel", MM)
+    length, unsure = (float(text.removesuffix(" m")) for text in facts["length"].split(" ± "))
+    assert abs(length - LENGTH * MM / 1000) <= unsure and budget[-1][0].startswith("total")
+
+
+def test_a_scale_that_is_not_in_the_photo_costs_only_the_millimetres(client, photo):
+    client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
+    words, facts, budget = shown(client, 0.5, "A4 sheet", 0)
+    assert "No millimetres" in words and "<img" not in words and facts["length"].endswith("px") and not budget
+
+
+def test_a_bad_file_is_one_line_and_ten_visitors_at_once_are_served(address, photo, tmp_path):
+    bad = tmp_path / "holiday.jpg"
+    bad.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    visitor = gradio_client.Client(address, verbose=False)
+    with pytest.raises(Exception, match="holiday.jpg: .*HEIC"):
+        visitor.predict(gradio_client.handle_file(bad), str(SHIPPED), api_name="/look")
+
+    def visit(_):
+        client = gradio_client.Client(address, verbose=False)
+        client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
+        return shown(client, 0.5, "no scale", 0)[1]
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(visit, range(10)))
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_many_photos_give_the_report_of_the_survey(client, photo):
+    files = [gradio_client.handle_file(photo)]
+    report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, api_name="/survey_files")
+    assert "srcdoc" in report
+    with zipfile.ZipFile(packed) as archive:
+        assert {"report.html", "cracks.csv"} <= set(archive.namelist())
+
+
+@pytest.fixture
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if not driver or not chromium:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,2000"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    browser.implicitly_wait(20)
+    yield browser
+    browser.quit()
+
+
+def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    def cell(name):
+        """Text of the cell to the right of this one, as soon as it is there."""
+        path = f"//td[normalize-space()='{name}']/following-sibling::td"
+        for _ in range(60):
+            found = [one.text for one in browser.find_elements(By.XPATH, path)]
+            if found and found[0]:
+                return found[0]
+            time.sleep(0.5)
+        raise AssertionError(f"no cell beside {name}")
+
+    browser.get(address)
+    browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(photo))
+    assert cell("length").endswith("px")
+    browser.find_element(By.XPATH, "//label[contains(., 'two points')]//input").click()
+    box = browser.find_element(By.XPATH, "//label[contains(., 'Millimetres between')]//input")
+    picture = browser.find_element(By.CSS_SELECTOR, "#clickable img")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    wide = picture.size["width"]
+    for share in (-0.3, 0.3):
+        webdriver = pytest.importorskip("selenium.webdriver")
+        webdriver.ActionChains(browser).move_to_element_with_offset(picture, share * wide, 0).click().perform()
+        time.sleep(2)
+    box.clear()
+    box.send_keys(str(0.6 * 1000 * MM) + Keys.ENTER)
+    for _ in range(40):
+        if "±" in cell("length"):
+            break
+        time.sleep(0.5)
+    length, unsure = (float(text.removesuffix(" m")) for text in cell("length").split(" ± "))
+    assert abs(length - LENGTH * MM / 1000) <= unsure
+    assert not browser.execute_script("return document.querySelector('img[onerror]') !== null")

@@ -1,0 +1,227 @@
+"""What happens when somebody uses the page of demo.py: each function turns what its controls hold into what they show.
+
+Nothing is computed here. It calls the functions that inference.py and survey.py call.
+"""
+
+import html
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import gradio as gr
+import numpy as np
+
+import survey
+from command import BadInput, write_csv
+from formats.annotate import write_coco
+from formats.archive import unpacked
+from formats.photo import write_image
+from inference import open_model, predict, read_one
+from model import fused
+from quantify.budget import COLUMNS, cost_rows, estimate, read_prices, width_edges
+from quantify.damage import fact_rows, scale_words, sentence
+from quantify.measure import WIDTH_EDGES_MM
+from quantify.scale import ScaleOptions, find_scale
+from report.figure import overlay
+from report.records import total_quantities
+from runs import RUNS, SHIPPED
+
+PRICES = Path(__file__).parent.parent / "data" / "prices.csv"
+PROGRESS = gr.Progress(track_tqdm=True)  # shows the progress bar of the survey on the page
+SHOWN_PX = 1400  # longer side of the pictures on the page
+NO_SCALE_HERE = "No scale yet, so pixels and percent only. Choose under *Scale* where the millimetres come from."
+NOT_GIVEN = "no scale"
+# what the user can choose: the scale's option, and what the number beside it means
+SCALES = {
+    NOT_GIVEN: (None, ""),
+    "size of a pixel": ("mm_per_pixel", "millimetres per pixel"),
+    "two points": ("reference", "millimetres between the two points"),
+    "A4 sheet": ("sheet", ""),
+    "Letter sheet": ("sheet", ""),
+    "printed marker": ("marker_mm", "side of the marker's black square, millimetres"),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo the network has looked at. It is kept, so that moving the threshold does not run the network again."""
+
+    path: Path
+    photo: np.ndarray  # (H, W, 3) uint8 RGB
+    probability: np.ndarray  # (H, W) float32
+
+
+def shrunk(picture):
+    """Any picture -> the same, at most SHOWN_PX on its longer side."""
+    factor = min(1, SHOWN_PX / max(picture.shape[:2]))
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def checkpoints():
+    """[(what the user reads, file)]: the shipped weights and every run, the newest first."""
+    runs = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [("shipped weights", str(SHIPPED)), *[(file.parent.name, str(file)) for file in runs]]
+
+
+def one_line(error, path):
+    """BadInput -> its line, safe to show on a page, with the file's name instead of where it lies on the server."""
+    return html.escape(str(error).replace(str(path), Path(path).name))
+
+
+def look(device, path, checkpoint):
+    """Uploaded file, checkpoint -> (Seen, the checkpoint's threshold, no points, the photo to click on)."""
+    if path is None:
+        return None, gr.skip(), [], None
+    try:
+        photo = read_one(Path(path))
+        model, preprocess, threshold = open_model(checkpoint, device)
+    except BadInput as error:
+        raise gr.Error(one_line(error, path), print_exception=False) from None
+    probability = predict(fused(model), preprocess, photo)
+    return Seen(Path(path), photo, probability), threshold, [], shrunk(photo)
+
+
+def add_point(seen, points, event: gr.SelectData):
+    """A click on the photo -> (the last two points in the photo's own pixels, the photo with crosses there)."""
+    shown = shrunk(seen.photo)
+    factor = seen.photo.shape[1] / shown.shape[1]
+    points = [*points[-1:], [factor * (coordinate + 0.5) - 0.5 for coordinate in event.index]]
+    for x, y in points:
+        at = round((x + 0.5) / factor - 0.5), round((y + 0.5) / factor - 0.5)
+        cv2.drawMarker(shown, at, (255, 255, 255), cv2.MARKER_CROSS, 40, 5)
+        cv2.drawMarker(shown, at, (204, 0, 153), cv2.MARKER_CROSS, 40, 2)
+    return points, shown
+
+
+def scale_of(choice, number, points):
+    """What the user chose -> ScaleOptions. Raises BadInput where something is missing."""
+    option, meaning = SCALES[choice]
+    if option is None:
+        return ScaleOptions()
+    if option == "sheet":
+        return ScaleOptions(sheet=choice.split()[0].lower())
+    if not number or number <= 0:
+        raise BadInput(f"{choice}: enter the {meaning}")
+    if option != "reference":
+        return ScaleOptions(**{option: float(number)})
+    if len(points) < 2:
+        raise BadInput("two points: click two points on the photo first")
+    (x1, y1), (x2, y2) = points
+    return ScaleOptions(reference=(x1, y1, x2, y2, float(number)))
+
+
+def assess(seen, threshold, choice, number, points, prices):
+    """The controls -> (survey.Examined, list of Price or None, in words where the millimetres come from).
+
+    Without a scale, or with one that cannot be had, there are only pixels; the words say why.
+    """
+    scale, prices_used, words = None, None, NO_SCALE_HERE
+    try:
+        options = scale_of(choice, number, points)
+        scale = find_scale(seen.photo, seen.path, options)
+        if scale:
+            prices_used = prices_of(prices)
+    except BadInput as error:
+        scale, words = None, f"No millimetres: {one_line(error, seen.path)}"
+    edges = width_edges(prices_used) if prices_used else WIDTH_EDGES_MM
+    found = survey.assess(seen.photo, seen.probability, scale, threshold, edges)
+    return found, prices_used, scale_words(found.result["row"]) if scale else words
+
+
+def prices_of(cells):
+    """Rows of the price table on the page -> list of Price. Raises BadInput for a wrong cell."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prices.csv"
+        write_csv(file, COLUMNS, [[str(cell) for cell in row] for row in cells if any(row)])
+        try:
+            return read_prices(file)
+        except BadInput as error:
+            raise BadInput(str(error).replace(str(file), "prices")) from None
+
+
+def show(seen, threshold, choice, number, points, prices):
+    """The controls -> (photo and overlay, probability map, finding in words, numbers, budget)."""
+    if seen is None:
+        return None, None, "", None, None
+    found, prices, scale = assess(seen, threshold, choice, number, points, prices)
+    row = found.result["row"]
+    marked = overlay(found.photo, found.flat_mask, found.measured, row)
+    heat = cv2.applyColorMap((255 * found.probability).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    words = f"**{sentence(row).capitalize()}.**\n\n{scale}"
+    budget = []
+    if prices:
+        budget = cost_rows(estimate(total_quantities([found.result["quantities"]]), prices))
+    return (shrunk(found.photo), shrunk(marked)), shrunk(heat), words, fact_rows(row), budget
+
+
+def take_away(seen, threshold, choice, number, points, prices):
+    """The controls -> path of a zip: mask, overlay, outlines as COCO, and the numbers as one row of CSV."""
+    if seen is None:
+        raise gr.Error("Give a photo first.", print_exception=False)
+    found, *_ = assess(seen, threshold, choice, number, points, prices)
+    row = found.result["row"]
+    folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
+    name = seen.path.stem
+    write_image(folder / f"{name}_mask.png", 255 * found.mask)
+    write_image(folder / f"{name}_overlay.jpg", overlay(found.photo, found.flat_mask, found.measured, row))
+    write_coco(folder / f"{name}_coco.json", [(folder / seen.path.name, found.mask)])
+    write_csv(folder / f"{name}.csv", ["photo", *row], [[seen.path.name, *row.values()]])
+    return zipped(folder, f"{name}.zip")
+
+
+def zipped(folder, name):
+    """Folder -> path of a zip of that name beside it, which holds the folder's files."""
+    path = Path(tempfile.mkdtemp(dir=folder.parent)) / name
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return str(path)
+
+
+def survey_files(checkpoint, files, choice, number, progress=PROGRESS):
+    """Several photos or a zip -> (the survey's report for the page, zip of everything that survey.py wrote)."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
+    out = folder / "survey-results"
+    words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out)]
+    try:
+        options = scale_of(choice, number, [])
+        flag = SCALES[choice][0]
+        if options.given:
+            value = options.sheet or number
+            words += [f"--{'find-sheet' if flag == 'sheet' else flag.replace('_', '-')}", str(value)]
+            words += ["--prices", str(PRICES)]
+        survey.main(words)
+    except BadInput as error:
+        raise gr.Error(one_line(error, folder), print_exception=False) from None
+    report = out / "report.html"
+    if not report.is_file():
+        raise gr.Error("None of these files is a photo that can be used.", print_exception=False)
+    content = html.escape(report.read_text(encoding="utf-8"))
+    frame = f'<iframe title="survey report" sandbox="allow-scripts" style="width:100%;height:80vh" srcdoc="{content}">'
+    return f"{frame}</iframe>", zipped(out, "survey.zip")
+
+
+def uploaded(files, folder):
+    """Uploaded files -> [path]: photos as they are, and the folder of each zip."""
+    paths = []
+    for number, file in enumerate(map(Path, files)):
+        if file.suffix.lower() == ".zip":
+            paths.append(str(unpacked(file, keep=(), into=folder / f"zip-{number}")))
+        else:
+            paths.append(str(file))
+    return paths
+
+
+def scale_fields(choice):
+    """What the user chose -> the fields that this scale needs."""
+    option, meaning = SCALES[choice]
+    number = gr.Number(label=meaning.capitalize(), visible=bool(meaning))
+    return number, gr.Image(visible=option == "reference")
+
+
+def price_rows():
+    """data/prices.csv as rows of the page's table."""
+    return [[getattr(price, column) for column in COLUMNS] for price in read_prices(PRICES)]
