@@ -1,19 +1,9 @@
 """A photo goes in; its crack probability, its mask and pictures of both come out.
 
-<<<<<<< HEAD
-At which size does the network look at a photo? It was trained on photos of `preprocess.size` pixels on the longer side,
-and finds cracks that are about as wide as they are there, so every photo is scaled to that size. A photo of more than
-LARGE times that size may be a close-up, or show much more road, so it is looked at twice, at that size and at double
-that size, and the two probabilities are averaged. IoU of the shipped weights at 512, at 1024 and averaged, on photos of
-2048 pixels: wide views (16 photos put together) 0.47, 0.57, 0.57; close-ups (enlarged 4 times) 0.65, 0.54, 0.62. At
-full resolution they gave 0.59 and 0.40: `--scale 1`, for photos that show much more road than the training photos did.
-"""
-=======
 At which size is a photo looked at? At that of the training: the network finds cracks about as wide as there. A smaller
 photo is enlarged only if the training did so. A photo over LARGE times that size, a close-up or much more road, is also
 looked at at double the size, and the probabilities are averaged. Wide cracks would come out hollow, so every photo is
 also looked at at half the size, where only cracks at least WIDE pixels wide count."""
->>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,26 +35,6 @@ def viewing_sizes(preprocess, shape):
     return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
 
 
-<<<<<<< HEAD
-def tiles(length):
-    """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
-
-    In an overlap the weight is 0 for a quarter, because near its border a tile shows the network too little context,
-    then rises like a cosine to 1 and stays there for a quarter. The tile before falls as the next one rises.
-    """
-    starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
-    rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))
-    for start in starts:
-        weight = np.ones(min(TILE, length - start), np.float32)
-        if start > 0:
-            weight[:OVERLAP] = rise
-        if start + TILE < length:
-            weight[-OVERLAP:] = rise[::-1]
-        yield slice(start, start + len(weight)), weight
-
-
-=======
->>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 @torch.inference_mode()
 def answer_at(model, preprocess, photo):
     """Photo -> (h, w) float32 crack probability at the size of the network's input, in tiles if that is large."""
@@ -109,12 +79,6 @@ def predict(model, preprocess, photo, size=None, flips=False):
     total = np.zeros(photo.shape[:2], np.float32)
     for axes in mirrors:
         mirrored = np.ascontiguousarray(np.flip(photo, axes))
-<<<<<<< HEAD
-        for longer in sizes:
-            seen = look(model, replace(preprocess, size=longer), mirrored)
-            total += np.flip(seen, axes)
-    return total / (len(mirrors) * len(sizes))
-=======
         if size:
             answer = look(model, preprocess, mirrored, size)
         else:
@@ -124,7 +88,6 @@ def predict(model, preprocess, photo, size=None, flips=False):
             answer = np.maximum(answer, wide)
         total += np.flip(answer, axes)
     return total / len(mirrors)
->>>>>>> 906e8b08a0a6d87fb7938404d3ab8a19188000b3
 
 
 def viewing_size(photo, factor):
