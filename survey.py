@@ -336,8 +336,9 @@ def summarise(out, found):
         return
     write_tables(out, found)
     write_report(out / "report.html", found)
-    cracked = sum(row["crack_area_px"] > 0 for row in found.rows)
-    print(f"cracks in {cracked} of {number_of(len(found.rows), 'picture')}: {out}/report.html, cracks.csv, cracks.json")
+    cracked = sum(result["row"]["crack_area_px"] > 0 for result in found.originals)
+    pictures = number_of(len(found.originals), "picture")
+    print(f"cracks in {cracked} of {pictures}: {out}/report.html, cracks.csv, cracks.json")
     warning = too_much(found.rows)
     if warning:
         print(f"WARNING: {warning}")

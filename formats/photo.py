@@ -464,7 +464,8 @@ def pad(image, height, width):
 def tiles(length):
     """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
 
-    The outermost quarter of an overlap has weight 0: near its border a tile shows the network too little context.
+    In an overlap the weight is 0 for a quarter, because near its border a tile shows the network too little context,
+    then rises like a cosine to 1 and stays there for a quarter, while that of the tile before falls to 0.
     """
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))

@@ -87,7 +87,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "some failed, exit code 0": ("formats/batch.py", "exit_code", "return 1 if", "return 0 if", "inference"),
     "a formula in a table": ("command.py", "csv_cell", 'return f"\'{value}"', "return value", "commands"),
     "square centimetres read as 0": ("quantify/damage.py", "give_or_take", "0 < value < 10**-decimals", "False", "survey_report"),
-    "copies counted": ("report/records.py", "Findings.originals", "is None", "is not 0", "survey"),
+    "copies counted": ("report/records.py", "Findings.originals", "is None", "!= 0", "survey"),
     "results begun again under another name": ("report/records.py", "names_in", "names[path] = name", "pass", "survey"),
     "old records kept": ("survey.py", "Options.made_with", '"version": VERSION,', "", "survey"),
     "seconds matter for photos": ("survey.py", "Options.made_with", "if is_video(path)", "if True", "survey"),
