@@ -143,43 +143,40 @@ def browser():
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,2000"):
         options.add_argument(flag)
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    browser.implicitly_wait(20)
     yield browser
     browser.quit()
 
 
 def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo):
+    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
 
-    def cell(name):
-        """Text of the cell to the right of this one, as soon as it is there."""
-        path = f"//td[normalize-space()='{name}']/following-sibling::td"
-        for _ in range(60):
-            found = [one.text for one in browser.find_elements(By.XPATH, path)]
-            if found and found[0]:
-                return found[0]
-            time.sleep(0.5)
-        raise AssertionError(f"no cell beside {name}")
+    def found(by, what):
+        """The first such element, as soon as it is there."""
+        return WebDriverWait(browser, 60).until(lambda _: browser.find_elements(by, what))[0]
+
+    def length(unit):
+        """What the page says about the length, as soon as it ends with this unit."""
+        path = "//td[normalize-space()='length']/following-sibling::td"
+        wait = WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException])
+        return wait.until(lambda _: [c.text for c in browser.find_elements(By.XPATH, path) if c.text.endswith(unit)])[0]
 
     browser.get(address)
-    browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(photo))
-    assert cell("length").endswith("px")
-    browser.find_element(By.XPATH, "//label[contains(., 'two points')]//input").click()
-    box = browser.find_element(By.XPATH, "//label[contains(., 'Millimetres between')]//input")
-    picture = browser.find_element(By.CSS_SELECTOR, "#clickable img")
+    found(By.CSS_SELECTOR, "input[type=file]").send_keys(str(photo))
+    assert length("px")
+    found(By.XPATH, "//label[contains(., 'two points')]//input").click()
+    picture = found(By.CSS_SELECTOR, "#clickable img")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
-    wide = picture.size["width"]
     for share in (-0.3, 0.3):
-        webdriver = pytest.importorskip("selenium.webdriver")
-        webdriver.ActionChains(browser).move_to_element_with_offset(picture, share * wide, 0).click().perform()
-        time.sleep(2)
+        place = share * picture.size["width"]
+        ActionChains(browser).move_to_element_with_offset(picture, place, 0).click().perform()
+        time.sleep(3)
+    box = found(By.XPATH, "//label[contains(., 'illimetres between')]//input")
     box.clear()
     box.send_keys(str(0.6 * 1000 * MM) + Keys.ENTER)
-    for _ in range(40):
-        if "±" in cell("length"):
-            break
-        time.sleep(0.5)
-    length, unsure = (float(text.removesuffix(" m")) for text in cell("length").split(" ± "))
-    assert abs(length - LENGTH * MM / 1000) <= unsure
+    metres, unsure = (float(text) for text in length(" m").removesuffix(" m").split(" ± "))
+    assert abs(metres - LENGTH * MM / 1000) <= unsure
     assert not browser.execute_script("return document.querySelector('img[onerror]') !== null")
