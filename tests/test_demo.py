@@ -20,26 +20,33 @@ import pytest
 
 import inference
 from formats.photo import read_mask, write_image
-from quantify.budget import COLUMNS, read_prices
+from quantify.budget import COLUMNS
 from runs import SHIPPED
 
-gradio_client = pytest.importorskip("gradio_client")
+pytest.importorskip("gradio")
+import gradio_client  # noqa: E402
+
+from web.actions import price_rows  # noqa: E402
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
-LENGTH, WIDTH, MM = 600, 9, 0.5  # pixels; millimetres per pixel
+LENGTH, MM = 612, 0.5  # pixels along the crack's centre line; millimetres per pixel
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    """A drawn road with one straight crack of LENGTH × WIDTH pixels; its name is hostile."""
+    """A drawn road with one winding crack from left to right, LENGTH pixels long; its name is hostile."""
     rng = np.random.default_rng(3)
-    road = np.full((700, 1000), 128, np.float32)
-    for cell in (1, 4, 16):
-        grain = rng.normal(0, 12, (700 // cell + 2, 1000 // cell + 2)).astype(np.float32)
-        road += cv2.resize(grain, (1000, 700), interpolation=cv2.INTER_CUBIC)
-    road[350 : 350 + WIDTH, 200 : 200 + LENGTH] *= 0.3
+    road = np.full((700, 1000), 120, np.float32)
+    for cell, strength in ((2, 8), (5, 6), (30, 4)):
+        grain = rng.normal(0, strength, (700 // cell + 2, 1000 // cell + 2)).astype(np.float32)
+        road += cv2.resize(grain, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)[:700, :1000]
+    x = np.arange(200, 801, 6)
+    y = 350 + 6 * np.sin((x - 200) / 45) + rng.normal(0, 1.5, len(x))
+    crack = cv2.polylines(np.zeros((700, 1000), np.uint8), [np.c_[x, y].round().astype(np.int32)], False, 1, 5)
+    road *= 1 - 0.7 * cv2.GaussianBlur(crack.astype(np.float32), (0, 0), 1)
     path = tmp_path_factory.mktemp("photo") / "<img src=x onerror=alert(1)>.png"
-    write_image(path, np.repeat(np.clip(cv2.GaussianBlur(road, (3, 3), 0), 0, 255).astype(np.uint8)[..., None], 3, 2))
+    write_image(path, np.repeat(np.clip(road, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
     return path
 
 
@@ -65,8 +72,8 @@ def client(address):
 
 
 def prices():
-    rows = [[getattr(price, column) for column in COLUMNS] for price in read_prices(ROOT / "data" / "prices.csv")]
-    return {"headers": COLUMNS, "data": [[str(cell) for cell in row] for row in rows], "metadata": None}
+    """The table of prices as the page sends it."""
+    return {"headers": COLUMNS, "data": price_rows(), "metadata": None}
 
 
 def shown(client, *controls):
