@@ -5,6 +5,7 @@ Seen with Gradio 6.31, Selenium 4 and Debian's chromium 150. The browser checks 
 
 import csv
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -155,7 +156,6 @@ def browser():
 
 
 def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo):
-    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -165,15 +165,17 @@ def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo)
         """The first such element, as soon as it is there."""
         return WebDriverWait(browser, 60).until(lambda _: browser.find_elements(by, what))[0]
 
-    def length(unit):
-        """What the page says about the length, as soon as it ends with this unit."""
-        path = "//td[normalize-space()='length']/following-sibling::td"
-        wait = WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException])
-        return wait.until(lambda _: [c.text for c in browser.find_elements(By.XPATH, path) if c.text.endswith(unit)])[0]
+    def length(pattern):
+        """What the page says about the length, as soon as it looks like this."""
+
+        def said(_):
+            return re.search(rf"\nlength\s+({pattern})\n", browser.find_element(By.TAG_NAME, "body").text)
+
+        return WebDriverWait(browser, 60).until(said)[1]
 
     browser.get(address)
     found(By.CSS_SELECTOR, "input[type=file]").send_keys(str(photo))
-    assert length("px")
+    assert length(r"\d+ px")
     found(By.XPATH, "//label[contains(., 'two points')]//input").click()
     picture = found(By.CSS_SELECTOR, "#clickable img")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
@@ -184,6 +186,6 @@ def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo)
     box = found(By.XPATH, "//label[contains(., 'illimetres between')]//input")
     box.clear()
     box.send_keys(str(0.6 * 1000 * MM) + Keys.ENTER)
-    metres, unsure = (float(text) for text in length(" m").removesuffix(" m").split(" ± "))
+    metres, unsure = (float(text) for text in length(r"[\d.]+ ± [\d.]+ m").removesuffix(" m").split(" ± "))
     assert abs(metres - LENGTH * MM / 1000) <= unsure
     assert not browser.execute_script("return document.querySelector('img[onerror]') !== null")
