@@ -3,6 +3,7 @@
 Here is what the page looks like; web/actions.py is what happens when somebody uses it.
 """
 
+import atexit
 import os
 import sys
 import tempfile
@@ -111,21 +112,19 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     examples = [[str(photo.path)] for photo in find_export().photos if photo.cracked][:3]
-    with tempfile.TemporaryDirectory(prefix="crack-demo-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        blocks = page(choose_device(args.device), examples)
-        theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        blocks.queue(max_size=50).launch(
-            server_name="127.0.0.1",
-            server_port=args.port,
-            share=args.share,
-            max_file_size=LARGEST,
-            allowed_paths=[str(Path(examples[0][0]).parent)],
-            state_session_capacity=20,
-            theme=theme,
-            show_error=True,
-            footer_links=[],
-        )
+    uploads = tempfile.TemporaryDirectory(prefix="crack-demo-")
+    atexit.register(uploads.cleanup)  # not at the end of this function: in a notebook the page goes on after it
+    os.environ["GRADIO_TEMP_DIR"] = uploads.name
+    page(choose_device(args.device), examples).queue(max_size=50).launch(
+        server_name="127.0.0.1",
+        server_port=args.port,
+        share=args.share,
+        max_file_size=LARGEST,
+        allowed_paths=[str(Path(examples[0][0]).parent)],
+        state_session_capacity=20,
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # no font from elsewhere
+        footer_links=[],
+    )
     return 0
 
 

@@ -3,6 +3,7 @@
 Nothing is computed here. It calls the functions that inference.py and survey.py call.
 """
 
+import csv
 import html
 import os
 import tempfile
@@ -135,7 +136,7 @@ def prices_of(cells):
     """Rows of the price table on the page -> list of Price. Raises BadInput for a wrong cell."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prices.csv"
-        write_csv(file, COLUMNS, [[str(cell) for cell in row] for row in cells if any(row)])
+        write_csv(file, COLUMNS, [["" if cell is None else str(cell) for cell in row] for row in cells if any(row)])
         try:
             return read_prices(file)
         except BadInput as error:
@@ -223,5 +224,6 @@ def scale_fields(choice):
 
 
 def price_rows():
-    """data/prices.csv as rows of the page's table."""
-    return [[getattr(price, column) for column in COLUMNS] for price in read_prices(PRICES)]
+    """data/prices.csv as rows of the page's table, cells as text."""
+    lines = [line for line in PRICES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return list(csv.reader(lines))[1:]  # the first holds the names of the columns
