@@ -447,11 +447,6 @@ def test_a_prediction_that_is_two_pixels_fatter_has_two_pixels_more_bias(tmp_pat
     assert bias(cross_of_3) - bias(np.ones((1, 1))) == pytest.approx(2, abs=0.3) and (tmp_path / "a.png").is_file()
 
 
-def test_without_the_data_the_comparison_is_skipped_and_says_so(capsys):
-    assert accuracy.main(["real", "--checkpoint", "x", "--data", "nowhere"]) == 0
-    assert capsys.readouterr().out == "skipped: nowhere is not there\n"
-
-
 def test_an_area_is_twice_as_unsure_as_its_scale():
     measured = measure.measure(grid())
     rim = measure.quantities(measured, 1.0, 0, 0)["patch_plus_minus_m2"]
