@@ -380,6 +380,12 @@ def by_transparency(grey, opaque):
 
 
 # ---------------------------------------------------------------------------------------------- image -> file
+def at_most(picture, longest):
+    """(H, W) or (H, W, 3) uint8 -> a copy whose longer side is at most `longest` pixels, shrunk if it is longer."""
+    factor = min(1, longest / max(picture.shape[:2]))
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
 def picture_name(path):
     """The path, if OpenCV can write a picture of that name. Raises BadInput."""
     if not cv2.haveImageWriter(str(path)):
