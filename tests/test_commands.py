@@ -131,18 +131,6 @@ def test_an_export_that_is_all_test_is_scored_whole(trained, tmp_path):
     assert scores(tmp_path / "out")["photos"] == 4
 
 
-def test_one_bad_photo_does_not_stop_the_others(trained, tmp_path, capsys):
-    data, run = trained
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name in ("a.jpg", "c.jpg"):
-        (folder / name).write_bytes((data / "road000.jpg").read_bytes())
-    (folder / "b.jpg").write_text("no photo")
-    assert inference.main([str(folder), "--checkpoint", str(run), "--out", str(tmp_path / "out")]) == 1
-    assert "b.jpg" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "out").glob("*_mask.png")} == {"a_mask.png", "c_mask.png"}
-
-
 def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, capsys):
     (export / "road009.jpg").write_bytes((export / "road008.jpg").read_bytes())
     assert dataset.main([str(export), "--out", str(tmp_path / "audit.png")]) == 0

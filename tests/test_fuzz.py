@@ -1,10 +1,6 @@
 """Whatever is put in, it works and says what it left out, or it is refused in one line; nothing in it ever runs."""
 
 import json
-import os
-import pickle
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
@@ -18,7 +14,6 @@ from conftest import CATEGORIES, edit_json, write_export
 
 import dataset
 import evaluate
-import inference
 import survey
 from command import BadInput
 from formats.coco import read_export
@@ -121,28 +116,6 @@ def test_the_commands_refuse_in_one_line_that_names_the_file(export, tmp_path, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", BAD.values(), ids=BAD)
-def test_the_process_ends_with_2_and_one_line(export, tmp_path, change):
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    change(export)
-    command = [sys.executable, str(ROOT / "evaluate.py"), "--predictions", str(masks), "--data", str(export)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"TQDM_DISABLE": "1"})
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error:") and str(export) in done.stderr
-
-
-@pytest.mark.parametrize("content", [b"", b"no photo"], ids=["empty", "text"])
-def test_inference_refuses_a_bad_photo_in_one_line(tmp_path, content, capsys):
-    (tmp_path / "bad.png").write_bytes(content)
-    checkpoint = save_network(tmp_path / "best.pt")
-    flags = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert inference.main([str(tmp_path / "bad.png"), *flags]) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error:") and "bad.png" in said
-
-
-@pytest.mark.slow
 def test_a_json_of_200_megabytes_is_read(tmp_path):
     folder = write_export(tmp_path / "big", cracked=8, undamaged=0)
     file = folder / "_annotations.coco.json"
@@ -161,25 +134,6 @@ def test_a_json_of_200_megabytes_is_read(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- checkpoints
-
-
-class Harmful:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_no_command_runs_the_code_in_a_checkpoint(export, tmp_path, capsys):
-    for name, write in (("torch.pt", torch.save), ("plain.pt", lambda o, p: p.write_bytes(pickle.dumps(o)))):
-        write({"format": 1, "weights": Harmful(tmp_path / "ran")}, tmp_path / name)
-        flags = ["--out", str(tmp_path / "out")]
-        with pytest.raises(BadInput, match=name):
-            inference.main([str(export), "--checkpoint", str(tmp_path / name), *flags])
-        with pytest.raises(BadInput, match=name):
-            evaluate.main([str(tmp_path / name), "--data", str(export), *flags])
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_checkpoint_that_is_cut_damaged_or_of_another_version_loads_whole_or_is_refused_in_one_line(tmp_path, rng):

@@ -159,13 +159,6 @@ def test_a_split_that_cannot_be_used_is_refused_by_name(export, tmp_path, conten
         split(read_export(export), 0, tmp_path / "mine.json")
 
 
-def test_the_hashes_of_the_files_are_kept_with_the_split(export, tmp_path):
-    photos = read_export(export)
-    write_splits(tmp_path / "splits.json", split(photos))
-    kept = json.loads((tmp_path / "splits.json").read_text())["sha1"]
-    assert kept == {p.name: p.sha1() for p in photos.photos}
-
-
 def test_a_photo_of_another_size_than_its_export_says_is_refused_before_training(export):
     cv2.imwrite(str(export / "road000.jpg"), np.zeros((128, 96, 3), np.uint8))
     with pytest.raises(BadInput, match="road000.jpg.*96×128"):

@@ -158,13 +158,6 @@ def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypat
     assert len(tried) == 1
 
 
-def test_results_do_not_go_among_the_photos(tmp_path, run):
-    folder = write_folder(tmp_path / "photos", 2, 0)
-    with pytest.raises(BadInput, match="the photos lie there"):
-        run(folder, out="photos")
-    assert len(list(folder.iterdir())) == 2
-
-
 # ------------------------------------------------------------------------------------------------ started again
 @pytest.mark.parametrize("lost", ["road0001_mask.png", "road0001_overlay.jpg", "road0001_cracks.json"])
 def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost):
