@@ -4,7 +4,6 @@ import json
 import time
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import fuzz
 import numpy as np
@@ -20,7 +19,6 @@ from formats.coco import read_export
 from formats.photo import Preprocess
 from model import CrackNet, load_checkpoint, save_checkpoint
 
-ROOT = Path(__file__).parent.parent
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)<script>.jpg'
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_strip
+from conftest import finding_dark, write_strip
 
 import dataset
 import inference
@@ -22,7 +22,7 @@ from formats import annotate
 from formats import photo as photo_format
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
 from inference import crack_mask, look, predict, viewing_sizes
-from model import CrackNet, save_checkpoint
+from model import CrackNet
 from quantify.damage import damage, sentence
 from quantify.measure import measure
 
@@ -40,23 +40,7 @@ def tiny_network():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1))
-    save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
-    seen = []
-
-    def by_darkness(model, preprocess, photo, size=None, flips=False):
-        seen.append(size)
-        return (photo.max(axis=2) < 40).astype(np.float32)
-
-    def command(*arguments):
-        arguments = [*map(str, arguments), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-        return inference.main(arguments), tmp_path / "out"
-
-    monkeypatch.setattr(inference, "predict", by_darkness)
-    monkeypatch.setattr(inference, "FEW", 0)  # a figure takes a second
-    command.seen = seen
-    return command
+    return finding_dark(inference, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("length", [1, 255, 1023, 1024, 1025, 1792, 1793, 4032])
@@ -149,10 +133,9 @@ def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_im
 
 
 def test_scale_is_a_factor_of_the_photos_own_size(strips, run):
-    run(strips / "a.png", "--scale", "0.5")
-    run(strips / "a.png", "--scale", "1")
-    run(strips / "a.png")
-    assert run.seen == [80, 160, None]
+    for flags, size in ((["--scale", "0.5"], 80), (["--scale", "1"], 160), ([], None)):
+        run(strips / "a.png", *flags)
+        assert run.seen == [size]
 
 
 def test_specks_are_counted_and_are_in_no_mask_and_no_polygon(strips, run, monkeypatch, capsys):

@@ -8,12 +8,11 @@ from html import unescape
 
 import numpy as np
 import pytest
-from conftest import write_strip
+from conftest import finding_dark, write_strip
 
 import survey
 from command import BadInput, execute
 from formats.photo import read_photo
-from model import CrackNet, save_checkpoint
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, give_or_take, sentence
 from quantify.measure import measure
@@ -23,23 +22,7 @@ from report import records
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1))
-    save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
-    seen = []
-
-    def by_darkness(model, preprocess, photo, size=None, flips=False):
-        seen.append(size)
-        return (photo.max(axis=2) < 40).astype(np.float32)
-
-    def command(*arguments):
-        arguments = [*map(str, arguments), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-        return survey.main(arguments), tmp_path / "out"
-
-    monkeypatch.setattr(survey, "predict", by_darkness)
-    monkeypatch.setattr(survey, "FEW", 0)  # a figure takes a second
-    command.seen = seen
-    return command
+    return finding_dark(survey, tmp_path, monkeypatch)
 
 
 def table(out):
@@ -161,11 +144,9 @@ def test_started_again_it_does_only_what_is_missing_or_changed(strips, run, caps
     first = (out / "cracks.csv").read_text()
     (out / "b_cracks.json").unlink()
     write_strip(strips / "c.png", width=15)
-    run.seen.clear()
     run(strips)
     assert len(run.seen) == 2 and "2 of 4 are finished" in capsys.readouterr().out
     assert (out / "cracks.csv").read_text() != first and float(table(out)["c.png"]["width_median_px"]) > 14
-    run.seen.clear()
     run(strips, "--threshold", "0.3")
     assert len(run.seen) == 4  # other flags, other results
 
@@ -178,7 +159,6 @@ def test_a_photo_counts_as_done_only_once_all_its_files_are_written(strips, run,
         patch.setattr(survey, "overlay", killed)
         with pytest.raises(KeyboardInterrupt):
             run(strips)
-    run.seen.clear()
     code, out = run(strips)
     assert code == 0 and len(run.seen) == 4 and (out / "a_overlay.jpg").is_file()
 
