@@ -246,13 +246,12 @@ def learnt(file, part="train"):
     found = {}
     try:
         for key, length in {"sha1": 20, "fingerprint": 32}.items():
-            known = content.get(key, {})
-            found[key] = [known[name] for name in content[part] if name in known]
+            found[key] = [content[key][name] for name in content[part]]
             if part == "train":
                 found[key] += before.get(key, [])
             if any(len(bytes.fromhex(digits)) != length for digits in found[key]):
                 raise ValueError
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or remove them") from None
     return found
 
