@@ -196,15 +196,6 @@ def test_a_bad_photo_in_a_worker_is_one_line_too(export, tmp_path, capsys):
     assert not any("Traceback" in line for line in said)
 
 
-@pytest.mark.parametrize("module", [dataset, augment, train, evaluate, inference, survey])
-def test_help_teaches_by_example(module, capsys):
-    with pytest.raises(SystemExit) as end:
-        module.main(["--help"])
-    said = capsys.readouterr().out
-    assert end.value.code == 0 and f"python {module.__name__}.py" in said and "--help" in said
-    assert ("--device" in said) == (module in (train, evaluate, inference, survey))  # where a network runs
-
-
 def test_ctrl_c_is_answered_at_once_and_once_and_only_noted(capfd):
     before = signal.getsignal(signal.SIGINT)
     with signals_noted() as asked:

@@ -414,13 +414,6 @@ def test_a_mask_may_keep_the_photos_whole_name_and_of_two_the_one_that_is_taken_
     assert not MaskFolder(whole).note()
 
 
-def test_the_twins_that_a_mac_leaves_are_no_masks(photos, tmp_path):
-    masks = hand_in(tmp_path / "masks", photos)
-    for file in list(masks.iterdir()):
-        file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
-    assert len(MaskFolder(masks).files) == len(photos)
-
-
 def test_a_run_without_a_finished_epoch_and_a_cut_checkpoint_are_called_so(export, photos, tmp_path):
     run = add_run(tmp_path / "run", export)
     content = (run / "best.pt").read_bytes()
