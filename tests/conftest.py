@@ -88,6 +88,15 @@ def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
     cv2.imwrite(str(path), photo)
 
 
+def lively_network():
+    """A small CrackNet whose random weights, always the same, give clearly different answers from pixel to pixel."""
+    torch.manual_seed(3)
+    model = CrackNet(8, (1, 1, 1)).eval()
+    with torch.no_grad():
+        list(model.head.parameters())[-2].mul_(30)  # the last weights
+    return model
+
+
 def finding_dark(module, folder, monkeypatch):
     """inference or survey as a command that takes dark pixels for cracks; returns (exit code, folder of results).
 

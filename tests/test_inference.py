@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from conftest import finding_dark, write_strip
+from conftest import finding_dark, lively_network, write_strip
 
 import dataset
 import inference
@@ -25,15 +24,6 @@ from quantify.damage import damage, sentence
 from quantify.measure import measure
 
 ROOT = Path(__file__).parent.parent
-
-
-def tiny_network():
-    """A small CrackNet whose fixed random weights give clearly different answers from pixel to pixel."""
-    torch.manual_seed(3)
-    model = CrackNet(8, (1, 1, 1)).eval()
-    with torch.no_grad():
-        list(model.head.parameters())[-2].mul_(20)  # the last weights
-    return model
 
 
 @pytest.fixture
@@ -59,7 +49,7 @@ def test_the_outermost_quarter_of_an_overlap_has_no_weight_but_at_the_photos_own
 
 def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     photo = cv2.GaussianBlur(rng.integers(0, 256, (300, 900, 3)).astype(np.uint8), (0, 0), 1)
-    model, preprocess = tiny_network(), Preprocess()
+    model, preprocess = lively_network(), Preprocess()
     whole = predict(model, preprocess, photo, size=900)
     monkeypatch.setattr(photo_format, "TILE", 512)
     assert len(list(tiles(900))) == 3
@@ -68,7 +58,7 @@ def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
 
 
 def test_memory_is_bounded_by_the_tile():
-    shapes, model = [], tiny_network()
+    shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
     predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
     assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= photo_format.TILE
@@ -89,7 +79,7 @@ def test_small_photos_are_enlarged_only_where_the_training_did_so():
 
 
 def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
-    shapes, model = [], tiny_network()
+    shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
     predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
     assert shapes == [384]
@@ -104,14 +94,14 @@ def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_
         return answer
 
     monkeypatch.setattr(inference, "answer_at", answer_at)
-    found = predict(tiny_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
+    found = predict(lively_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
     assert found[44:76].min() > 0.85 and found[:36].max() < 0.5
 
 
 def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
     nothing_wide = np.zeros((130, 200), np.float32)
     monkeypatch.setattr(inference, "look_for_wide_cracks", lambda *_: nothing_wide)
-    model, preprocess = tiny_network(), Preprocess(size=64)
+    model, preprocess = lively_network(), Preprocess(size=64)
     photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
     views = [look(model, preprocess, photo, size) for size in (64, 128)]
     assert np.allclose(predict(model, preprocess, photo), (views[0] + views[1]) / 2, atol=1e-6)
@@ -119,7 +109,7 @@ def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
 
 
 def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_image_its_say(rng):
-    model, preprocess = tiny_network(), Preprocess(size=96)
+    model, preprocess = lively_network(), Preprocess(size=96)
     photo = rng.integers(0, 255, (91, 96, 3), np.uint8)  # odd, and padded below only
     alone, averaged = predict(model, preprocess, photo), predict(model, preprocess, photo, flips=True)
     for axes in (0, 1, (0, 1)):
