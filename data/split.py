@@ -82,7 +82,7 @@ def copies(photos):
     group = np.arange(len(photos))
     first_with = {}  # fingerprint, or Roboflow's original name -> the first photo that has it
     for i, photo in enumerate(photos):
-        sha1, own_signs = prints[i]
+        sha1, _ = prints[i]
         same = np.flatnonzero(alike(signs[:i], signs[i])).tolist()
         for key in (sha1, original_name(photo)):
             if key is not None:
