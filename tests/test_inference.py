@@ -4,7 +4,6 @@ import errno
 import json
 import re
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,8 +21,6 @@ from inference import crack_mask, look, predict, viewing_sizes
 from model import CrackNet
 from quantify.damage import damage, sentence
 from quantify.measure import measure
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
