@@ -16,7 +16,7 @@ from tqdm import tqdm
 from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, tiles, write_image
+from formats.photo import RESULTS, is_mask, read_mask, read_photo, tiles, write_image
 from model import autocast, fused, load_checkpoint, weights_file
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
@@ -104,11 +104,7 @@ def crack_mask(probability, threshold):
 
 def open_model(path, device):
     """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
-    try:
-        model, values, threshold = load_checkpoint(weights_file(Path(path)))
-        preprocess = Preprocess(**values)
-    except (ValueError, TypeError) as error:
-        raise BadInput(error) from None
+    model, preprocess, threshold = load_checkpoint(weights_file(path))
     return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
