@@ -149,7 +149,7 @@ def photos_of(export, part, splits, seed):
     if own and not splits:
         return own, wanted
     if splits or any(photo.part for photo in export.photos):
-        return split(export, seed, splits)[wanted], wanted
+        return split(export, seed, splits, for_training=False)[wanted], wanted
     if part:
         raise BadInput(f"{export.root}: has no splits, so no photo is {part}; give --splits FILE or --split all")
     print(f"{export.root}: has no splits: all its photos are scored")

@@ -326,7 +326,7 @@ def doubt(checkpoint):
     try:
         with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
             iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):  # a student may hand in any file of that name
         return ""
     if iou < NOTHING_LEARNT:
         return f"this network reached an IoU of only {iou:.3f} on validation: its masks mean nothing"
