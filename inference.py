@@ -63,7 +63,8 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= 0.5).astype(np.uint8)
-    middle = (2 * cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE).astype(np.uint8)
+    # not doubled: where all is crack, the distance is the largest float
+    middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
     return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
 
@@ -181,7 +182,10 @@ def main(argv=None):
             failed.append(why(path, error))
 
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
-    print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    if rows:
+        print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    else:
+        print(f"no photo could be used; nothing new in {args.out}/")
     if too_much(rows.values()):
         print(f"WARNING: {too_much(rows.values())}")
     if args.coco and rows:
