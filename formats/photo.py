@@ -416,8 +416,10 @@ class Preprocess:
     enlarges: bool = True  # whether a photo that is smaller than `size` is enlarged to it
 
     def __post_init__(self):
-        if not (isinstance(self.size, int) and self.size >= 32 and len(self.mean) == len(self.std) == 3):
-            raise ValueError(f"a size of at least 32 pixels and three colours, got {self}")
+        colours = np.array([self.mean, self.std], float)
+        three_each = colours.shape == (2, 3) and np.isfinite(colours).all() and colours[1].min() > 0
+        if not (isinstance(self.size, int) and self.size >= 32 and three_each):
+            raise ValueError(f"a size of at least 32 pixels, mean and deviation of three colours, got {self}")
 
     def shape(self, height, width):
         """Size (h, w) that a photo of height × width has inside the network's input."""

@@ -111,6 +111,13 @@ def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou
         assert ("its masks mean nothing" in runs.doubt(named)) == warned
 
 
+def test_the_folder_one_stands_in_gives_runs_and_scores_its_name(trained, tmp_path, monkeypatch):
+    data, run = trained
+    monkeypatch.chdir(data)
+    assert runs.new_run(data=".").folder.name.startswith(data.name)
+    assert evaluate.choose_photos(run, ".").folder.startswith(data.name)
+
+
 def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):
     data, run = trained
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: None)  # the reports take seconds

@@ -232,6 +232,20 @@ def test_what_cannot_be_a_photo_is_skipped_among_several_files_and_refused_alone
     assert run(strips / "to-correct.json")[0] == 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
+    model = CrackNet(4, (1, 1, 1))
+    monkeypatch.setattr(model, "forward", lambda photo: torch.full((1, 1, *photo.shape[2:]), 9.0))
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert predict(model, Preprocess(size=64), photo).min() > 0.99
+
+
+def test_where_no_photo_could_be_used_no_masks_are_promised(run, tmp_path, capsys):
+    (tmp_path / "a.jpg").write_text("no photo")
+    assert run(tmp_path / "a.jpg")[0] == 2
+    assert "masks" not in capsys.readouterr().out
+
+
 def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
     (tmp_path / "drive.mp4").write_bytes(bytes(100))
     assert run(tmp_path / "drive.mp4")[0] == 2
