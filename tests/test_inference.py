@@ -8,6 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import finding_dark, lively_network, write_strip
 
 import dataset
