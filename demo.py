@@ -34,7 +34,7 @@ def page(device, examples):
         with gr.Tab("One photo"):
             one_photo(device, checkpoint, examples)
         with gr.Tab("Many photos"):
-            many_photos(checkpoint)
+            many_photos(device, checkpoint)
     return blocks
 
 
@@ -82,7 +82,7 @@ def one_photo(device, checkpoint, examples):
     pack.click(actions.take_away, controls, zip_file)
 
 
-def many_photos(checkpoint):
+def many_photos(device, checkpoint):
     """The second tab: what survey.py does."""
     files = gr.File(file_count="multiple", label="Photos, or a zip of photos")
     scales = [name for name in actions.SCALES if name != "two points"]  # which differ from photo to photo
@@ -92,7 +92,12 @@ def many_photos(checkpoint):
     results = gr.File(label="Masks, overlays, tables and report")
     report = gr.HTML()
     choice.change(actions.scale_fields, choice, [number, gr.Image(visible=False)])
-    start.click(actions.survey_files, [checkpoint, files, choice, number], [report, results])
+    start.click(
+        partial(actions.survey_files, device),
+        [checkpoint, files, choice, number],
+        [report, results],
+        api_name="survey_files",
+    )
 
 
 def arguments(argv):

@@ -182,11 +182,11 @@ def zipped(folder, name):
     return str(path)
 
 
-def survey_files(checkpoint, files, choice, number, progress=PROGRESS):
+def survey_files(device, checkpoint, files, choice, number, progress=PROGRESS):
     """Several photos or a zip -> (the survey's report for the page, zip of everything that survey.py wrote)."""
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
     out = folder / "survey-results"
-    words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out)]
+    words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out), "--device", device.type]
     try:
         options = scale_of(choice, number, [])
         flag = SCALES[choice][0]
