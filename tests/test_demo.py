@@ -135,7 +135,7 @@ def test_a_bad_file_is_one_line_and_ten_visitors_at_once_are_served(address, pho
 
 def test_many_photos_give_the_report_of_the_survey(client, photo):
     files = [gradio_client.handle_file(photo)]
-    report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, api_name="/survey_files")
+    report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, prices(), api_name="/survey_files")
     assert "srcdoc" in report
     with zipfile.ZipFile(packed) as archive:
         assert {"report.html", "cracks.csv"} <= set(archive.namelist())
@@ -146,7 +146,7 @@ def test_many_photos_are_looked_at_on_the_device_of_the_page(monkeypatch, tmp_pa
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(actions.survey, "main", words.extend)
     with pytest.raises(Exception, match="None of these files"):  # as this survey writes no report
-        actions.survey_files(torch.device("cpu"), str(SHIPPED), ["a.jpg"], actions.NOT_GIVEN, None)
+        actions.survey_files(torch.device("cpu"), str(SHIPPED), ["a.jpg"], actions.NOT_GIVEN, None, [])
     assert words[words.index("--device") + 1] == "cpu"
 
 
