@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing: about two hours on two cores. Stopped and started again, it continues.
+# Makes weights/crack.pt from nothing: about an hour and a half on two free cores. Stopped and started again, it continues.
 #
 # Four COCO exports must lie in data/ (weights/README.md says what they are and where they come from):
 # data/sut, data/sut_undamaged, data/cpri_undamaged and data/paveseg.
