@@ -55,9 +55,9 @@ def counts(prediction, truth):
     return np.array([hits, false_alarms, misses, p.size - hits - false_alarms - misses])
 
 
-def counts_by_threshold(probability, truth, thresholds=THRESHOLDS):
-    """(H, W) probability and mask -> (thresholds, 4) counts, as `counts(probability >= threshold, truth)` gives."""
-    thresholds = thresholds.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
+def counts_by_threshold(probability, truth):
+    """(H, W) probability and mask -> (THRESHOLDS, 4) counts, as `counts(probability >= threshold, truth)` gives."""
+    thresholds = THRESHOLDS.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
     level = np.searchsorted(thresholds, probability.ravel(), side="right")  # how many thresholds a pixel reaches
     levels = len(thresholds) + 1
     crack = truth.ravel().astype(bool)
