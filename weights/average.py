@@ -35,7 +35,7 @@ def main(argv=None):
     model, preprocess, threshold = loaded[-1]
     model.load_state_dict(mean_of([network.state_dict() for network, *_ in loaded]))
     args.out.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(args.out / "best.pt", model, preprocess, threshold)
+    save_checkpoint(args.out / "best.pt", model, vars(preprocess), threshold)
     shutil.copyfile(args.checkpoints[-1].with_name("splits.json"), args.out / "splits.json")
 
 
