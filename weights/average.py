@@ -7,7 +7,6 @@ of another kind than either (Wortsman et al. 2022, "Robust fine-tuning of zero-s
 last checkpoint's preprocessing and threshold, and the last one's splits.json.
 """
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 import torch
 
+from command import Parser, execute
 from model import load_checkpoint, save_checkpoint
 
 
@@ -27,7 +27,7 @@ def mean_of(states):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser("weights/average.py", description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of one network")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
     args = parser.parse_args(argv)
@@ -40,4 +40,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)
