@@ -6,7 +6,7 @@ import pytest
 from conftest import edit_json, turn, write_export
 
 import dataset
-from data.audit import DRAWN_UNTURNED, audit, drawn_unturned
+from data.audit import BESIDE, DRAWN_UNTURNED, audit, drawn_unturned
 from data.convert import convert
 from formats.coco import MOSTLY_CRACK, OTHER_CLASSES, TURNED, read_export
 
@@ -146,3 +146,21 @@ def test_training_names_what_may_be_wrong_with_the_labels(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "road003.jpg (100%)" in line_with(said, MOSTLY_CRACK)
     assert "road001.jpg" in line_with(said, TURNED)
+
+
+def test_a_label_beside_its_crack_is_named_and_a_right_one_is_not(tmp_path):
+    folder = write_export(tmp_path / "export", cracked=3, undamaged=0, size=(384, 512))
+
+    def push(content):
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == content["images"][0]["id"]:
+                annotation["segmentation"] = [
+                    [value + 3 * (place % 2 == 0) for place, value in enumerate(outline)]
+                    for outline in annotation["segmentation"]
+                ]
+
+    assert not any(BESIDE in line for line in audit(read_export(folder))[0].splitlines())
+    edit_json(folder, push)
+    export = read_export(folder)
+    (line,) = [line for line in audit(export)[0].splitlines() if BESIDE in line]
+    assert export.photos[0].name in line and export.photos[1].name not in line
