@@ -136,7 +136,7 @@ def save_epoch(run, state, preprocess, settings):
     """
     newest = state.history[-1]
     if best_epoch(state.history) is newest:
-        save_checkpoint(run.folder / "best.pt", state.ships, asdict(preprocess), newest["threshold"])
+        save_checkpoint(run.folder / "best.pt", state.for_prediction, asdict(preprocess), newest["threshold"])
     save(run, state, preprocess, settings)
     write_history(run, state.history, f"{Path(settings.data).name}, seed {settings.seed}")
 

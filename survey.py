@@ -22,7 +22,7 @@ from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
 from formats.exif import exif
 from formats.photo import Preprocess, write_image
-from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, viewing_size
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, size_from_factor
 from model import fused, weights_file
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
@@ -87,7 +87,7 @@ class Examined:
 def examine(photo, path, options):
     """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput where there is no scale to be found."""
     scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
-    size = viewing_size(photo, options.factor)
+    size = size_from_factor(photo, options.factor)
     probability = predict(options.model, options.preprocess, photo, size, options.flips)
     return assess(photo, probability, scale, options.threshold, options.width_edges_mm)
 

@@ -21,7 +21,7 @@ from command import BadInput, execute
 from formats import annotate
 from formats import photo as photo_format
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
-from inference import crack_mask, look, predict, viewing_sizes
+from inference import crack_mask, default_sizes, look, predict
 from model import CrackNet, save_checkpoint
 from quantify.damage import damage, sentence
 from quantify.measure import measure
@@ -95,14 +95,14 @@ def test_memory_is_bounded_by_the_tile():
 def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     preprocess = Preprocess(size=512)
     shapes = (80, 60), (1024, 700), (1025, 700), (3024, 4032, 3)
-    assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
+    assert [default_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
 def test_small_photos_are_enlarged_only_where_the_training_did_so():
     shapes = (200, 300), (512, 300), (700, 600)
     for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
         preprocess = Preprocess(size=512, enlarges=enlarges)
-        assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
+        assert [default_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
         assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
 
 
