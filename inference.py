@@ -64,7 +64,7 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     answer = answer_at(model, view, photo)
     crack = (answer >= 0.5).astype(np.uint8)
     # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
-    middle = (2 * cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE).astype(np.uint8)
+    middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     # grow them back to the crack's edge, and never beyond the crack
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
     return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
@@ -147,12 +147,8 @@ def arguments(argv):
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
     add_network_flags(parser, "predictions")
-    parser.add_argument(
-        "--coco",
-        type=Path,
-        metavar="OUT.json",
-        help="also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder",
-    )
+    coco = "also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder"
+    parser.add_argument("--coco", type=Path, metavar="OUT.json", help=coco)
     return parser.parse_args(argv)
 
 
@@ -184,8 +180,9 @@ def main(argv=None):
         except FAULTS as error:
             failed.append(why(path, error))
 
-    cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
-    print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    if rows:
+        cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
+        print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
     if too_much(rows.values()):
         print(f"WARNING: {too_much(rows.values())}")
     if args.coco and rows:

@@ -216,6 +216,13 @@ def test_where_every_photo_fails_the_exit_code_is_2_and_no_coco_file_is_written(
     said = capsys.readouterr()
     assert code == 2 and said.err.count("error:") == 4
     assert not (strips / "to-correct.json").exists() and f"{strips / 'to-correct.json'}: not written" in said.out
+    assert "cracks in" not in said.out  # nothing that sounds like a result
+
+
+def test_the_screen_counts_the_photos_that_were_done(strips, run, capsys):
+    next(iter(sorted(strips.iterdir()))).write_text("no photo")
+    code, out = run(strips)
+    assert code == 1 and "of 3 photos" in (said := capsys.readouterr().out) and f"in {out}/" in said
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
