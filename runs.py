@@ -301,7 +301,7 @@ def conclusion(run, history, validated, data):
             f"is. Check the labels (python dataset.py {data}) and train for more epochs"
         )
     lines.append(f"next: python evaluate.py {run.folder}")
-    lines.append(f"fine-tune: python train.py --data {data} --from {run.folder}")
+    lines.append(f"use: python inference.py PHOTO --checkpoint {run.folder}")
     return "\n".join(lines)
 
 

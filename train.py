@@ -503,6 +503,10 @@ def train(settings, run, device, workers=0, save_minutes=5):
     loss_of = partial(dice_bce, dice_weight=settings.dice, bce_weight=settings.bce)
     if run.saved:
         runs.restore(run, state)
+    if len(state.history) >= epochs:
+        print(f"{run.folder}: already finished; nothing left to train")
+        print(runs.conclusion(run, state.history, len(parts["valid"]), data))
+        return
 
     print(runs.introduction(run, parts, model, settings, device), how_long, sep="\n", flush=True)
     runs.write_facts(run, settings, parts, device)
