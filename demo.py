@@ -95,7 +95,7 @@ def many_photos(device, checkpoint, prices):
     choice.change(actions.scale_fields, choice, [number, gr.Image(visible=False)])
     start.click(
         partial(actions.survey_files, device),
-        [checkpoint, files, choice, number],
+        [checkpoint, files, choice, number, prices],
         [report, results],
         api_name="survey_files",
     )
