@@ -18,11 +18,14 @@ from report.figure import contact_sheet, outlined, save_figure
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0
 UNCHANGED = {"rotation": 0.0, "scale": 1.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0}
-MOST_CRACK_LOST, TRIES = 0.2, 20  # a draw that pushes more of the crack out of the frame is drawn again, so often
+MOST_CRACK_LOST, TRIES = 0.2, 20  # a draw that loses more of the crack is repeated, up to TRIES times
 
 
 def draw(mask, rng, without=()):
-    """Parameters of one version: degrees, times, two shares, and the noise's σ; those in `without` change nothing."""
+    """Parameters of one version; those in `without` change nothing.
+
+    They are the rotation in degrees, scale factor, brightness and contrast as fractions, sigma of the noise.
+    """
     left_out = {name: UNCHANGED[name] for name in without}
     for _ in range(TRIES):
         parameters = {
@@ -34,7 +37,7 @@ def draw(mask, rng, without=()):
         } | left_out
         if share_lost(mask, matrix(mask.shape, **parameters)) <= MOST_CRACK_LOST:
             return parameters
-    return parameters | {"rotation": 0.0, "scale": 1.0}  # a crack in the corners only: nothing moves
+    return parameters | {"rotation": 0.0, "scale": 1.0}  # every try lost too much, so neither rotate nor scale
 
 
 def matrix(shape, rotation, scale, **_):
@@ -111,7 +114,10 @@ def distribution(originals, rng):
                 values[f"{name}, {unit}"].append(parameters[name])
             share.append(100 * truth.mean())
     fig = Figure(figsize=(14, 3.2), layout="constrained")
-    fig.suptitle(f"{len(share)} augmented versions of the cracked train photos, each with noise of σ {SIGMA:.0f}")
+    fig.suptitle(
+        f"{len(share)} augmented versions of the cracked train photos, each with noise of σ {SIGMA:.0f}; "
+        f"a draw that loses more than {MOST_CRACK_LOST:.0%} of the crack is repeated"
+    )
     for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -27,8 +27,9 @@ DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
-    Item k of epoch e is addressed as e * len(self) + k: what is drawn depends on the seed, e and k alone, never on
-    the worker. Version 0 of a photo is the photo itself. With `once` the versions of all epochs are those of epoch 0.
+    Key e * len(self) + k means item k of epoch e. The random changes depend only on seed, e and k, so the number of
+    workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of all epochs are those
+    of epoch 0.
     """
 
     def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):
@@ -63,8 +64,8 @@ def resized(photo, preprocess):
 class Batches(Sampler):
     """The keys of each batch of an epoch: shuffled by seed and epoch, or in order without a seed.
 
-    Set `epoch` before each pass. `first` is the batch to begin with, for an epoch that was interrupted. Where several
-    processes share the work, each gets its part of every batch.
+    Set `epoch` before each pass. `first` is the batch to begin with, for an epoch that was interrupted. With several
+    processes, each gets its share of every batch.
     """
 
     def __init__(self, count, batch_size, seed=None):
@@ -84,11 +85,11 @@ class Batches(Sampler):
         keys = (self.epoch * self.count + order).tolist()
         for start in range(self.first * self.batch_size, self.count, self.batch_size):
             batch = keys[start : start + self.batch_size]
-            # every process must go through the network: one that gets nothing takes the first, which does not count
+            # every process must run the network: one without a share repeats the first photo, whose result is ignored
             yield share(batch) or batch[:1]
 
     def size(self, step):
-        """Number of a batch -> (photos in it, those of them that count in this process)."""
+        """Batch number -> (photos in the batch, how many of them this process handles)."""
         photos = min(self.batch_size, self.count - step * self.batch_size)
         return photos, len(share(range(photos)))
 
@@ -123,7 +124,8 @@ def loader(data, batch_size, workers=0, seed=None, pin=False):
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=ignore_signals,
-        generator=torch.Generator(),  # of its own: the default one would be advanced, and with it dropout
+        # a generator of its own, so that the loader does not use up the random numbers of dropout
+        generator=torch.Generator(),
     )
 
 
@@ -149,7 +151,7 @@ def find_export(data=None, classes=None):
     data = Path(data or SAMPLE)
     if not data.exists() and data.resolve() == SAMPLE.resolve():
         print(f"{data} is missing: drawing the sample set first, a few seconds", flush=True)
-        # as a command of its own: training needs none of the files that draw roads
+        # in a separate process, so that training does not import the drawing code
         draw = [sys.executable, str(DRAW_SAMPLE), "--out", str(data)]
         if subprocess.run(draw, stdout=subprocess.DEVNULL).returncode != 0:
             raise BadInput(f"{data}: could not be drawn, the line above says why; {' '.join(draw[1:])} tries again")

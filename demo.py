@@ -10,10 +10,11 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from command import choose_device, execute, flags
+from command import BadInput, choose_device, execute, flags
 from dataset import find_export
+from model import weights_file
 from quantify.budget import COLUMNS
-from runs import SHIPPED
+from runs import newest_run
 
 try:
     import gradio as gr
@@ -30,7 +31,7 @@ def page(device, examples):
     """The page, ready to be started."""
     with gr.Blocks(title="Cracks in asphalt", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         gr.Markdown("# Cracks in asphalt\nGive a photo. The page marks the cracks and measures them.")
-        checkpoint = gr.Dropdown(actions.checkpoints(), value=str(SHIPPED), label="Network")
+        checkpoint = gr.Dropdown(actions.checkpoints(), value=str(weights_file(newest_run())), label="Network")
         with gr.Accordion("Unit prices for the budget: an example, replace them with your own", open=False):
             rows = actions.price_rows()
             prices = gr.Dataframe(rows, headers=COLUMNS, interactive=True, type="array", show_label=False)
@@ -94,7 +95,7 @@ def many_photos(device, checkpoint, prices):
     choice.change(actions.scale_fields, choice, [number, gr.Image(visible=False)])
     start.click(
         partial(actions.survey_files, device),
-        [checkpoint, files, choice, number],
+        [checkpoint, files, choice, number, prices],
         [report, results],
         api_name="survey_files",
     )
@@ -111,7 +112,31 @@ def arguments(argv):
     parser.add_argument(
         "--share", action="store_true", help="also give it a public address for 72 hours: anyone who has it can use it"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.port is not None and not 1 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: give 1 to 65535, such as 8000")
+    return args
+
+
+def started(blocks, port, share, folder):
+    """Start the page, which may show files of this folder -> its address on this computer. Raises BadInput."""
+    no_font_from_elsewhere = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    try:
+        _, address, _ = blocks.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=share,
+            max_file_size=LARGEST,
+            allowed_paths=[str(folder)],
+            state_session_capacity=20,
+            theme=no_font_from_elsewhere,
+            footer_links=[],
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError:
+        raise BadInput(f"--port {port or '7860 to 7959'}: in use or not allowed; give another") from None
+    return address
 
 
 def main(argv=None):
@@ -120,16 +145,11 @@ def main(argv=None):
     uploads = tempfile.TemporaryDirectory(prefix="crack-demo-")
     atexit.register(uploads.cleanup)  # not at the end of this function: in a notebook the page goes on after it
     os.environ["GRADIO_TEMP_DIR"] = uploads.name
-    page(choose_device(args.device), examples).queue(max_size=50).launch(
-        server_name="127.0.0.1",
-        server_port=args.port,
-        share=args.share,
-        max_file_size=LARGEST,
-        allowed_paths=[str(Path(examples[0][0]).parent)],
-        state_session_capacity=20,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # no font from elsewhere
-        footer_links=[],
-    )
+    blocks = page(choose_device(args.device), examples).queue(max_size=50)
+    address = started(blocks, args.port, args.share, Path(examples[0][0]).parent)
+    print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
+    if not hasattr(sys, "ps1"):  # in a notebook the next cell can run while the page is open
+        blocks.block_thread()
     return 0
 
 

@@ -152,7 +152,7 @@ def photos_of(export, part, splits, seed):
         return split(export, seed, splits, for_training=False)[wanted], wanted
     if part:
         raise BadInput(f"{export.root}: has no splits, so no photo is {part}; give --splits FILE or --split all")
-    print(f"{export.root}: has no splits: all its photos are scored")
+    print(f"{export.root} has no splits, so all photos are scored")
     return export.photos, "all"
 
 
@@ -173,7 +173,7 @@ def known_photos(photos, path, called):
             f"WARNING: {len(trained)} of {len(photos)} photos trained {called} ({trained[0]} ...): not an honest score"
         )
     if chose:
-        print(f"note: on {len(chose)} of {len(photos)} photos the epoch and threshold of {called} were chosen")
+        print(f"note: {len(chose)} of {len(photos)} photos were the validation photos of {called}")
     return len(trained), len(chose)
 
 
@@ -304,7 +304,8 @@ def arguments(argv):
     add("--robustness", action="store_true", help="also score the photos made darker, noisy, blurred, turned ...")
     flips = "average over the photo and its three mirror images; takes 4 times as long"
     add("--flips", action="store_true", help=flips)
-    add("--out", type=Path, metavar="FOLDER", help="folder for results (default: inside the run; for masks scores/)")
+    out = "folder for results (default: inside the run; for the shipped weights runs/crack/, for masks scores/)"
+    add("--out", type=Path, metavar="FOLDER", help=out)
     args = parser.parse_args(argv)
     if args.predictions and args.runs:
         parser.error("give runs or --predictions, not both")

@@ -1,9 +1,9 @@
 """A photo goes in; its crack probability, its mask and pictures of both come out.
 
-At which size is a photo looked at? At that of the training: the network finds cracks about as wide as there. A smaller
-photo is enlarged only if the training did so. A photo over LARGE times that size, a close-up or much more road, is also
-looked at at double the size, and the probabilities are averaged. Wide cracks would come out hollow, so every photo is
-also looked at at half the size, where only cracks at least WIDE pixels wide count."""
+The network works best when cracks are about as wide as in training, so a photo is resized to the training size; a
+smaller one is enlarged only if the training did so. A photo more than LARGE times that size is also processed at double
+size and the two are averaged. At these sizes wide cracks come out hollow, so a half-size pass adds cracks at least WIDE
+pixels wide (not with --scale)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +25,12 @@ from report.figure import figure, overlay, save_figure
 from runs import doubt, newest_run
 
 LARGE = 2
-SMALLEST, WIDE = 32, 10  # pixels: longer side of a photo as it is looked at; crack that the half-size view may add
+SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
 
-def viewing_sizes(preprocess, shape):
-    """Pixels on the longer side at which a photo of this shape is looked at: the rule at the top of this file."""
+def default_sizes(preprocess, shape):
+    """Pixels on the longer side to which a photo of this shape is resized: the rule at the top of this file."""
     size = max(preprocess.shape(*shape[:2]))
     return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
 
@@ -63,8 +63,10 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= 0.5).astype(np.uint8)
-    # not doubled: where all is crack, the distance is the largest float
+    # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
+    # (not doubled: where all is crack, the distance is the largest float)
     middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
+    # grow them back to the crack's edge, and never beyond the crack
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
     return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
 
@@ -72,7 +74,7 @@ def look_for_wide_cracks(model, preprocess, photo, size):
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side at which to look at the photo; default: the rule at the top of this file.
+    size: pixels on the longer side to which to resize the photo; default: the rule at the top of this file.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
     model.eval()
@@ -83,7 +85,7 @@ def predict(model, preprocess, photo, size=None, flips=False):
         if size:
             answer = look(model, preprocess, mirrored, size)
         else:
-            sizes = viewing_sizes(preprocess, photo.shape)
+            sizes = default_sizes(preprocess, photo.shape)
             answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
             wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
             answer = np.maximum(answer, wide)
@@ -91,8 +93,8 @@ def predict(model, preprocess, photo, size=None, flips=False):
     return total / len(mirrors)
 
 
-def viewing_size(photo, factor):
-    """--scale FACTOR -> pixels on the longer side at which to look at this photo; None without the flag."""
+def size_from_factor(photo, factor):
+    """--scale FACTOR -> pixels on the longer side to which to resize this photo; None without the flag."""
     if factor is None:
         return None
     return max(SMALLEST, round(factor * max(photo.shape[:2])))
@@ -142,12 +144,8 @@ def arguments(argv):
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
     add_network_flags(parser, "predictions")
-    parser.add_argument(
-        "--coco",
-        type=Path,
-        metavar="OUT.json",
-        help="also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder",
-    )
+    coco = "also write the masks as outlines, to correct in a labelling tool; write it into the photos' folder"
+    parser.add_argument("--coco", type=Path, metavar="OUT.json", help=coco)
     return parser.parse_args(argv)
 
 
@@ -159,10 +157,9 @@ def main(argv=None):
         for path in names:
             name_in(args.coco, path)
     checkpoint = args.checkpoint or newest_run()
-    model, preprocess, threshold = open_model(checkpoint, choose_device(args.device))
+    model, preprocess, chosen = open_model(checkpoint, choose_device(args.device))
     model = fused(model)  # the same answers, faster
-    if args.threshold is not None:
-        threshold = args.threshold
+    threshold = chosen if args.threshold is None else args.threshold
     results_folder(args.out)
     print(f"{number_of(len(names), 'photo')} with {checkpoint} at threshold {threshold:.2f}")
     if doubt(checkpoint):
@@ -173,8 +170,7 @@ def main(argv=None):
     for path, name in tqdm(names.items(), unit="photo", disable=len(names) == 1 or None):
         try:
             photo = read_one(path)
-            size = viewing_size(photo, args.scale)
-            answer = predict(model, preprocess, photo, size, args.flips)
+            answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
             rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")

@@ -26,7 +26,8 @@ LARGEST_SIZE = (
 
 
 def conv_norm(cin, cout, kernel=3, stride=1):
-    """Convolution and batch norm; an odd kernel keeps the size at stride 1, any halves an even one at stride 2."""
+    """Convolution and batch norm; an odd kernel at stride 1 keeps the size; at stride 2 every kernel used here
+    halves it."""
     conv = nn.Conv2d(cin, cout, kernel, stride, padding=(kernel - 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(cout))
 
@@ -72,14 +73,14 @@ class StripBlock(nn.Module):
 class Decoder(nn.Module):
     """The way up, for any encoder: a subclass's `encode` gives maps of c, 2c, 3c, 4c channels at strides 2, 4, 8, 16.
 
-    Each map of the encoder is added to the one that comes up from below, and a block mixes the two.
+    Each map of the encoder is added to the upsampled coarser map, and a block mixes the two.
     """
 
     def __init__(self, width, dropout):
         super().__init__()
         c2, c4, c8, c16 = self.widths = [width, 2 * width, 3 * width, 4 * width]
-        # Dropout2d stands at the coarsest map only: whole features go missing, never single pixels, which
-        # their neighbours would give away. With 0 there is no such layer.
+        # Dropout2d stands at the coarsest map only: whole channels are dropped, because single pixels could be guessed
+        # from their neighbours. With 0 there is no such layer.
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.lift8 = conv_norm(c16, c8, 1)
         self.merge8 = StripBlock(c8)
@@ -105,15 +106,14 @@ class Decoder(nn.Module):
 class CrackNet(Decoder):
     """Photo (N, 3, H, W), normalised -> logits (N, 1, H, W) of "this pixel is crack", for any H and W.
 
-    The design, for a student who will be asked about every line. A crack is 2 to 20 pixels wide and
-    hundreds long, so the answer must be sharp to the pixel while the evidence lies far along a line.
-    Full resolution is where convolutions cost most and know least, so the first convolution moves in steps
-    of 2 (its 6×6 pixels overlap: nothing is skipped or pooled away) and all work happens at strides 2 to 16: dense
-    residual blocks at 4 (and, on the way up, at 2), where a crack is still a few cells wide, strip blocks at 8 and 16,
-    where it is a one-cell line to be followed. The way up adds the encoder's map to the upsampled one instead of
-    concatenating it (no extra convolution at the large sizes), and the head predicts the 4 pixels of each
-    cell at once: its 16 channels can say where in the cell an edge lies, so nothing is ever computed at full size.
-    Not a U-Net: no pooling, no concatenation, no mirrored decoder, no layer at full resolution.
+    A crack is 2 to 20 pixels wide and hundreds long, so the answer must be sharp to the pixel while the evidence lies
+    far along a line. At full resolution convolutions are most expensive and see the least context, so the first
+    convolution moves in steps of 2 (its 6×6 pixels overlap: nothing is skipped or pooled away) and all work happens at
+    strides 2 to 16: dense residual blocks at 4 (and, on the way up, at 2), where a crack is still a few cells wide,
+    strip blocks at 8 and 16, where it is a one-cell line to be followed. The way up adds the encoder's map to the
+    upsampled one instead of concatenating it (no extra convolution at the large sizes), and the head predicts the 4
+    pixels of each cell at once: its 16 channels can say where in the cell an edge lies, so nothing is ever computed at
+    full size. Not a U-Net: no pooling, no concatenation, no mirrored decoder, no layer at full resolution.
 
     `depths` is the number of blocks at strides 4, 8 and 16. There is none at stride 2: it cost a tenth of the time and
     brought nothing (results/experiments.md).
@@ -147,9 +147,9 @@ class CrackNet(Decoder):
 class TransferNet(Decoder):
     """CrackNet's decoder on the feature maps of a network of torchvision: for the transfer-learning study.
 
-    The trunk is built with random weights; `load_trunk` brings those learnt on ImageNet. What lies behind
-    stride 16 is left out, and a 1×1 convolution brings each map to the decoder's width. A trunk whose weights
-    need no gradient is frozen, batch norm included.
+    The trunk is built with random weights; `load_trunk` loads ImageNet weights. Layers after stride 16 are dropped,
+    and a 1×1 convolution brings each map to the decoder's width. A trunk whose weights need no gradient is frozen,
+    batch norm included.
     """
 
     MAPS = {  # torchvision's names of the last maps at strides 2, 4, 8, 16
@@ -212,7 +212,8 @@ def precision(device):
     T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)  # private: a release without it says no
+    # the function is private: a release of PyTorch without it computes in float32
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return torch.bfloat16 if has_instructions() else torch.float32
 
 
@@ -290,10 +291,14 @@ def load_checkpoint(path):
 
 
 def rebuilt(network, arguments):
-    """The network of this name with these arguments, random weights. KeyError or TypeError where there is none such."""
+    """The network of this name with these arguments and random weights.
+
+    Raises KeyError or TypeError for an unknown network or argument.
+    """
     depths = arguments.get("depths", ())
     if network == "CrackNet" and len(depths) == 4 and depths[0] == 0:
-        arguments = arguments | {"depths": depths[1:]}  # weights/crack.pt counts the blocks at stride 2, too: none
+        # weights/crack.pt was saved when `depths` still had a first entry for stride 2 (0 blocks)
+        arguments = arguments | {"depths": depths[1:]}
     return NETWORKS[network](**arguments)
 
 
@@ -358,7 +363,7 @@ def export_onnx(path, model, preprocess, threshold):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             WithPreprocessing(model, preprocess).eval(),
-            (torch.zeros(1, 3, 100, 130),),  # sides that leave a rest when divided by 32
+            (torch.zeros(1, 3, 100, 130),),  # sides that are not multiples of 32
             dynamo=True,
             verbose=False,
             dynamic_shapes=(sides,),

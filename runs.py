@@ -136,7 +136,7 @@ def save_epoch(run, state, preprocess, settings):
     """
     newest = state.history[-1]
     if best_epoch(state.history) is newest:
-        save_checkpoint(run.folder / "best.pt", state.ships, asdict(preprocess), newest["threshold"])
+        save_checkpoint(run.folder / "best.pt", state.for_prediction, asdict(preprocess), newest["threshold"])
     save(run, state, preprocess, settings)
     write_history(run, state.history, f"{Path(settings.data).resolve().name}, seed {settings.seed}")
 
@@ -301,7 +301,7 @@ def conclusion(run, history, validated, data):
             f"is. Check the labels (python dataset.py {data}) and train for more epochs"
         )
     lines.append(f"next: python evaluate.py {run.folder}")
-    lines.append(f"fine-tune: python train.py --data {data} --from {run.folder}")
+    lines.append(f"use: python inference.py PHOTO --checkpoint {run.folder}")
     return "\n".join(lines)
 
 

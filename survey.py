@@ -22,7 +22,7 @@ from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
 from formats.exif import exif
 from formats.photo import Preprocess, write_image
-from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, viewing_size
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, size_from_factor
 from model import fused, weights_file
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
@@ -87,7 +87,7 @@ class Examined:
 def examine(photo, path, options):
     """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput where there is no scale to be found."""
     scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
-    size = viewing_size(photo, options.factor)
+    size = size_from_factor(photo, options.factor)
     probability = predict(options.model, options.preprocess, photo, size, options.flips)
     return assess(photo, probability, scale, options.threshold, options.width_edges_mm)
 
@@ -255,7 +255,7 @@ def survey(args, device):
     options = options_of(args, checkpoint, device, len(names), prices)
     results_folder(args.out)
     made_with = f"{short(checkpoint)} at threshold {options.threshold:.2f}"
-    print(f"{number_of(len(names), 'file')} with {made_with} on {device}")
+    print(f"{number_of(len(names), noun(names))} with {made_with} on {device}")
     if doubt(checkpoint):
         print(f"WARNING: {doubt(checkpoint)}")
     todo = still_to_do(names, args.out, options)
@@ -266,6 +266,11 @@ def survey(args, device):
     results, files, starts = collect(names, args.out, options)
     summarise(args.out, Findings(results, files, starts, failed, made_with, prices))
     return exit_code([line for _, line in failed], len(names))
+
+
+def noun(files, mixed="file"):
+    """What to call one of these files on the screen: "photo", or `mixed` where a video is among them."""
+    return mixed if any(map(is_video, files)) else "photo"
 
 
 def short(checkpoint):
@@ -304,7 +309,7 @@ def still_to_do(names, out, options):
     todo, replaced = distributed.gathered(mine), distributed.gathered(replaced)  # before a process finishes anything
     if replaced:
         reason = "they come from another network, other flags or changed files; another --out would keep them"
-        print(f"note: the results of {number_of(len(replaced), 'file')} in {out} are overwritten: {reason}")
+        print(f"note: the results of {number_of(len(replaced), noun(replaced))} in {out} are overwritten: {reason}")
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} are finished, with the same flags; kept")
     return todo
@@ -337,7 +342,7 @@ def summarise(out, found):
     write_tables(out, found)
     write_report(out / "report.html", found)
     cracked = sum(result["row"]["crack_area_px"] > 0 for result in found.originals)
-    pictures = number_of(len(found.originals), "picture")
+    pictures = number_of(len(found.originals), noun(found.files, "picture"))
     print(f"cracks in {cracked} of {pictures}: {out}/report.html, cracks.csv, cracks.json")
     warning = too_much(found.rows)
     if warning:

@@ -29,8 +29,9 @@ from formats.photo import Preprocess
 from inference import open_model, predict
 from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, precision
 
-# How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps end at an IoU of 0.517 to
-# 0.523, 8,800 at 0.508, learnt by heart. DeepCrack, 255 photos: 770 steps end at 0.681, 4,600 at 0.717, still rising.
+# How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.517 to
+# 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 4,600 reach 0.717,
+# still rising.
 # So steps grow with the photos, and the most is what two CPU cores make in about three quarters of an hour.
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
@@ -89,8 +90,8 @@ def number(kind, lowest, below=math.inf):
 def arguments(argv):
     """Flags -> namespace. A setting that was not typed is None; `Settings` has the defaults."""
     parser = flags(
-        "Train CrackNet on a COCO export. Writes a run folder: best.pt (the epoch with the best IoU of the crack on "
-        "validation, and its threshold), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
+        "Train CrackNet on a COCO export. Writes a run folder: best.pt (weights and threshold of the epoch with the "
+        "best validation IoU), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
         "python train.py",
         "python train.py --data my-export --epochs 40",
         "python train.py --data my-export --from weights/crack.pt",
@@ -281,7 +282,7 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)  # of the epoch after them
 
     @property
-    def ships(self):
+    def for_prediction(self):
         """The network that is validated and saved as best.pt."""
         return self.average.module if self.average else self.model
 
@@ -318,7 +319,10 @@ class TrainState:
 
 
 def pace(step, steps):
-    """Share of the highest learning rate: rises over the first tenth of the steps, then half a cosine to 0."""
+    """Share of the highest learning rate at a step.
+
+    It rises linearly over the first tenth of the steps, then falls to 0 along half a cosine.
+    """
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm
@@ -347,15 +351,16 @@ def optimisation(model, settings, steps, device):
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     """(N, 1, H, W) logits and 0/1 mask -> weighted sum of soft Dice loss and binary cross-entropy.
 
-    Dice is taken over the whole batch: per photo, an undamaged one would be worth 0 or 1 whatever the network does
-    (Milletari et al. 2016; batch variant as in nnU-Net). The batch is that of all processes, so the four sums are too.
+    Dice is computed over the whole batch, because per photo an undamaged one gives almost no gradient (Milletari et al.
+    2016; batch variant as in nnU-Net). The batch is that of all processes, so the four sums are added up over all
+    processes.
     """
     probability = logits.sigmoid()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
     pixels = torch.full_like(entropy, logits.numel())
     overlap, total, entropy, pixels = distributed.total(torch.stack([overlap, total, entropy, pixels]))
-    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 pixel: a batch without any crack has a gradient too
+    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 pixel, so that a batch without cracks still has a gradient
     return dice_weight * dice + bce_weight * entropy / pixels
 
 
@@ -363,6 +368,7 @@ def train_step(state, inputs, masks, loss_of):
     """Learn from one batch; its loss. Raises FloatingPointError when that is not finite."""
     with autocast(inputs.device):
         logits = state.parallel(inputs)
+    # a process without a share ran one photo that does not count
     loss = loss_of(logits[: len(masks)].float(), masks.float())
     value = loss.item()
     if not math.isfinite(value):
@@ -391,15 +397,15 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
     `state.progress` is kept up to date. Raises FloatingPointError when a loss is not finite.
     """
     state.parallel.train()
-    done, plan = state.progress, batches.batch_sampler
-    plan.first = done.steps
-    before = len(state.history) * len(plan) + done.steps
+    done, batch_order = state.progress, batches.batch_sampler
+    batch_order.first = done.steps
+    steps_before = len(state.history) * len(batch_order) + done.steps
     began = time.perf_counter()
     # the bar counts the steps of the whole training, so that it shows the time that is left of it
-    with tqdm(batches, "training", state.steps, initial=before, leave=False, unit="step") as bar:
+    with tqdm(batches, "training", state.steps, initial=steps_before, leave=False, unit="step") as bar:
         for inputs, masks, indices in bar:
-            seed_step(plan.seed, plan.epoch, done.steps, distributed.rank())
-            photos, mine = plan.size(done.steps)
+            seed_step(batch_order.seed, batch_order.epoch, done.steps, distributed.rank())
+            photos, mine = batch_order.size(done.steps)
             inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
             masks = masks[:mine].to(device, non_blocking=True)
             try:
@@ -437,9 +443,8 @@ def threshold_counts(model, preprocess, photos):
 def best_threshold(counts):
     """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
 
-    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds are as good as
-    equal, and which of them is highest is chance. Chosen on 2, 3 or 5 of the 6 cracked validation photos of
-    CrackForest's course split, for six runs, this gave 0.001 to 0.008 more IoU on the rest of the 6 than the highest.
+    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds score nearly the
+    same, and which of them is highest is chance (measured: results/experiments.md).
     """
     cracked = counts[counts[:, 0, 0] + counts[:, 0, 2] > 0]
     if not len(cracked):
@@ -496,11 +501,16 @@ def train(settings, run, device, workers=0, save_minutes=5):
     epochs, how_long = length(settings.epochs, len(parts["train"]), len(train_batches))
 
     dropout = model.arguments.get("dropout")
-    settings = replace(settings, data=data, size=preprocess.size, dropout=dropout, epochs=epochs)  # None no longer
+    # record the values actually used, so that --resume finds them
+    settings = replace(settings, data=data, size=preprocess.size, dropout=dropout, epochs=epochs)
     state = optimisation(model, settings, epochs * len(train_batches), device)
     loss_of = partial(dice_bce, dice_weight=settings.dice, bce_weight=settings.bce)
     if run.saved:
         runs.restore(run, state)
+    if len(state.history) >= epochs:
+        print(f"{run.folder}: already finished; nothing left to train")
+        print(runs.conclusion(run, state.history, len(parts["valid"]), data))
+        return
 
     print(runs.introduction(run, parts, model, settings, device), how_long, sep="\n", flush=True)
     runs.write_facts(run, settings, parts, device)
@@ -511,7 +521,7 @@ def train(settings, run, device, workers=0, save_minutes=5):
             with runs.autosave(save_now, save_minutes, device) as after_step:
                 train_one_epoch(state, train_batches, loss_of, device, after_step)
             began = time.perf_counter()
-            scores = validate(state.ships, valid_batches, preprocess, loss_of, device)
+            scores = validate(state.for_prediction, valid_batches, preprocess, loss_of, device)
             state.end_epoch(scores, time.perf_counter() - began)
             runs.save_epoch(run, state, preprocess, settings)
             print(runs.in_words(state.history, epochs), flush=True)
@@ -522,7 +532,8 @@ def main(argv=None):
     args = arguments(argv)
     device = choose_device(args.device)
     run, settings = settings_of(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system sends it before it kills: as Ctrl-C
+    # a batch system sends SIGTERM before it kills; treat it like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with distributed.joined(device):
             train(settings, run, device, args.workers, args.save_minutes)

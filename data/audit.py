@@ -22,6 +22,8 @@ DRAWN_UNTURNED = (
     "turned by EXIF, and the label fits the photo better as it was before turning; export again with Auto-Orient, or "
     "label it again"
 )
+# what the report says about a category
+MEANINGS = {"crack": "counts as crack", "not crack": "does not count as crack", "unused": "not used by any annotation"}
 
 
 BESIDE_PX = 2  # on a photo of 512 pixels; of the labels of drawn photos none is, of SUT-Crack's every twelfth
@@ -105,9 +107,7 @@ def describe(export, masks):
     if masks:
         lines += describe_cracks(masks)
     for name, meaning in export.categories.items():
-        if meaning == "unused":
-            meaning = "no annotation has it, so it does not matter"
-        lines.append(f"category {name!r}: {meaning}")
+        lines.append(f"category {name!r}: {MEANINGS[meaning]}")
     return lines
 
 
@@ -118,7 +118,7 @@ def describe_cracks(masks):
     low, median, high = np.percentile(every, [10, 50, 90])
     return [
         f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.2%}",
-        f"crack width, the longer side made 512 pixels: median {median:.0f} px, 10th percentile {low:.0f}, "
+        f"crack width at 512 pixels on the longer side: median {median:.0f} px, 10th percentile {low:.0f}, "
         f"90th {high:.0f}",
     ]
 

@@ -256,7 +256,7 @@ def counts(found):
             f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send the originals if you can"
         )
     if all(shot.cracked is None for shot in found):
-        lines.append("sub-folders called cracked/ and undamaged/ would be counted apart")
+        lines.append("put them into sub-folders cracked/ and undamaged/ to count the two kinds separately")
         return [*lines, progress("good", len(good), CRACKED + UNDAMAGED)]
     cracked = [shot for shot in good if shot.cracked is True]
     undamaged = [shot for shot in good if shot.cracked is False]
@@ -275,7 +275,7 @@ def progress(name, number, target):
 
 
 def table(found):
-    """[Shot] -> a line for each photo, and the counts."""
+    """[Shot] -> a line for each photo, what the columns mean, and the counts."""
     width = max(len("photo"), *(len(shot.name) for shot in found))
     lines = [f"{'photo':{width}}  {'size':>9}  sharp  clipped  dark  verdict"]
     for shot in found:
@@ -285,6 +285,10 @@ def table(found):
             size = f"{shot.size[1]}×{shot.size[0]}"
             numbers = f"{shot.sharpness:5.1f}  {shot.clipped:7.1%}  {shot.dark:4.0%}"
         lines.append(f"{shot.name:{width}}  {size:>9}  {numbers}  {verdict}")
+    lines.append(
+        f"sharp: under {BLURRED:.0f} is blurred; clipped: nearly white pixels, over {CLIPPED_SHARE:.0%} is too bright; "
+        f"dark: dark pixels, over {DARK_SHARE:.0%} is too dark"
+    )
     return "\n".join(lines + counts(found))
 
 

@@ -34,7 +34,8 @@ VIDEO = "survey.py takes videos, inference.py takes photos"
 REMEDIES = {  # what to do with a file that is no image, by its suffix
     ".heic": HEIC,
     ".heif": HEIC,
-    ".zip": "unpack it and give its folder",
+    ".zip": "unpack it and give the folder with the photos, such as train/",
+    ".json": "give photos, or the export to train.py --data or dataset.py",
     ".mp4": VIDEO,
     ".mov": VIDEO,
     ".avi": VIDEO,

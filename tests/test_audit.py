@@ -43,7 +43,10 @@ def test_a_photo_with_only_labels_that_classes_leaves_out_counts_as_undamaged_an
     edit_json(folder, lambda content: content["annotations"][0].update(category_id=0))
     problems = read_export(folder, ["crack"]).problems
     assert [(p.kind, p.name) for p in problems] == [(OTHER_CLASSES, "road001.jpg"), (OTHER_CLASSES, "road002.jpg")]
-    assert "'Crank'" in line_with(report(folder, ["crack"]), OTHER_CLASSES)
+    text = report(folder, ["crack"])
+    assert "'Crank'" in line_with(text, OTHER_CLASSES)
+    assert line_with(text, "category 'crack'").endswith(": counts as crack")
+    assert line_with(text, "category 'Crank'").endswith(": does not count as crack")
     assert not read_export(folder).problems
 
 

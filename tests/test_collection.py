@@ -117,7 +117,8 @@ def test_where_all_photos_are_small_it_is_said_once_and_none_is_doubtful_for_it(
     for seed in range(2):
         cv2.imwrite(str(tmp_path / f"{seed}.jpg"), seen(stones(seed), 400, 350, size=400))
     lines = collection.table(collection.check(tmp_path)).splitlines()
-    assert [line.split()[-1] for line in lines[1:3]] == ["good", "good"] and lines[3].startswith("2 photos, 2 good")
+    assert [line.split()[-1] for line in lines[1:3]] == ["good", "good"] and lines[4].startswith("2 photos, 2 good")
+    assert all(f"{column}: " in lines[3] for column in ("sharp", "clipped", "dark"))  # the legend of the columns
     (said,) = [line for line in lines if "small" in line]
     assert "under 512 pixels" in said and "width of cracks under 3 pixels cannot be measured" in said
 

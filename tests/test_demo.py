@@ -5,6 +5,7 @@ Seen with Gradio 6.31, Selenium 4 and Debian's chromium 150. The browser checks 
 
 import csv
 import json
+import os
 import re
 import shutil
 import socket
@@ -14,6 +15,7 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -21,16 +23,17 @@ import pytest
 import torch
 
 import inference
+from command import BadInput
 from formats.photo import read_mask, write_image
 from quantify.budget import COLUMNS
 from runs import SHIPPED
 
-pytest.importorskip("gradio")
+gradio = pytest.importorskip("gradio")
 import gradio_client  # noqa: E402
 
+import demo  # noqa: E402
 from web import actions  # noqa: E402
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 LENGTH, MM = 612, 0.5  # pixels along the crack's centre line; millimetres per pixel
 
@@ -84,6 +87,53 @@ def shown(client, *controls):
     return words, dict(facts["data"]), budget["data"]
 
 
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999"])
+def test_a_port_that_cannot_be_is_refused(port):
+    with pytest.raises(BadInput, match=f"--port {port}: .*65535"):
+        demo.arguments(["--port", port])
+
+
+def test_a_busy_port_is_one_line_of_our_own(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with gradio.Blocks() as blocks, pytest.raises(BadInput, match=f"^--port {port}: in use"):
+            demo.started(blocks, port, False, tmp_path)
+
+
+def test_the_page_starts_with_its_address_and_no_advice_of_gradio(tmp_path, capsys):
+    with gradio.Blocks() as blocks:
+        gradio.Markdown("a page")
+    address = demo.started(blocks, None, False, tmp_path)
+    try:
+        with urlopen(address) as answer:
+            assert answer.status == 200
+        assert capsys.readouterr().out == ""
+    finally:
+        blocks.close()
+
+
+def test_the_page_begins_with_the_newest_run_like_the_other_commands(tmp_path, monkeypatch, photo):
+    monkeypatch.chdir(tmp_path)
+    assert chosen_network(photo) == (str(SHIPPED), [str(SHIPPED)])
+    for when, name in ((2000, "newer"), (1000, "older")):
+        file = tmp_path / "runs" / name / "best.pt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (when, when))
+    newer, older = (str(Path("runs") / name / "best.pt") for name in ("newer", "older"))
+    assert chosen_network(photo) == (newer, [newer, older, str(SHIPPED)])
+
+
+def chosen_network(photo):
+    """(file that the page begins with, all files in the order of its list)."""
+    blocks = demo.page("cpu", [[str(photo)]])
+    (network,) = [block for block in blocks.blocks.values() if getattr(block, "label", None) == "Network"]
+    return network.value, [file for _, file in network.choices]
+
+
+@pytest.mark.slow
 def test_the_zip_holds_the_mask_that_inference_writes(client, photo, tmp_path):
     client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
     out = tmp_path / "inference"
@@ -101,6 +151,7 @@ def test_the_zip_holds_the_mask_that_inference_writes(client, photo, tmp_path):
     assert json.loads(coco.read_text())["annotations"]
 
 
+@pytest.mark.slow
 def test_moving_the_threshold_changes_the_mask_and_a_scale_adds_millimetres(client, photo):
     client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
     low, high = shown(client, 0.05, "no scale", 0), shown(client, 0.95, "no scale", 0)
@@ -110,12 +161,14 @@ def test_moving_the_threshold_changes_the_mask_and_a_scale_adds_millimetres(clie
     assert abs(length - LENGTH * MM / 1000) <= unsure and budget[-1][0].startswith("total")
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_not_in_the_photo_costs_only_the_millimetres(client, photo):
     client.predict(gradio_client.handle_file(photo), str(SHIPPED), api_name="/look")
     words, facts, budget = shown(client, 0.5, "A4 sheet", 0)
     assert "No millimetres" in words and "<img" not in words and facts["length"].endswith("px") and not budget
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_one_line_and_ten_visitors_at_once_are_served(address, photo, tmp_path):
     bad = tmp_path / "holiday.jpg"
     bad.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -133,6 +186,7 @@ def test_a_bad_file_is_one_line_and_ten_visitors_at_once_are_served(address, pho
     assert all(answer == answers[0] for answer in answers)
 
 
+@pytest.mark.slow
 def test_many_photos_give_the_report_of_the_survey(client, photo):
     files = [gradio_client.handle_file(photo)]
     report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, prices(), api_name="/survey_files")
@@ -165,6 +219,7 @@ def browser():
     browser.quit()
 
 
+@pytest.mark.slow
 def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By

@@ -18,7 +18,7 @@ from command import BadInput, execute
 from formats import annotate
 from formats import photo as photo_format
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
-from inference import crack_mask, look, predict, viewing_sizes
+from inference import crack_mask, default_sizes, look, predict
 from model import CrackNet
 from quantify.damage import damage, sentence
 from quantify.measure import measure
@@ -65,14 +65,14 @@ def test_memory_is_bounded_by_the_tile():
 def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     preprocess = Preprocess(size=512)
     shapes = (80, 60), (1024, 700), (1025, 700), (3024, 4032, 3)
-    assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
+    assert [default_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
 def test_small_photos_are_enlarged_only_where_the_training_did_so():
     shapes = (200, 300), (512, 300), (700, 600)
     for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
         preprocess = Preprocess(size=512, enlarges=enlarges)
-        assert [viewing_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
+        assert [default_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
         assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
 
 
@@ -185,6 +185,13 @@ def test_where_every_photo_fails_the_exit_code_is_2_and_no_coco_file_is_written(
     said = capsys.readouterr()
     assert code == 2 and said.err.count("error:") == 4
     assert not (strips / "to-correct.json").exists() and f"{strips / 'to-correct.json'}: not written" in said.out
+    assert "cracks in" not in said.out  # nothing that sounds like a result
+
+
+def test_the_screen_counts_the_photos_that_were_done(strips, run, capsys):
+    next(iter(sorted(strips.iterdir()))).write_text("no photo")
+    code, out = run(strips)
+    assert code == 1 and "of 3 photos" in (said := capsys.readouterr().out) and f"in {out}/" in said
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])

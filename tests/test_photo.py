@@ -77,7 +77,12 @@ def test_a_file_that_is_no_whole_photo_is_refused_by_name(tmp_path, rng):
 
 @pytest.mark.parametrize(
     "name,remedy",
-    [("a.HEIC", "convert HEIC"), ("a.zip", "unpack it and give its folder"), ("a.jpg", "save it as JPEG")],
+    [
+        ("a.HEIC", "convert HEIC"),
+        ("a.zip", "unpack it and give the folder with the photos"),
+        ("_annotations.coco.json", "train.py --data"),
+        ("a.jpg", "save it as JPEG"),
+    ],
 )
 def test_what_is_no_image_gets_the_remedy_for_its_kind(tmp_path, name, remedy):
     (tmp_path / name).write_bytes(b"PK not an image")

@@ -190,7 +190,7 @@ def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkp
     early = min(n for n in peaks if n >= 100)
     print(f"peak memory: {peaks[early]} KiB after {early} photos, {max(peaks.values())} KiB at the end")
     assert process.returncode == 1 and len(rows(out)) == 975 == done(out)
-    assert len(error_lines(errors)) == 25 and "of 975 pictures" in said
+    assert len(error_lines(errors)) == 25 and "of 975 photos" in said
     assert max(peaks.values()) < 1.1 * peaks[early]
 
 
@@ -358,7 +358,15 @@ def test_a_survey_of_other_flags_replaces_results_and_says_how_many(tmp_path, ru
     run(folder)
     assert "overwritten" not in capsys.readouterr().out and not run.seen
     run(folder, "--threshold", "0.6")
-    assert f"the results of 3 files in {out} are overwritten" in capsys.readouterr().out and len(run.seen) == 3
+    assert f"the results of 3 photos in {out} are overwritten" in capsys.readouterr().out and len(run.seen) == 3
+
+
+def test_photos_are_called_photos_unless_a_video_is_among_them(tmp_path, run, capsys):
+    _, out = run(write_folder(tmp_path / "photos", 3, 0))
+    said = capsys.readouterr().out
+    assert "3 photos with" in said and "of 3 photos" in said
+    assert survey.noun([Path("a.jpg"), Path("drive.MP4")]) == "file"
+    assert survey.noun([Path("a.jpg"), Path("drive.MP4")], "picture") == "picture"
 
 
 def test_seconds_between_frames_decide_about_videos_alone(tmp_path, run):

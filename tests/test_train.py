@@ -180,6 +180,26 @@ def test_a_training_that_learnt_nothing_says_so_and_one_that_did_does_not(tmp_pa
     assert "WARNING" not in conclusion(Run(tmp_path), rows[1:], 6, "mine")
 
 
+def test_a_training_ends_with_the_commands_that_score_and_use_it():
+    said = conclusion(Run("runs/mine"), [{"epoch": 1, "iou_at_threshold": 0.5}], 6, "mine")
+    assert said.splitlines()[1:] == [
+        "next: python evaluate.py runs/mine",
+        "use: python inference.py PHOTO --checkpoint runs/mine",
+    ]
+
+
+def test_a_finished_run_is_said_to_be_finished_and_left_as_it_is(start, tmp_path, monkeypatch, capsys):
+    for file in start.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(train, "train_one_epoch", lambda *_: pytest.fail("trained"))
+    main(["--resume", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: already finished" in said and "continues" not in said and "Ctrl-C" not in said
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("photos, steps", [(3, FEWEST_STEPS), (35, 1050), (42, 1260), (255, 7650), (5000, MOST_STEPS)])
 @pytest.mark.parametrize("versions, batch_size", [(5, 4), (0, 4), (5, 16)])
 def test_the_length_of_a_training_is_steps_for_each_photo_whatever_an_epoch_is(photos, steps, versions, batch_size):

@@ -62,9 +62,9 @@ def shrunk(picture):
 
 
 def checkpoints():
-    """[(what the user reads, file)]: the shipped weights and every run, the newest first."""
+    """[(what the user reads, file)]: every run, the newest first, then the shipped weights."""
     runs = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [("shipped weights", str(SHIPPED)), *[(file.parent.name, str(file)) for file in runs]]
+    return [*[(file.parent.name, str(file)) for file in runs], ("shipped weights", str(SHIPPED))]
 
 
 def one_line(error, path):
