@@ -31,14 +31,17 @@ def page(device, examples):
     with gr.Blocks(title="Cracks in asphalt", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         gr.Markdown("# Cracks in asphalt\nGive a photo. The page marks the cracks and measures them.")
         checkpoint = gr.Dropdown(actions.checkpoints(), value=str(SHIPPED), label="Network")
+        with gr.Accordion("Unit prices for the budget: an example, replace them with your own", open=False):
+            rows = actions.price_rows()
+            prices = gr.Dataframe(rows, headers=COLUMNS, interactive=True, type="array", show_label=False)
         with gr.Tab("One photo"):
-            one_photo(device, checkpoint, examples)
+            one_photo(device, checkpoint, prices, examples)
         with gr.Tab("Many photos"):
-            many_photos(checkpoint)
+            many_photos(device, checkpoint, prices)
     return blocks
 
 
-def one_photo(device, checkpoint, examples):
+def one_photo(device, checkpoint, prices, examples):
     """The first tab: controls on the left, results on the right."""
     seen, points = gr.State(None, time_to_live=3600), gr.State([])
     with gr.Row():
@@ -51,9 +54,6 @@ def one_photo(device, checkpoint, examples):
             number = gr.Number(label="Millimetres", visible=False)
             ask = "For the scale: click two points"
             clickable = gr.Image(label=ask, interactive=False, visible=False, buttons=[], elem_id="clickable")
-            with gr.Accordion("Unit prices (an example: put in your own)", open=False):
-                rows = actions.price_rows()
-                prices = gr.Dataframe(rows, headers=COLUMNS, interactive=True, type="array", show_label=False)
         with gr.Column(min_width=320, scale=2):
             words = gr.Markdown()
             slider = gr.ImageSlider(label="Photo and cracks, coloured by width", interactive=False, format="jpeg")
@@ -82,7 +82,7 @@ def one_photo(device, checkpoint, examples):
     pack.click(actions.take_away, controls, zip_file)
 
 
-def many_photos(checkpoint):
+def many_photos(device, checkpoint, prices):
     """The second tab: what survey.py does."""
     files = gr.File(file_count="multiple", label="Photos, or a zip of photos")
     scales = [name for name in actions.SCALES if name != "two points"]  # which differ from photo to photo
@@ -92,7 +92,12 @@ def many_photos(checkpoint):
     results = gr.File(label="Masks, overlays, tables and report")
     report = gr.HTML()
     choice.change(actions.scale_fields, choice, [number, gr.Image(visible=False)])
-    start.click(actions.survey_files, [checkpoint, files, choice, number], [report, results])
+    start.click(
+        partial(actions.survey_files, device),
+        [checkpoint, files, choice, number],
+        [report, results],
+        api_name="survey_files",
+    )
 
 
 def arguments(argv):

@@ -136,8 +136,8 @@ def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
-    title = f"{export.root.name}, {part}, {number_of(len(photos), 'photo')}"
-    return PhotoSet(photos, title, f"{export.root.name}-{part}")
+    name = export.root.resolve().name  # "." has none
+    return PhotoSet(photos, f"{name}, {part}, {number_of(len(photos), 'photo')}", f"{name}-{part}")
 
 
 def photos_of(export, part, splits, seed):
@@ -149,7 +149,7 @@ def photos_of(export, part, splits, seed):
     if own and not splits:
         return own, wanted
     if splits or any(photo.part for photo in export.photos):
-        return split(export, seed, splits)[wanted], wanted
+        return split(export, seed, splits, for_training=False)[wanted], wanted
     if part:
         raise BadInput(f"{export.root}: has no splits, so no photo is {part}; give --splits FILE or --split all")
     print(f"{export.root}: has no splits: all its photos are scored")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, Preprocess, is_mask, read_mask, read_photo, tiles, write_image
+from formats.photo import RESULTS, is_mask, read_mask, read_photo, tiles, write_image
 from model import autocast, fused, load_checkpoint, weights_file
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
@@ -63,7 +63,8 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= 0.5).astype(np.uint8)
-    middle = (2 * cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE).astype(np.uint8)
+    # not doubled: where all is crack, the distance is the largest float
+    middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
     return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
 
@@ -104,11 +105,7 @@ def crack_mask(probability, threshold):
 
 def open_model(path, device):
     """Checkpoint file or run folder -> (model on the device, Preprocess, threshold). Raises BadInput."""
-    try:
-        model, values, threshold = load_checkpoint(weights_file(Path(path)))
-        preprocess = Preprocess(**values)
-    except (ValueError, TypeError) as error:
-        raise BadInput(error) from None
+    model, preprocess, threshold = load_checkpoint(weights_file(path))
     return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
@@ -185,7 +182,10 @@ def main(argv=None):
             failed.append(why(path, error))
 
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
-    print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    if rows:
+        print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
+    else:
+        print(f"no photo could be used; nothing new in {args.out}/")
     if too_much(rows.values()):
         print(f"WARNING: {too_much(rows.values())}")
     if args.coco and rows:

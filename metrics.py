@@ -35,7 +35,7 @@ MEANING = {
     "all_black": "iou_all of an all-black prediction: the number to beat",
     "ods": "dice_cracked at the best single threshold for these photos; optimistic, specks not removed",
     "ois": "dice_cracked at the best threshold for each photo; more optimistic, specks not removed",
-    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower, mean of both: the ceiling",
+    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower (mean): what 1 pixel costs",
     "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels wider or narrower, mean of both",
 }
 
@@ -55,9 +55,9 @@ def counts(prediction, truth):
     return np.array([hits, false_alarms, misses, p.size - hits - false_alarms - misses])
 
 
-def counts_by_threshold(probability, truth, thresholds=THRESHOLDS):
-    """(H, W) probability and mask -> (thresholds, 4) counts, as `counts(probability >= threshold, truth)` gives."""
-    thresholds = thresholds.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
+def counts_by_threshold(probability, truth):
+    """(H, W) probability and mask -> (THRESHOLDS, 4) counts, as `counts(probability >= threshold, truth)` gives."""
+    thresholds = THRESHOLDS.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
     level = np.searchsorted(thresholds, probability.ravel(), side="right")  # how many thresholds a pixel reaches
     levels = len(thresholds) + 1
     crack = truth.ravel().astype(bool)

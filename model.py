@@ -20,6 +20,9 @@ from formats.photo import Preprocess
 from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
+LARGEST_SIZE = (
+    8192  # pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
+)
 
 
 def conv_norm(cin, cout, kernel=3, stride=1):
@@ -268,7 +271,7 @@ def read_checkpoint(path):
 
 
 def load_checkpoint(path):
-    """Checkpoint file -> (model in evaluation mode, preprocessing values as a dict, threshold). Raises BadInput."""
+    """Checkpoint file -> (model in evaluation mode, Preprocess, threshold). Raises BadInput."""
     content = read_checkpoint(path)
     try:
         model = rebuilt(content["network"], content["model"])
@@ -277,7 +280,10 @@ def load_checkpoint(path):
             raise ValueError("weights that are not finite")
         if not 0 <= content["threshold"] <= 1:
             raise ValueError("a threshold that is no probability")
-        return model.eval(), dict(content["preprocess"]), content["threshold"]
+        preprocess = Preprocess(**content["preprocess"])
+        if preprocess.size > LARGEST_SIZE:
+            raise ValueError(f"an input of {preprocess.size} pixels, more than {LARGEST_SIZE}")
+        return model.eval(), preprocess, content["threshold"]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         why = f"its weights do not fit a {content.get('network')} of model.py ({in_short(error)})"
         raise BadInput(f"{path}: {why}; use the model.py that it was trained with") from None
@@ -347,7 +353,7 @@ def export_onnx(path, model, preprocess, threshold):
     if missing:
         raise BadInput(f"{path}: not written, {' and '.join(missing)} missing; pip install onnx onnxscript")
     model = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format)
-    sides = {axis: torch.export.Dim(name, min=32, max=8192) for axis, name in ((2, "height"), (3, "width"))}
+    sides = {axis: torch.export.Dim(name, min=32, max=LARGEST_SIZE) for axis, name in ((2, "height"), (3, "width"))}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
@@ -384,8 +390,8 @@ def arguments(argv):
     )
     parser.add_argument("--export", metavar="FILE.onnx", help="write RUN as an ONNX file, which runs without PyTorch")
     args = parser.parse_args(argv)
-    if args.size is not None and not 32 <= args.size <= 8192:
-        parser.error(f"--size {args.size}: give 32 to 8192 pixels")
+    if args.size is not None and not 32 <= args.size <= LARGEST_SIZE:
+        parser.error(f"--size {args.size}: give 32 to {LARGEST_SIZE} pixels")
     if args.export and not args.run:
         parser.error("--export: give the run or checkpoint to export, such as weights/crack.pt")
     return args
@@ -395,8 +401,7 @@ def main(argv=None):
     args = arguments(argv)
     model, preprocess, threshold = CrackNet(), Preprocess(), 0.5
     if args.run:
-        model, values, threshold = load_checkpoint(weights_file(args.run))
-        preprocess = Preprocess(**values)
+        model, preprocess, threshold = load_checkpoint(weights_file(args.run))
     if args.export:
         export_onnx(args.export, model, preprocess, threshold)
         print(f"written to {args.export}, with what its user must know as metadata")

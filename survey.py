@@ -342,6 +342,9 @@ def summarise(out, found):
     warning = too_much(found.rows)
     if warning:
         print(f"WARNING: {warning}")
+    doubtful = [row for row in found.rows if row.get("scale_note")]
+    if doubtful:
+        print(f"WARNING: check the scale of {number_of(len(doubtful), 'picture')}: {doubtful[0]['scale_note']}")
     print(budget_line(found) if found.scaled else NO_SCALE)
 
 

@@ -27,7 +27,7 @@ from data.split import NOT_VALIDATED, same_photos, split
 from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
 from inference import open_model, predict
-from model import CrackNet, TransferNet, autocast, precision
+from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, precision
 
 # How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps end at an IoU of 0.517 to
 # 0.523, 8,800 at 0.508, learnt by heart. DeepCrack, 255 photos: 770 steps end at 0.681, 4,600 at 0.717, still rising.
@@ -113,7 +113,11 @@ def arguments(argv):
     )
     add("--without", nargs="+", choices=tuple(UNCHANGED), help="leave these changes out of the augmentation")
     add("--once", action="store_true", default=None, help="draw the versions once instead of anew in each epoch")
-    add("--size", type=number(int, 32), help="longer side of the input, pixels (default: that of --from, else 512)")
+    add(
+        "--size",
+        type=number(int, 32, LARGEST_SIZE + 1),
+        help="longer side of the input, pixels (default: that of --from, else 512)",
+    )
     add = parser.add_argument_group("network").add_argument
     add(
         "--from",

@@ -14,7 +14,7 @@ from data.overlap import Features, features, overlap, shrunk
 from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
 from formats.coco import NOT_LABELS, Photo, coco_files, read_json, uncorrected
-from formats.photo import ORANGE, SUFFIXES, is_mask, photos_in, read_photo, visible
+from formats.photo import ORANGE, SUFFIXES, at_most, is_mask, photos_in, read_photo, visible
 from quantify.measure import MEASURABLE_PX
 
 SMALL = 512  # pixels of the short side; messengers send less
@@ -176,8 +176,7 @@ def measure(shot):
     shot.clipped = float((grey >= BRIGHT).mean())
     shot.dark = float((grey <= DARK).mean())
     shot.features = features(grey)
-    scale = TILE / max(shot.size)
-    shot.tile = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    shot.tile = at_most(photo, TILE)
     if shot.sharpness < BLURRED:
         shot.doubts.append(plain_doubt("blurred", "take it again, hold still, tap to focus"))
     if shot.clipped > CLIPPED_SHARE:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from command import BadInput, Parser, execute, number_of, write_csv
 from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
-from formats.photo import write_image
+from formats.photo import at_most, write_image
 from formats.video import read_frames
 from report.figure import contact_sheet
 
@@ -99,8 +98,7 @@ def judge_overlap(video, moments, folder):
             earlier.append((moment, seen))
             moment.name = f"{number}.jpg"
             write_image(folder / moment.name, frame)
-            scale = TILE / max(frame.shape)
-            moment.tile = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            moment.tile = at_most(frame, TILE)
 
 
 def moment_of_same_road(seen, earlier):

@@ -26,11 +26,11 @@ class Features(NamedTuple):
     corners: np.ndarray  # (4, 2) float32, of the small photo
 
 
-def shrunk(photo, side=SIDE):
-    """(H, W, 3) uint8 RGB -> (h, w) uint8 grey whose longer side is `side` pixels."""
+def shrunk(photo):
+    """(H, W, 3) uint8 RGB -> (h, w) uint8 grey whose longer side is SIDE pixels."""
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
-    scale = side / max(height, width)
+    scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 

@@ -82,7 +82,7 @@ def copies(photos):
     group = np.arange(len(photos))
     first_with = {}  # fingerprint, or Roboflow's original name -> the first photo that has it
     for i, photo in enumerate(photos):
-        sha1, own_signs = prints[i]
+        sha1, _ = prints[i]
         same = np.flatnonzero(alike(signs[:i], signs[i])).tolist()
         for key in (sha1, original_name(photo)):
             if key is not None:
@@ -147,12 +147,12 @@ def what_is_kept(names):
     return ANEW
 
 
-def split(export, seed=0, file=None):
+def split(export, seed=0, file=None, for_training=True):
     """{"train": [Photo], "valid": [...], "test": [...]}; copies are never split between parts that are drawn here.
 
     `file` (splits.json of a run) decides, else the export's own parts (a missing valid is taken from train), else
     70/15/15 stratified by cracked and undamaged. Prints a warning where copies are in different parts. Raises BadInput
-    where no train photo has a crack.
+    where no train photo has a crack, which only matters `for_training`.
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
     groups = dict(zip(export.photos, copies(export.photos), strict=True))
@@ -170,7 +170,7 @@ def split(export, seed=0, file=None):
     if together:
         count, first = number_of(len(together), "photo"), some(together[0])
         print(f"WARNING: copies of {count} are in different parts, so scores will be too good: {first}")
-    if not any(photo.cracked for photo in parts["train"]):
+    if for_training and not any(photo.cracked for photo in parts["train"]):
         raise no_crack_to_learn(export, file)
     return parts
 
@@ -246,13 +246,12 @@ def learnt(file, part="train"):
     found = {}
     try:
         for key, length in {"sha1": 20, "fingerprint": 32}.items():
-            known = content.get(key, {})
-            found[key] = [known[name] for name in content[part] if name in known]
+            found[key] = [content[key][name] for name in content[part]]
             if part == "train":
                 found[key] += before.get(key, [])
             if any(len(bytes.fromhex(digits)) != length for digits in found[key]):
                 raise ValueError
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or remove them") from None
     return found
 
@@ -261,6 +260,10 @@ def same_photos(file, export):
     """Whether this export holds, under the same names, every photo that the splits.json was written for."""
     known = content_of(file).get("sha1", {}) if file.is_file() else {}
     photos = {photo.name: photo for photo in export.photos}
+    if not isinstance(known, dict):
+        raise BadInput(
+            f"{file}: its sha1 are damaged; give --data, --splits and the run's best.pt instead of its folder"
+        )
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
 
 

@@ -380,6 +380,12 @@ def by_transparency(grey, opaque):
 
 
 # ---------------------------------------------------------------------------------------------- image -> file
+def at_most(picture, longest):
+    """(H, W) or (H, W, 3) uint8 -> a copy whose longer side is at most `longest` pixels, shrunk if it is longer."""
+    factor = min(1, longest / max(picture.shape[:2]))
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
 def picture_name(path):
     """The path, if OpenCV can write a picture of that name. Raises BadInput."""
     if not cv2.haveImageWriter(str(path)):
@@ -410,8 +416,10 @@ class Preprocess:
     enlarges: bool = True  # whether a photo that is smaller than `size` is enlarged to it
 
     def __post_init__(self):
-        if not (isinstance(self.size, int) and self.size >= 32 and len(self.mean) == len(self.std) == 3):
-            raise ValueError(f"a size of at least 32 pixels and three colours, got {self}")
+        colours = np.array([self.mean, self.std], float)
+        three_each = colours.shape == (2, 3) and np.isfinite(colours).all() and colours[1].min() > 0
+        if not (isinstance(self.size, int) and self.size >= 32 and three_each):
+            raise ValueError(f"a size of at least 32 pixels, mean and deviation of three colours, got {self}")
 
     def shape(self, height, width):
         """Size (h, w) that a photo of height × width has inside the network's input."""

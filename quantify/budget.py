@@ -43,7 +43,7 @@ def read_prices(path):
     lines = _lines(path)
     header = next(csv.reader([lines[0][1]])) if lines else []
     if header != COLUMNS:
-        raise BadInput(f"{path}: {_wrong_header(header)}; begin with {','.join(COLUMNS)}, as {EXAMPLE} does")
+        raise BadInput(f"{path}: its first line is not {','.join(COLUMNS)}; begin with it, as {EXAMPLE} does")
     prices = []
     for number, line in lines[1:]:
         try:
@@ -67,18 +67,6 @@ def _lines(path):
         raise BadInput(f"{path}: not text in UTF-8; save the table as CSV UTF-8") from None
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     return [(number, line) for number, line in lines if line and not line.lstrip('"').startswith("#")]
-
-
-def _wrong_header(header):
-    """What is wrong with a first line that should name COLUMNS."""
-    if not header:
-        return "empty"
-    if len(header) == 1:
-        return "its columns are not separated by commas"
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        return f"no column {', '.join(missing)}"
-    return "its columns are in another order, or there are more"
 
 
 def _price(cells):

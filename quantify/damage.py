@@ -73,7 +73,7 @@ def in_millimetres(measured, valid_px, scale):
     length_unsure = length * length_relative(measured["length_px"], measured["traced_length_px"])
     widest = measured["width_max_px"] * mm
     row = {
-        "indicative_severity": indicative_severity(measured, mm)["indicative_severity"],
+        "indicative_severity": indicative_severity(measured, mm),
         "mm_per_pixel": mm,
         "scale_plus_minus_percent": 100 * scale.relative,
         "scale_source": scale.source,

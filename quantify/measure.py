@@ -26,9 +26,8 @@ def measure(mask):
     area_px, length_px, traced_length_px, width_median_px, width_p95_px, width_max_px, width_max_xy, junctions, cells,
     below_measurable (the median width is under MEASURABLE_PX), pattern (the one with the most length, or "none")
     branches: dicts of length_px, traced_length_px, width_median_px, crack (index of the list below), pattern
-    cracks (connected pieces): dicts of length_px, area_px, junctions, cells (pieces of road that they enclose),
-        cell_side_px (of the median cell), filled_area_px (cells included), perimeter_px, network (is it block or
-        alligator cracking?)
+    cracks (connected pieces): dicts of junctions, cells (pieces of road that they enclose), cell_side_px (of the
+        median cell), filled_area_px (cells included), perimeter_px, network (is it block or alligator cracking?)
     points: arrays (N,) a pixel apart: x_px, y_px, width_px (nan near junctions and ends), width_rough_px (never
         nan), step_px (the length that it stands for: they sum to length_px), branch, crack (indices of the lists)
 
@@ -151,8 +150,6 @@ def _classify(crack, branches, junction_count):
     cells = crack["cells"]
     length = sum(branch["length_px"] for branch in branches)
     side = float(np.sqrt(np.median(cells))) if cells else np.nan
-    crack["length_px"] = length
-    crack["area_px"] = int(crack["filled_area_px"] - sum(cells))
     crack["junctions"] = int(junction_count)
     crack["cells"] = len(cells)
     crack["cell_side_px"] = side
@@ -281,37 +278,26 @@ def _sealed_length_relative(measured):
 
 
 def indicative_severity(measured, mm_per_pixel):
-    """What measure gave -> dict: linear_m, alligator_m2, block_m2, each by low, medium, high; indicative_severity.
+    """What measure gave -> "none", "low", "medium" or "high".
 
     After ASTM D6433 (Roads and Parking Lots Pavement Condition Index Surveys), never a PCI: longitudinal and
     transverse cracks under 10 mm are low, to 75 mm medium, above high. A photo cannot show all of it: filling
     makes a crack low, random cracking or broken road around it raises it. D6433 grades alligator cracking by
-    spalling; here it is medium, high once its median width reaches 10 mm; block cracking goes by width. The one
-    word is the highest level that 5 % of the length, or any network, has. ValueError without a scale above 0.
+    spalling; here it is medium, high once its median width reaches 10 mm; block cracking goes by width. The
+    answer is the highest level that 5 % of the length, or any network, has. ValueError without a scale above 0.
     """
     mm = _checked_scale(mm_per_pixel)
     points = measured["points"]
     grades = np.digitize(full_width_px(measured) * mm, WIDTH_EDGES_MM)
     sealed = _sealed(measured)
-    metres = np.bincount(grades[sealed], points["step_px"][sealed] * mm / 1000, len(SEVERITIES))
-    linear = dict(zip(SEVERITIES, metres.tolist(), strict=True))
-    alligator = dict.fromkeys(SEVERITIES, 0.0)
-    block = dict.fromkeys(SEVERITIES, 0.0)
+    length = np.bincount(grades[sealed], points["step_px"][sealed], len(SEVERITIES))
+    found = np.flatnonzero(length > 0.05 * length.sum()).tolist()
     for index, crack in enumerate(measured["cracks"]):
-        if not crack["network"]:
-            continue
-        grade = int(np.median(grades[points["crack"] == index]))
-        square_metres = crack["filled_area_px"] * mm**2 / 1e6
-        if crack["cell_side_px"] * mm < ALLIGATOR_PIECE_MM:
-            alligator[SEVERITIES[min(grade + 1, 2)]] += square_metres
-        else:
-            block[SEVERITIES[grade]] += square_metres
-    least = 0.05 * sum(linear.values())
-    worst = "none"
-    for name in SEVERITIES:
-        if linear[name] > least or alligator[name] or block[name]:
-            worst = name
-    return {"linear_m": linear, "alligator_m2": alligator, "block_m2": block, "indicative_severity": worst}
+        if crack["network"]:
+            grade = int(np.median(grades[points["crack"] == index]))
+            is_alligator = crack["cell_side_px"] * mm < ALLIGATOR_PIECE_MM
+            found.append(min(grade + 1, 2) if is_alligator else grade)
+    return SEVERITIES[max(found)] if found else "none"
 
 
 def _sealed(measured):

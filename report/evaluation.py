@@ -35,7 +35,7 @@ GROUPS = {  # of the score sheet: {heading: {key: name of the score}}
         "recall_over_10px": "recall over 10 pixels",
     },
     "Undamaged photos": {"undamaged_correct": "left empty", "undamaged_area": "area called crack"},
-    "Baseline and ceilings": {
+    "Baseline, and what the labels allow": {
         "all_black": "IoU, all photos, if all black",
         "label_noise_1px": "IoU of labels 1 pixel off",
         "label_noise_2px": "IoU of labels 2 pixels off",
@@ -308,7 +308,7 @@ def answer(scored):
         bars.append(page.Bar("IoU, all photos", sheet["iou_all"]))
     bars.append(page.Bar("all-black prediction, all photos: the baseline", sheet["all_black"], reference=True))
     if cracked:
-        ceiling = "ground truth drawn 1 pixel wider or narrower: the ceiling"
+        ceiling = "ground truth drawn 1 pixel wider or narrower: what hand-drawn labels allow"
         bars.append(page.Bar(ceiling, sheet["label_noise_1px"], reference=True))
         cards.append(("IoU of the crack", f"{sheet['iou_cracked']:.3f}", interval_words(scored)))
     if undamaged:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import cv2
 import matplotlib
-import numpy as np
 
 from command import written_whole
+from formats.photo import at_most
 
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
@@ -219,14 +219,12 @@ def bars(items, limits=(0, 1), marks=()):
 
 def image(array, caption, kind, longest):
     """(H, W, 3) uint8 RGB or (H, W) uint8 -> <img> with the JPEG inside, at most `longest` pixels long."""
-    shrink = min(1, longest / max(array.shape[:2]))
-    if shrink < 1:
-        array = cv2.resize(array, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    array = at_most(array, longest)
     if array.ndim == 3:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     # full colour resolution: the default halves it, and the colour of a thin crack would be lost
     options = [cv2.IMWRITE_JPEG_QUALITY, 84, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = base64.b64encode(cv2.imencode(".jpg", np.ascontiguousarray(array), options)[1]).decode()
+    data = base64.b64encode(cv2.imencode(".jpg", array, options)[1]).decode()
     height, width = array.shape[:2]
     size = f'width="{width}" height="{height}"'
     return f'<img class="{kind}" src="data:image/jpeg;base64,{data}" alt="{escaped(caption)}" {size}>'

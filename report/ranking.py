@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import metrics
-from command import number_of, write_csv
+from command import number_of, some, write_csv
 from report import evaluation, page
 from report.comparison import NOISE, PANEL, SHARED_KEYS, TOO_FEW, difference
 from report.evaluation import NAMES, Scored, span
@@ -14,6 +14,7 @@ from report.figure import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
 VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW, "": "first"}
+FEW_NAMES = 3  # of other submissions in a remark
 SHOWN = 6  # photos in the row of those that separate the submissions most
 SHARED = [key for key in SHARED_KEYS if key != "undamaged_correct"]
 COLUMNS = {  # of ranking.csv: what each says
@@ -84,12 +85,6 @@ def place(entry, entries):
     return 1 + sum(other.points > entry.points for other in entries)
 
 
-def some(names, most=3):
-    """The first names, and how many more there are."""
-    words = ", ".join(names[:most])
-    return words if len(names) <= most else f"{words} and {len(names) - most} more"
-
-
 def same_masks(entry, other):
     """Are all masks of two submissions equal pixel by pixel, and the same ones missing or unusable?"""
     missing, others = ({problem.photo for problem in one.problems} for one in (entry, other))
@@ -105,9 +100,9 @@ def remarks(entry, entries):
     equal = [other for other in entries if other is not entry and other.points == entry.points > 0]
     copies = [other.name for other in equal if same_masks(entry, other)]
     if copies:
-        found.append(f"the same masks as {some(copies)}")
+        found.append(f"the same masks as {some(copies, 3)}")
     elif equal:
-        found.append(f"the same score as {some([other.name for other in equal])}")
+        found.append(f"the same score as {some([other.name for other in equal], 3)}")
     return found + entry.scored.warnings
 
 

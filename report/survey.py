@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from command import BadInput, number_of
 from formats import video
 from formats.batch import beside
-from formats.photo import RESULTS, read_photo
+from formats.photo import RESULTS, at_most, read_photo
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
 from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, too_much, worst_first
 from quantify.measure import WIDTH_EDGES_MM
@@ -177,18 +177,12 @@ def notices(found):
 
 
 # ---------------------------------------------------------------------------------------------- pictures
-def shrunk(picture):
-    """(H, W, 3) uint8 -> the same at most GALLERY_PX long."""
-    factor = min(1, GALLERY_PX / max(picture.shape))
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
 def marked(start, row):
     """The picture with the cracks that was written for a photo or a frame of a video; None if it is gone."""
     if row["second"] is not None:
         return frame_at(beside(start, VIDEO), row["second"])
     try:
-        return shrunk(read_photo(beside(start, RESULTS[1])))
+        return at_most(read_photo(beside(start, RESULTS[1])), GALLERY_PX)
     except BadInput:
         return None
 
@@ -198,7 +192,7 @@ def unmarked(file, result):
     if result["row"]["second"] is not None or result["from_above"]:
         return None
     try:
-        return shrunk(read_photo(file))
+        return at_most(read_photo(file), GALLERY_PX)
     except BadInput:
         return None
 
@@ -209,7 +203,7 @@ def frame_at(path, second):
     film.set(cv2.CAP_PROP_POS_FRAMES, round(second * film.get(cv2.CAP_PROP_FPS)))
     success, frame = film.read()
     film.release()
-    return shrunk(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) if success else None
+    return at_most(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), GALLERY_PX) if success else None
 
 
 def gallery_section(found, order):

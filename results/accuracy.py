@@ -327,9 +327,6 @@ def scatter(results, title, path):
 
 def real(checkpoint, data, part, most, out):
     """Lengths and widths of predictions against those of the labels -> exit code."""
-    if not data.exists():
-        print(f"skipped: {data} is not there")
-        return 0
     model, preprocess, threshold = open_model(checkpoint, "cpu")
     photos = chosen(read_export(data), part, most)
     results = compare(photos, lambda photo: (predict(model, preprocess, photo) >= threshold).astype(np.uint8))
@@ -347,7 +344,7 @@ def main(argv=None):
     commands = parser.add_subparsers(dest="command", metavar="real")
     real_photos = commands.add_parser("real", help="on a labelled export")
     real_photos.add_argument("--checkpoint", type=Path, required=True, help="best.pt or its run folder")
-    real_photos.add_argument("--data", type=Path, required=True, help="COCO export; without it the check is skipped")
+    real_photos.add_argument("--data", type=Path, required=True, help="COCO export")
     real_photos.add_argument("--part", default="all", help="train, valid or test of the export (default: all)")
     real_photos.add_argument("--photos", type=int, default=1000, help="at most so many (default: %(default)s)")
     real_photos.add_argument("--out", type=Path, metavar="PNG", help="scatter plot")

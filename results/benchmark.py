@@ -85,10 +85,10 @@ def matrix_product(dtype):
     return lambda: a @ a
 
 
-def giga_macs(model, side=512):
-    """Multiply-accumulates for one photo of side × side, in billions."""
+def giga_macs(model):
+    """Multiply-accumulates for one photo of SIZE × SIZE, in billions."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, side, side))
+        model(torch.zeros(1, 3, SIZE, SIZE))
     return counter.get_total_flops() / 2e9
 
 
@@ -100,10 +100,10 @@ def ready(build):
     return fuse(model)
 
 
-def answering(model, dtype, channels_last=True, side=512):
+def answering(model, dtype, channels_last=True):
     """A function that computes the logits of one photo in this number type."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model, photo = model.to(memory_format=layout), torch.randn(1, 3, side, side).to(memory_format=layout)
+    model, photo = model.to(memory_format=layout), torch.randn(1, 3, SIZE, SIZE).to(memory_format=layout)
 
     @torch.inference_mode()
     def answer():
@@ -113,12 +113,12 @@ def answering(model, dtype, channels_last=True, side=512):
     return answer
 
 
-def training_step(model, batch=BATCH, side=512):
+def training_step(model):
     """A function that makes one training step on random photos: forward, loss, backward, optimiser."""
     model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    photos = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
-    masks = (torch.rand(batch, 1, side, side) > 0.97).float()
+    photos = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+    masks = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.97).float()
 
     def step():
         optimizer.zero_grad()
@@ -245,10 +245,10 @@ def survey_rate(folder, megapixels, photos):
     return photos / (time.perf_counter() - began)
 
 
-def loader_rates(train_photos, workers=2):
+def loader_rates(train_photos):
     """Photos per second that the loader delivers on its own, and that training takes, on the same photos."""
     data = CrackDataset(train_photos, Preprocess(), augment, 5, 0)
-    batches = loader(data, BATCH, workers, seed=0)
+    batches = loader(data, BATCH, 2, seed=0)
     next(iter(batches))  # the workers have started
     began = time.perf_counter()
     deque(batches, 0)

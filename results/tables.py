@@ -153,10 +153,10 @@ def table(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def steps_to_95(records, name, test="cfd-test"):
+def steps_to_95(records, name):
     """How much of the training it took to reach 95 % of the best validation IoU, mean over seeds, as text."""
     shares = []
-    for _, _, history in scored(records, name, test).values():
+    for _, _, history in scored(records, name, "cfd-test").values():
         first = next(epoch for epoch, iou in enumerate(history, 1) if iou >= 0.95 * max(history))
         shares.append(first / len(history))
     if not shares:

@@ -13,6 +13,7 @@ from PIL import Image
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from formats.coco import read_export  # noqa: E402
+from model import CrackNet, save_checkpoint  # noqa: E402
 
 CATEGORIES = [
     {"id": 0, "name": "cracks", "supercategory": "none"},
@@ -85,6 +86,38 @@ def write_strip(path, width=9, size=(120, 160), seed=0, crack=True):
     if crack:
         photo[10:110, 40 : 40 + width] = 0
     cv2.imwrite(str(path), photo)
+
+
+def lively_network():
+    """A small CrackNet whose random weights, always the same, give clearly different answers from pixel to pixel."""
+    torch.manual_seed(3)
+    model = CrackNet(8, (1, 1, 1)).eval()
+    with torch.no_grad():
+        list(model.head.parameters())[-2].mul_(30)  # the last weights
+    return model
+
+
+def finding_dark(module, folder, monkeypatch):
+    """inference or survey as a command that takes dark pixels for cracks; returns (exit code, folder of results).
+
+    Its `seen` holds the size that each photo was to be looked at with in the last call.
+    """
+    save_checkpoint(folder / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    seen = []
+
+    def by_darkness(model, preprocess, photo, size=None, flips=False):
+        seen.append(size)
+        return (photo.max(axis=2) < 45).astype(np.float32)
+
+    def command(*arguments, out="out"):
+        seen.clear()
+        flags = ["--checkpoint", str(folder / "best.pt"), "--out", str(folder / out), "--device", "cpu"]
+        return module.main([*map(str, arguments), *flags]), folder / out
+
+    monkeypatch.setattr(module, "predict", by_darkness)
+    monkeypatch.setattr(module, "FEW", 0)  # a figure takes a second
+    command.seen = seen
+    return command
 
 
 @pytest.fixture

@@ -8,22 +8,17 @@ left out is said, and where BadInput is one line that names the file. Everything
 import argparse
 import json
 import shutil
-import struct
 import sys
 import tempfile
 import time
-import unicodedata
-import zlib
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 
 import cv2
 import numpy as np
 from conftest import write_export, write_json
 from matplotlib.path import Path as Outline
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from command import BadInput
@@ -38,33 +33,10 @@ KEYS = {
     "categories": ("id", "name"),
     "annotations": ("image_id", "category_id", "segmentation", "id", "bbox", "area", "iscrowd"),
 }
-ODD = (
-    None,
-    True,
-    False,
-    -1,
-    0,
-    1,
-    3,
-    10**30,
-    1.5,
-    float("nan"),
-    float("inf"),
-    "",
-    "x",
-    "1",
-    [],
-    [[]],
-    [None],
-    {},
-    [{}],
-)
+ODD = (None, True, -1, 0, 3, 10**30, 1.5, float("nan"), float("inf"), "", "x", "1", [], [[]], [None], {}, [{}])
 FAR = (float("nan"), float("inf"), -float("inf"), 1e9, -1e9, 1e12, 1e300, 10**400, 5000, -5000, None, "7", True, [1])
 NAMES = ("my photo 1.jpg", "straße 道路 ☃.jpg", "a;b$(x)&.jpg", "q%20x.jpg", "-dash.jpg", "UPPER.JPG", "a..b.jpg",
          "e\u0301.jpg", "sub/a.jpg", " lead.jpg", '"><img src=x onerror=alert(1)>.jpg', "x" * 200 + ".jpg")  # fmt: skip
-NOTATIONS = (("e\u0301.jpg", "\u00e9.jpg"), ("my road.jpg", "my%20road.jpg"), ("sub/a.jpg", "sub\\a.jpg"),
-             ("sub/a.jpg", "..\\..\\media\\4\\a.jpg"), ("a.jpg", "/home/me/a.jpg"),
-             ("a.jpg", "images/a.jpg"))  # fmt: skip
 OUTSIDE = ("../decoy.jpg", "..\\decoy.jpg", "sub/../../decoy.jpg", "{}/decoy.jpg", "C:\\decoy.jpg", "\\\\host\\d.jpg")
 
 
@@ -82,14 +54,6 @@ def polygon(rng, content):
     """A drawn polygon that has not been spoilt yet."""
     shapes = [a["segmentation"] for a in content["annotations"] if isinstance(a["segmentation"], list)]
     return pick(rng, [shape[0] for shape in shapes if len(shape[0]) >= 6 and all(map(is_number, shape[0]))])
-
-
-def pairs(shape):
-    """[x, y, x, y, ...] -> [[x, y], ...]"""
-    return [shape[i : i + 2] for i in range(0, len(shape), 2)]
-
-
-FORMS = (lambda shape: shape, pairs, lambda shape: [pairs(shape)], lambda shape: [shape * 2], lambda shape: [shape * 4])
 
 
 # ------------------------------------------------------------------------- what is spoilt in the JSON
@@ -173,26 +137,6 @@ def name_outside(rng, folder, content):
     content["images"][0]["file_name"] = pick(rng, OUTSIDE).format(folder.parent)
 
 
-def other_notation(rng, folder, content):
-    """The photo lies under another name than the listed one, which can only mean this photo."""
-    image = entry(rng, content, "images")[0]
-    there, listed = pick(rng, NOTATIONS)
-    (folder / there).parent.mkdir(exist_ok=True)
-    (folder / image["file_name"]).rename(folder / there)
-    image["file_name"] = listed
-
-
-def other_form(rng, folder, content):
-    """Outlines and numbers in forms that other tools write; what they mean is the same."""
-    for annotation in content["annotations"]:
-        if isinstance(annotation["segmentation"], list):
-            annotation["segmentation"] = pick(rng, FORMS)(annotation["segmentation"][0])
-    kind = pick(rng, (float, str))
-    for spoilt, keys in (("images", ("id", "height", "width")), ("annotations", ("image_id", "category_id"))):
-        for one in content[spoilt]:
-            one.update({key: kind(one[key]) for key in keys})
-
-
 def name_of_nothing(rng, folder, content):
     entry(rng, content, "images")[0]["file_name"] = pick(
         rng, ("", " ", ".", "a\nb.jpg", "x\0.jpg", "\ud800.jpg", "é" * 999)
@@ -259,84 +203,14 @@ def bytes_of_photo(rng, folder, content):
     (folder / "road000.jpg").write_bytes(data)
 
 
-def odd_size(rng, folder, content):
-    width, height = pick(rng, ((1, 1), (30_000, 10), (10, 30_000), (1, 3), (2, 160)))
-    Image.new("RGB", (width, height), (120, 110, 100)).save(folder / "road003.jpg")
-    if rng.random() < 0.7:
-        content["images"][3].update(height=height, width=width)
-        return {"road003.jpg": np.full((height, width, 3), (120, 110, 100), np.uint8)}
-
-
-def of_mode(mode, kind):
-    def change(rng, folder, content):
-        """A photo of another colour mode must look the same."""
-        path = folder / "road000.jpg"
-        with Image.open(path) as image:
-            image = image.convert(mode)
-            image.save(path, kind, quality=98)
-            return {path.name: np.asarray(image.convert("RGB"))}
-
-    return change
-
-
-def of_16_bit(rng, folder, content):
-    path = folder / "road000.jpg"
-    pixels = cv2.imread(str(path))
-    path.write_bytes(cv2.imencode(pick(rng, (".png", ".tiff")), pixels.astype(np.uint16) * 257)[1])
-    return {path.name: pixels[..., ::-1]}
-
-
-def animated(rng, folder, content):
-    path, kind = folder / "road000.jpg", pick(rng, ("GIF", "PNG", "WEBP", "TIFF"))
-    with Image.open(path) as image:
-        first = image.convert("RGB")
-    options = {"lossless": True} if kind == "WEBP" else {}
-    first.save(path, kind, save_all=True, append_images=[Image.new("RGB", first.size, (255, 0, 0))], **options)
-    return {path.name: np.asarray(first)}
-
-
-def turned(rng, folder, content):
-    """Stored lying, with the EXIF note that says how: upright it is the photo that was labelled."""
-    path = folder / "road000.jpg"
-    with Image.open(path) as image:
-        upright = image.convert("RGB")
-    undo = (None, 0, 3, 1, 5, 2, 6, 4)  # of Pillow's transpositions, for the orientations 1 to 8
-    note, way = Image.Exif(), int(rng.integers(8))
-    note[0x0112] = way + 1
-    stored = upright if undo[way] is None else upright.transpose(undo[way])
-    stored.save(path, "JPEG", exif=note, quality=98)
-    return {path.name: np.asarray(upright)}
-
-
-def bomb(rng, folder, content):
-    (folder / "road000.jpg").write_bytes(bomb_png(int(pick(rng, (11_000, 20_000, 60_000)))))
-    content["images"][0].update(pick(rng, ({}, {"height": 20_000, "width": 20_000})))
-
-
-@lru_cache(maxsize=3)
-def bomb_png(side):
-    """side × side black pixels in a few kilobytes."""
-    packer = zlib.compressobj(9)
-    row = bytes(1 + -(-side // 8))
-    data = b"".join(packer.compress(row * 100) for _ in range(min(side, 20_000) // 100)) + packer.flush()
-    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
-    packed = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
-
-
 KINDS = {
     "a key is missing": key_missing, "a value of another type": wrong_type, "unknown ids": unknown_id,
     "an id twice": id_twice, "polygon of 0 to 2 points": few_points, "NaN, infinite, huge, no number": far_number,
     "polygon over the border or outside": moved, "run lengths: wrong size or counts": run_lengths,
     "photo missing": file_missing, "size that lies or is transposed": size_lies, "name of any letters": any_name,
-    "name in another notation": other_notation, "shapes in another form": other_form,
     "name that points outside": name_outside, "name that no file has": name_of_nothing,
     "1,000 or 10,000 annotations": ten_thousand, "damaged JSON": bytes_of_json, "two of these at once": several,
-    "photo cut short": cut, "not a photo": no_photo, "damaged photo": bytes_of_photo, "1×1, 30,000×10": odd_size,
-    "16 bit": of_16_bit, "CMYK": of_mode("CMYK", "JPEG"), "palette": of_mode("P", "PNG"), "grey": of_mode("L", "PNG"),
-    "alpha": of_mode("RGBA", "PNG"), "animated": animated, "EXIF orientation 1 to 8": turned,
-    "decompression bomb": bomb,
+    "photo cut short": cut, "not a photo": no_photo, "damaged photo": bytes_of_photo,
 }  # fmt: skip
 
 # ------------------------------------------------------------------------------------- what is right
@@ -370,31 +244,13 @@ def number(value):
 
 
 def shapes_of(content, image, cracks):
-    """The segmentations that the JSON has for an image, [x, y, ...] or run lengths, each once.
-
-    An outline that was drawn several times in a row is there once, too.
-    """
+    """The segmentations that the JSON has for an image, [x, y, ...] or run lengths, each once."""
     found = [a.get("segmentation") for a in content["annotations"]
              if number(a.get("image_id")) == image and number(a.get("category_id")) in cracks]  # fmt: skip
     shapes = []
     for shape in found:
-        if isinstance(shape, list) and shape and all(is_number(one) or is_pair(one) for one in shape):
-            shape = [shape]
-        shapes += [flat(part) for part in shape] if isinstance(shape, list) else [shape]
+        shapes += shape if isinstance(shape, list) else [shape]
     return list({repr(shape): shape for shape in shapes}.values())
-
-
-def is_pair(value):
-    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
-
-
-def flat(shape):
-    """[[x, y], ...] or [x, y, ...], perhaps several times in a row -> [x, y, ...]"""
-    if isinstance(shape, list) and shape and all(map(is_pair, shape)):
-        shape = [value for pair in shape for value in pair]
-    while isinstance(shape, list) and len(shape) >= 12 and shape[: len(shape) // 2] * 2 == shape:
-        shape = shape[: len(shape) // 2]
-    return shape
 
 
 def between(shape, height, width):
@@ -419,15 +275,9 @@ def between(shape, height, width):
 
 
 def listed_as(photo, folder, content):
-    """The id under which the JSON lists a photo: by its path, else by its file name alone."""
+    """The id under which the JSON lists a photo."""
     names = {image["file_name"].replace("\\", "/"): number(image["id"]) for image in content["images"]}
-    by_path = [found for name, found in names.items() if (folder / name).resolve() == photo.path.resolve()]
-    alike = [found for name, found in names.items() if notation(name) == notation(photo.path.name)]
-    return (by_path or alike)[0]
-
-
-def notation(name):
-    return unicodedata.normalize("NFC", unquote(PurePosixPath(name).name))
+    return next(found for name, found in names.items() if (folder / name).resolve() == photo.path.resolve())
 
 
 def check_mask(photo, mask, content, listed, cracks, said):
@@ -449,7 +299,7 @@ def check_line(error, name):
     assert len(text.splitlines()) == 1 and str(name) in text and len(text) < 900, f"not one line that names it: {text}"
 
 
-def read_all(folder, expected, audited):
+def read_all(folder, audited):
     """Read the export and every photo as the commands do -> "worked", "said" or "refused"; AssertionError if wrong."""
     try:
         export = read_export(folder)
@@ -471,9 +321,6 @@ def read_all(folder, expected, audited):
             continue
         assert mask.shape == pixels.shape[:2] and pixels.dtype == mask.dtype == np.uint8 and mask.max(initial=0) < 2
         check_mask(photo, mask, content, listed, cracks, said)
-        if photo.name in expected:
-            assert pixels.shape == expected[photo.name].shape, f"{photo.name}: {pixels.shape}"
-            assert cv2.absdiff(pixels, np.ascontiguousarray(expected[photo.name])).mean() < 6, f"{photo.name}: colours"
     for image in content["images"]:
         name = str(PurePosixPath(image["file_name"].replace("\\", "/")))
         assert number(image["id"]) in used or name[:80] in said, f"{name}: left out in silence"
@@ -507,7 +354,7 @@ def run_case(number, seed, base, audited):
         write_json(folder, content)
     began, words = time.process_time(), ""
     try:
-        what = read_all(folder, spoilt if isinstance(spoilt, dict) else {}, audited)
+        what = read_all(folder, audited)
     except Exception as error:
         what, words = "FAILED", f"{type(error).__name__}: {error}"
     if time.process_time() - began > SECONDS:

@@ -538,11 +538,6 @@ def test_photos_in_deeper_folders_are_photos_without_a_coco_file_too(tmp_path):
         read_export(tmp_path / "yolo")
 
 
-def test_an_export_with_some_boxes_is_read_without_them(export):
-    edit_json(export, lambda content: content["annotations"][0].update(segmentation=[]))
-    assert len(read_export(export).photos) == 9
-
-
 def test_a_file_of_more_annotations_than_can_be_checked_in_seconds_is_refused(tmp_path, monkeypatch):
     root = write_export(tmp_path)
     monkeypatch.setattr(coco, "MOST", 2)

@@ -111,6 +111,13 @@ def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou
         assert ("its masks mean nothing" in runs.doubt(named)) == warned
 
 
+def test_the_folder_one_stands_in_gives_runs_and_scores_its_name(trained, tmp_path, monkeypatch):
+    data, run = trained
+    monkeypatch.chdir(data)
+    assert runs.new_run(data=".").folder.name.startswith(data.name)
+    assert evaluate.choose_photos(run, ".").folder.startswith(data.name)
+
+
 def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):
     data, run = trained
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: None)  # the reports take seconds
@@ -129,18 +136,6 @@ def test_an_export_that_is_all_test_is_scored_whole(trained, tmp_path):
     write_export(tmp_path / "hidden" / "test", cracked=3, undamaged=1, seed=5)
     evaluate.main([str(run), "--data", str(tmp_path / "hidden"), "--out", str(tmp_path / "out")])
     assert scores(tmp_path / "out")["photos"] == 4
-
-
-def test_one_bad_photo_does_not_stop_the_others(trained, tmp_path, capsys):
-    data, run = trained
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name in ("a.jpg", "c.jpg"):
-        (folder / name).write_bytes((data / "road000.jpg").read_bytes())
-    (folder / "b.jpg").write_text("no photo")
-    assert inference.main([str(folder), "--checkpoint", str(run), "--out", str(tmp_path / "out")]) == 1
-    assert "b.jpg" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "out").glob("*_mask.png")} == {"a_mask.png", "c_mask.png"}
 
 
 def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, capsys):
@@ -206,15 +201,6 @@ def test_a_bad_photo_in_a_worker_is_one_line_too(export, tmp_path, capsys):
     said = capsys.readouterr().err.strip().splitlines()
     assert end.value.code == 2 and said[-1].startswith("error: ") and "road002.jpg" in said[-1]
     assert not any("Traceback" in line for line in said)
-
-
-@pytest.mark.parametrize("module", [dataset, augment, train, evaluate, inference, survey])
-def test_help_teaches_by_example(module, capsys):
-    with pytest.raises(SystemExit) as end:
-        module.main(["--help"])
-    said = capsys.readouterr().out
-    assert end.value.code == 0 and f"python {module.__name__}.py" in said and "--help" in said
-    assert ("--device" in said) == (module in (train, evaluate, inference, survey))  # where a network runs
 
 
 def test_ctrl_c_is_answered_at_once_and_once_and_only_noted(capfd):

@@ -279,14 +279,6 @@ def test_inverted_masks_are_named(tmp_path, capsys):
     assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
 
 
-def test_hidden_twins_of_photos_and_masks_are_neither(tmp_path):
-    photos, masks = folders(tmp_path, {"a": speckle(1) * 255})
-    (photos / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
-    (masks / "._a.png").write_bytes(b"\x00\x05\x16\x07")
-    convert.main([str(photos), str(masks), str(tmp_path / "out")])
-    assert read_back(tmp_path / "out").keys() == {"a.jpg"}
-
-
 def test_one_mask_is_never_that_of_two_photos():
     with pytest.raises(BadInput, match="a.png: would be the mask of a.jpg and a.png"):
         convert.pair_by_stem([Path("a.jpg"), Path("a.png")], [Path("masks/a.png")])

@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import inference
 from formats.photo import read_mask, write_image
@@ -27,7 +28,7 @@ from runs import SHIPPED
 pytest.importorskip("gradio")
 import gradio_client  # noqa: E402
 
-from web.actions import price_rows  # noqa: E402
+from web import actions  # noqa: E402
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ def client(address):
 
 def prices():
     """The table of prices as the page sends it."""
-    return {"headers": COLUMNS, "data": price_rows(), "metadata": None}
+    return {"headers": COLUMNS, "data": actions.price_rows(), "metadata": None}
 
 
 def shown(client, *controls):
@@ -134,10 +135,19 @@ def test_a_bad_file_is_one_line_and_ten_visitors_at_once_are_served(address, pho
 
 def test_many_photos_give_the_report_of_the_survey(client, photo):
     files = [gradio_client.handle_file(photo)]
-    report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, api_name="/survey_files")
+    report, packed = client.predict(str(SHIPPED), files, "size of a pixel", MM, prices(), api_name="/survey_files")
     assert "srcdoc" in report
     with zipfile.ZipFile(packed) as archive:
         assert {"report.html", "cracks.csv"} <= set(archive.namelist())
+
+
+def test_many_photos_are_looked_at_on_the_device_of_the_page(monkeypatch, tmp_path):
+    words = []
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(actions.survey, "main", words.extend)
+    with pytest.raises(Exception, match="None of these files"):  # as this survey writes no report
+        actions.survey_files(torch.device("cpu"), str(SHIPPED), ["a.jpg"], actions.NOT_GIVEN, None, [])
+    assert words[words.index("--device") + 1] == "cpu"
 
 
 @pytest.fixture

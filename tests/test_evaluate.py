@@ -189,6 +189,14 @@ def test_the_order_in_a_splits_file_does_not_matter_but_the_labels_do(export, tm
         evaluate.check_jobs([one, replace(two, test=replace(two.test, photos=relabelled))])
 
 
+def test_a_run_whose_splits_are_damaged_is_refused_by_name(export, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    content = json.loads((run / "splits.json").read_text())
+    (run / "splits.json").write_text(json.dumps(content | {"sha1": ["0"]}))
+    with pytest.raises(BadInput, match="splits.json"):
+        evaluate.choose_photos(run)
+
+
 def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     run = add_run(tmp_path / "run", export)
     evaluate.main([str(run), "--robustness", "--out", str(tmp_path / "out"), "--device", "cpu"])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import draw_crack, draw_road
+from conftest import draw_crack, draw_road, lively_network
 
 import inference
 from command import BadInput
@@ -18,20 +18,12 @@ from model import CrackNet, export_onnx, fused, main, save_checkpoint
 VALUES = {"size": 160, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 
 
-def random_network():
-    torch.manual_seed(1)
-    model = CrackNet(4, (1, 1, 1)).eval()
-    with torch.no_grad():
-        list(model.head.parameters())[-2].mul_(30)  # the last weights
-    return model
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """(network, path of its ONNX file), written by the command from a checkpoint."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
-    folder, model = tmp_path_factory.mktemp("export"), random_network()
+    folder, model = tmp_path_factory.mktemp("export"), lively_network()
     save_checkpoint(folder / "best.pt", model, VALUES, 0.35)
     assert main([str(folder), "--export", str(folder / "crack.onnx")]) == 0
     return model, folder / "crack.onnx"
@@ -82,7 +74,7 @@ def test_the_file_says_how_to_use_it(exported):
 
 def test_export_changes_nothing_of_the_network(tmp_path):
     pytest.importorskip("onnxscript")
-    model = random_network().to(memory_format=torch.channels_last)
+    model = lively_network().to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     export_onnx(tmp_path / "crack.onnx", model, Preprocess(), 0.5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -93,7 +85,7 @@ def test_export_changes_nothing_of_the_network(tmp_path):
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_torchscript_and_torch_export_take_the_network(tmp_path):
     photo = torch.randn(1, 3, 65, 97)
-    for model in (random_network(), fused(random_network())):
+    for model in (lively_network(), fused(lively_network())):
         assert torch.equal(torch.jit.script(model)(photo), model(photo))
         assert torch.equal(torch.export.export(model, (photo,)).module()(photo), model(photo))
 

@@ -4,15 +4,12 @@ import errno
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_strip
+from conftest import finding_dark, lively_network, write_strip
 
 import dataset
 import inference
@@ -22,41 +19,14 @@ from formats import annotate
 from formats import photo as photo_format
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
 from inference import crack_mask, look, predict, viewing_sizes
-from model import CrackNet, save_checkpoint
+from model import CrackNet
 from quantify.damage import damage, sentence
 from quantify.measure import measure
-
-ROOT = Path(__file__).parent.parent
-
-
-def tiny_network():
-    """A small CrackNet whose fixed random weights give clearly different answers from pixel to pixel."""
-    torch.manual_seed(3)
-    model = CrackNet(8, (1, 1, 1)).eval()
-    with torch.no_grad():
-        list(model.head.parameters())[-2].mul_(20)  # the last weights
-    return model
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """The command with a network that answers 1 where the photo is black; returns (exit code, folder of results)."""
-    model = CrackNet(4, (1, 1, 1))
-    save_checkpoint(tmp_path / "best.pt", model, {"size": 64, "mean": [0.5] * 3, "std": [0.2] * 3}, 0.5)
-    seen = []
-
-    def by_darkness(model, preprocess, photo, size=None, flips=False):
-        seen.append(size)
-        return (photo.max(axis=2) < 40).astype(np.float32)
-
-    def command(*arguments):
-        arguments = [*map(str, arguments), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-        return inference.main(arguments), tmp_path / "out"
-
-    monkeypatch.setattr(inference, "predict", by_darkness)
-    monkeypatch.setattr(inference, "FEW", 0)  # a figure takes a second
-    command.seen = seen
-    return command
+    return finding_dark(inference, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("length", [1, 255, 1023, 1024, 1025, 1792, 1793, 4032])
@@ -77,7 +47,7 @@ def test_the_outermost_quarter_of_an_overlap_has_no_weight_but_at_the_photos_own
 
 def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     photo = cv2.GaussianBlur(rng.integers(0, 256, (300, 900, 3)).astype(np.uint8), (0, 0), 1)
-    model, preprocess = tiny_network(), Preprocess()
+    model, preprocess = lively_network(), Preprocess()
     whole = predict(model, preprocess, photo, size=900)
     monkeypatch.setattr(photo_format, "TILE", 512)
     assert len(list(tiles(900))) == 3
@@ -86,7 +56,7 @@ def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
 
 
 def test_memory_is_bounded_by_the_tile():
-    shapes, model = [], tiny_network()
+    shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
     predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
     assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= photo_format.TILE
@@ -107,7 +77,7 @@ def test_small_photos_are_enlarged_only_where_the_training_did_so():
 
 
 def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
-    shapes, model = [], tiny_network()
+    shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
     predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
     assert shapes == [384]
@@ -122,14 +92,14 @@ def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_
         return answer
 
     monkeypatch.setattr(inference, "answer_at", answer_at)
-    found = predict(tiny_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
+    found = predict(lively_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
     assert found[44:76].min() > 0.85 and found[:36].max() < 0.5
 
 
 def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
     nothing_wide = np.zeros((130, 200), np.float32)
     monkeypatch.setattr(inference, "look_for_wide_cracks", lambda *_: nothing_wide)
-    model, preprocess = tiny_network(), Preprocess(size=64)
+    model, preprocess = lively_network(), Preprocess(size=64)
     photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
     views = [look(model, preprocess, photo, size) for size in (64, 128)]
     assert np.allclose(predict(model, preprocess, photo), (views[0] + views[1]) / 2, atol=1e-6)
@@ -137,7 +107,7 @@ def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
 
 
 def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_image_its_say(rng):
-    model, preprocess = tiny_network(), Preprocess(size=96)
+    model, preprocess = lively_network(), Preprocess(size=96)
     photo = rng.integers(0, 255, (91, 96, 3), np.uint8)  # odd, and padded below only
     alone, averaged = predict(model, preprocess, photo), predict(model, preprocess, photo, flips=True)
     for axes in (0, 1, (0, 1)):
@@ -149,10 +119,9 @@ def test_with_flips_a_mirrored_photo_gets_the_mirrored_answer_and_each_mirror_im
 
 
 def test_scale_is_a_factor_of_the_photos_own_size(strips, run):
-    run(strips / "a.png", "--scale", "0.5")
-    run(strips / "a.png", "--scale", "1")
-    run(strips / "a.png")
-    assert run.seen == [80, 160, None]
+    for flags, size in ((["--scale", "0.5"], 80), (["--scale", "1"], 160), ([], None)):
+        run(strips / "a.png", *flags)
+        assert run.seen == [size]
 
 
 def test_specks_are_counted_and_are_in_no_mask_and_no_polygon(strips, run, monkeypatch, capsys):
@@ -264,6 +233,20 @@ def test_what_cannot_be_a_photo_is_skipped_among_several_files_and_refused_alone
     assert run(strips / "to-correct.json")[0] == 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
+    model = CrackNet(4, (1, 1, 1))
+    monkeypatch.setattr(model, "forward", lambda photo: torch.full((1, 1, *photo.shape[2:]), 9.0))
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert predict(model, Preprocess(size=64), photo).min() > 0.99
+
+
+def test_where_no_photo_could_be_used_no_masks_are_promised(run, tmp_path, capsys):
+    (tmp_path / "a.jpg").write_text("no photo")
+    assert run(tmp_path / "a.jpg")[0] == 2
+    assert "masks" not in capsys.readouterr().out
+
+
 def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
     (tmp_path / "drive.mp4").write_bytes(bytes(100))
     assert run(tmp_path / "drive.mp4")[0] == 2
@@ -275,14 +258,6 @@ def test_a_model_is_opened_from_a_path_or_a_string(run, tmp_path):
     for path in (tmp_path / "best.pt", str(tmp_path / "best.pt"), str(tmp_path)):
         model, preprocess, threshold = inference.open_model(path, "cpu")
         assert isinstance(model, CrackNet) and preprocess.size == 64 and threshold == 0.5
-
-
-def test_inference_loads_nothing_of_the_survey_the_ranking_the_budget_or_the_scale():
-    code = "import sys, inference; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = set(loaded.split())
-    assert "quantify.measure" in names
-    assert not names & {"survey", "rank", "report.survey", "report.records", "quantify.budget", "quantify.scale"}
 
 
 def wild_mask(rng, size=(240, 320)):

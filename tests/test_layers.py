@@ -72,14 +72,11 @@ def test_there_is_no_cycle():
     assert [name for name in NAMES if any(name in loaded(other) for other in needs(name))] == []
 
 
-def test_training_needs_no_survey_ranking_scale_or_budget():
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_the_course_needs_no_survey_ranking_scale_or_budget(name):
     beyond = {"survey", "rank", "evaluate", "quantify.scale", "quantify.sheet", "quantify.budget", "formats.video"}
-    assert not loaded("train") & beyond and not any(name.startswith("results") for name in loaded("train"))
+    assert not loaded(name) & beyond and not any(other.startswith("results") for other in loaded(name))
+
+
+def test_training_loads_few_files():
     assert len(loaded("train")) <= MOST_FILES, sorted(loaded("train"))
-
-
-@pytest.mark.parametrize("name", ["formats.photo", "formats.coco", "data.split", "data.audit", "data.convert"])
-def test_photos_and_labels_are_read_without_torch(name):
-    trees = [ast.parse(NAMES[other].read_text(encoding="utf-8")) for other in loaded(name)]
-    top = [node for tree in trees for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert "torch" not in {found.split(".")[0] for node in top for found in imports(node)}

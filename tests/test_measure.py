@@ -137,7 +137,7 @@ def test_an_empty_mask_has_length_zero_and_no_width():
     assert all(np.isnan(found[key]) for key in ("width_median_px", "width_p95_px", "width_max_px"))
     assert not found["below_measurable"] and found["branches"] == found["cracks"] == []
     assert measure.quantities(found, 1)["seal_m"] == 0
-    assert measure.indicative_severity(found, 1)["indicative_severity"] == "none"
+    assert measure.indicative_severity(found, 1) == "none"
 
 
 def test_a_full_mask_is_measured_without_a_fault():
@@ -272,13 +272,12 @@ def test_the_parts_sum_to_the_whole(wriggle):
     found = measure.measure(wriggle)
     points, whole = found["points"], pytest.approx(found["length_px"])
     assert points["step_px"].sum() == whole
-    assert sum(b["length_px"] for b in found["branches"]) == whole == sum(c["length_px"] for c in found["cracks"])
+    assert sum(b["length_px"] for b in found["branches"]) == whole
     per_branch = np.bincount(points["branch"], points["step_px"])
     assert per_branch == pytest.approx([b["length_px"] for b in found["branches"]])
     assert [found["branches"][b]["crack"] for b in points["branch"]] == points["crack"].tolist()
     assert sum(b["traced_length_px"] for b in found["branches"]) == pytest.approx(found["traced_length_px"])
     assert sum(m["length_m"] for m in measure.quantities(found, 2)["seal"]) == pytest.approx(found["length_px"] * 0.002)
-    assert sum(c["area_px"] for c in found["cracks"]) == pytest.approx(found["area_px"], rel=0.03)
 
 
 def test_points_lie_on_the_crack_and_every_one_has_a_full_width(wriggle):
@@ -319,7 +318,6 @@ def test_a_grid_is_a_network_with_all_its_cells_and_its_area():
     (crack,) = found["cracks"]
     assert (found["pattern"], found["cells"], crack["network"]) == ("block/alligator", 16, True)
     assert crack["filled_area_px"] == 165**2 and crack["cell_side_px"] == pytest.approx(35, abs=0.5)
-    assert found["area_px"] == crack["area_px"]
 
 
 def test_one_cell_with_many_junctions_is_no_network():
@@ -384,24 +382,22 @@ def test_a_worse_scale_and_a_steeper_tilt_widen_every_uncertainty(key):
 
 @pytest.mark.parametrize("mm_per_pixel, level", [(0.5, "low"), (2, "medium"), (12, "high")])
 def test_severity_follows_the_width_in_millimetres(mm_per_pixel, level):
-    found = measure.indicative_severity(measure.measure(draw(strip(150, 8))), mm_per_pixel)
-    assert found["indicative_severity"] == level
-    assert found["linear_m"][level] == pytest.approx(0.15 * mm_per_pixel, rel=0.02)
+    assert measure.indicative_severity(measure.measure(draw(strip(150, 8))), mm_per_pixel) == level
 
 
 @pytest.mark.parametrize("wide, level", [(8, "low"), (70, "medium")])
 def test_a_place_of_less_than_a_twentieth_of_the_length_does_not_decide_the_severity(wide, level):
     mask = np.zeros((200, 440), np.uint8)
     mask[100:108, 20:420] = mask[97:111, 200 : 200 + wide] = 1  # 8 mm, and for a while 14
-    assert measure.indicative_severity(measure.measure(mask), 1)["indicative_severity"] == level
+    assert measure.indicative_severity(measure.measure(mask), 1) == level
 
 
 def test_a_network_is_alligator_with_small_pieces_and_block_with_large_ones():
-    found = measure.measure(grid())
-    small, large = (measure.indicative_severity(found, mm) for mm in (1, 20))
-    assert small["alligator_m2"]["medium"] == pytest.approx(165**2 / 1e6) and small["indicative_severity"] == "medium"
-    assert sum(large["alligator_m2"].values()) == 0 and large["block_m2"]["high"] > 0  # 100 mm wide
-    assert sum(small["linear_m"].values()) == 0
+    small, large = measure.measure(grid()), measure.measure(grid(pitch=120))
+    assert small["pattern"] == large["pattern"] == "block/alligator"
+    assert measure.indicative_severity(small, 1) == "medium"  # 5 mm wide, pieces of 35 mm
+    assert measure.indicative_severity(small, 2.5) == "high"  # 12 mm wide
+    assert measure.indicative_severity(large, 5) == "medium"  # 25 mm wide, but pieces of 575 mm
 
 
 @pytest.mark.parametrize("scale", [None, 0, -1, float("nan")])
@@ -445,11 +441,6 @@ def test_a_prediction_that_is_two_pixels_fatter_has_two_pixels_more_bias(tmp_pat
     monkeypatch.setattr(accuracy, "open_model", lambda *_: (None, None, 0.5))
     cross_of_3 = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     assert bias(cross_of_3) - bias(np.ones((1, 1))) == pytest.approx(2, abs=0.3) and (tmp_path / "a.png").is_file()
-
-
-def test_without_the_data_the_comparison_is_skipped_and_says_so(capsys):
-    assert accuracy.main(["real", "--checkpoint", "x", "--data", "nowhere"]) == 0
-    assert capsys.readouterr().out == "skipped: nowhere is not there\n"
 
 
 def test_an_area_is_twice_as_unsure_as_its_scale():

@@ -1,6 +1,7 @@
 import math
 import os
 import pickle
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -99,8 +100,8 @@ def test_a_shifted_photo_gives_shifted_logits(photo):
 def test_a_checkpoint_needs_no_flag_and_gives_the_same_logits(tmp_path, photo):
     model = CrackNet(width=8, depths=(1, 1, 2), dropout=0.25).eval()
     save_checkpoint(tmp_path / "a.pt", model, VALUES, 0.35)
-    loaded, values, threshold = load_checkpoint(tmp_path / "a.pt")
-    assert values == VALUES and threshold == 0.35 and not loaded.training
+    loaded, preprocess, threshold = load_checkpoint(tmp_path / "a.pt")
+    assert asdict(preprocess) == VALUES | {"enlarges": True} and threshold == 0.35 and not loaded.training
     assert loaded.arguments == model.arguments
     assert torch.equal(loaded(photo), model(photo))
 
@@ -130,6 +131,22 @@ def test_cut_foreign_and_missing_checkpoints_are_refused_by_name(tmp_path):
     for name in ("cut.pt", "foreign.pt", "half.pt", "missing.pt"):
         with pytest.raises(BadInput, match=name):
             load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 2**20},
+        {"size": "512"},
+        {"mean": ("a", "b", "c")},
+        {"mean": (math.nan, 0.5, 0.5)},
+        {"std": (0.0, 1.0, 1.0)},
+    ],
+)
+def test_a_checkpoint_with_preprocessing_that_cannot_be_done_is_refused_by_name(tmp_path, wrong):
+    save_checkpoint(tmp_path / "odd.pt", CrackNet(width=4), VALUES | wrong, 0.5)
+    with pytest.raises(BadInput, match="odd.pt"):
+        load_checkpoint(tmp_path / "odd.pt")
 
 
 def test_weights_of_another_network_are_refused_with_a_reason_in_whole_words(tmp_path):

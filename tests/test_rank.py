@@ -46,7 +46,7 @@ def table(file):
 def ranking(out, submissions, data, *flags):
     """{submission: its row of ranking.csv} as the command writes it."""
     given = [str(path) for path in submissions]
-    rank.main([*given, "--data", str(data), "--out", str(out), "--device", "cpu", *flags])
+    rank.main([*given, "--data", str(data), "--out", str(out), "--device", "cpu", *map(str, flags)])
     return {row["submission"]: row for row in table(out / "ranking.csv")}
 
 
@@ -381,6 +381,19 @@ def test_a_part_that_is_asked_for_of_an_export_without_parts_is_refused(export, 
         assert json.loads((tmp_path / "out" / "scores.json").read_text())["photos"] == 10
 
 
+def test_a_splits_file_may_name_photos_for_scoring_only(export, photos, tmp_path):
+    split = {"train": [], "valid": [], "test": [photo.name for photo in photos[:7]]}
+    (tmp_path / "hidden.json").write_text(json.dumps(split))
+    rows = ranking(tmp_path / "out", [hand_in(tmp_path / "anna", photos)], export, "--splits", tmp_path / "hidden.json")
+    assert float(rows["anna"]["iou_cracked"]) == 1
+
+
+def test_a_history_of_a_student_that_is_no_table_stops_nobody(export, photos, tmp_path):
+    run = add_run(tmp_path / "run", export)
+    (run / "history.csv").write_text('epoch,iou_at_threshold\n1,"' + 200_000 * "0")
+    assert set(ranking(tmp_path / "out", [run, hand_in(tmp_path / "anna", photos)], export)) == {"run", "anna"}
+
+
 def test_that_there_are_too_few_photos_is_said(tmp_path, capsys):
     few = write_export(tmp_path / "few", cracked=5)
     photos = read_export(few).photos
@@ -412,13 +425,6 @@ def test_a_mask_may_keep_the_photos_whole_name_and_of_two_the_one_that_is_taken_
         file.rename(file.with_name(f"{file.stem}.jpg.png"))
     assert (MaskFolder(whole)(photos[0], photos[0].read()[0])[0] == photos[0].mask()).all()
     assert not MaskFolder(whole).note()
-
-
-def test_the_twins_that_a_mac_leaves_are_no_masks(photos, tmp_path):
-    masks = hand_in(tmp_path / "masks", photos)
-    for file in list(masks.iterdir()):
-        file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
-    assert len(MaskFolder(masks).files) == len(photos)
 
 
 def test_a_run_without_a_finished_epoch_and_a_cut_checkpoint_are_called_so(export, photos, tmp_path):

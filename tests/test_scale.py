@@ -491,6 +491,18 @@ def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_pat
     assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
 
 
+def test_what_speaks_against_a_scale_is_on_the_screen_also_for_a_folder(tmp_path, monkeypatch, capsys):
+    photo = photograph(draw_marker(200, 33, 7), 0)  # a marker, but not the printed one
+    monkeypatch.setattr(survey, "FEW", 0)  # as for a folder of many photos, which are not reported one by one
+    write_exif(tmp_path / "road.jpg", photo, 26)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
+    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out"), "--marker-mm", "100"]
+    assert survey.main([str(tmp_path / "road.jpg"), *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("WARNING") and "scale" in line and "7" in line for line in lines)
+
+
 def check_within_uncertainty(row, length, width):
     assert abs(row["length_m"] - length) <= row["length_plus_minus_m"] < 0.06 * length
     assert abs(row["width_median_mm"] - width) <= row["width_median_plus_minus_mm"] < 2

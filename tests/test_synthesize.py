@@ -186,6 +186,23 @@ def test_what_stands_beside_the_road_hides_its_cracks():
         assert not scene.hidden.any()
 
 
+def test_no_crack_is_labelled_behind_what_stands_beside_the_road(monkeypatch):
+    scatter = asphalt.scatter
+
+    def cover_the_left(rng, scene, things, mean):
+        if things is not surroundings.BESIDE:
+            return scatter(rng, scene, things, mean)
+        left = np.zeros(scene.shape, np.float32)
+        left[:, : scene.shape[1] // 2] = 1
+        return surroundings.cover_up(scene, left, [0.2, 0.2, 0.2])
+
+    monkeypatch.setattr(asphalt, "scatter", cover_the_left)
+    monkeypatch.setattr(varied, "BESIDE_SHARE", 1)
+    for seed in range(4):
+        _, mask = varied_photo(seed)
+        assert mask.any() and not mask[:, :160].any()
+
+
 def test_cracks_are_faint_and_dark_and_roads_flat_and_rough():
     contrast, rough = [], []
     for seed in range(24):

@@ -12,8 +12,8 @@ import runs
 from data.split import PARTS
 from data.synthesize import draw_photo
 from formats.photo import write_image
-from model import load_checkpoint
-from weights import train_weights, variety
+from model import CrackNet, load_checkpoint, save_checkpoint
+from weights import average, train_weights, variety
 
 SEEDS = range(90000, 90004)  # photos that the weights were not trained on
 
@@ -157,3 +157,17 @@ def test_the_learning_rate_rises_stays_and_falls():
     rates = [train_weights.learning_rate(step, 5000) for step in range(5000)]
     assert rates[0] < 0.01 and rates[1000] == 1 and rates[-1] < 0.01
     assert max(rates) == 1 and all(rate > 0 for rate in rates)
+
+
+def test_the_average_of_two_networks_lies_halfway(tmp_path):
+    for number, name in enumerate(("one", "other")):
+        torch.manual_seed(number)
+        (tmp_path / name).mkdir()
+        save_checkpoint(tmp_path / name / "best.pt", CrackNet(width=4), {"size": 64}, 0.4 + number / 10)
+        (tmp_path / name / "splits.json").write_text(f'"{name}"')
+    average.main([*(str(tmp_path / name / "best.pt") for name in ("one", "other")), "--out", str(tmp_path / "mean")])
+    one, other, mean = (load_checkpoint(tmp_path / name / "best.pt") for name in ("one", "other", "mean"))
+    for name, tensor in mean[0].state_dict().items():
+        expected = (one[0].state_dict()[name].float() + other[0].state_dict()[name].float()) / 2
+        torch.testing.assert_close(tensor.float(), expected)
+    assert mean[1:] == other[1:] and (tmp_path / "mean" / "splits.json").read_text() == '"other"'

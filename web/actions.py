@@ -117,30 +117,42 @@ def scale_of(choice, number, points):
 def assess(seen, threshold, choice, number, points, prices):
     """The controls -> (survey.Examined, list of Price or None, in words where the millimetres come from).
 
-    Without a scale, or with one that cannot be had, there are only pixels; the words say why.
+    Without a scale, or with one that cannot be had, there are only pixels; the words say why. A wrong price costs only
+    the budget.
     """
-    scale, prices_used, words = None, None, NO_SCALE_HERE
+    scale, prices_used, edges, words = None, None, WIDTH_EDGES_MM, NO_SCALE_HERE
     try:
-        options = scale_of(choice, number, points)
-        scale = find_scale(seen.photo, seen.path, options)
-        if scale:
-            prices_used = prices_of(prices)
+        scale = find_scale(seen.photo, seen.path, scale_of(choice, number, points))
     except BadInput as error:
-        scale, words = None, f"No millimetres: {one_line(error, seen.path)}"
-    edges = width_edges(prices_used) if prices_used else WIDTH_EDGES_MM
+        words = f"No millimetres: {one_line(error, seen.path)}"
+    no_budget = ""
+    if scale:
+        try:
+            prices_used = prices_of(prices)
+            edges = width_edges(prices_used)
+        except BadInput as error:
+            no_budget = f". No budget: {one_line(error, seen.path)}"
     found = survey.assess(seen.photo, seen.probability, scale, threshold, edges)
-    return found, prices_used, scale_words(found.result["row"]) if scale else words
+    if scale:
+        words = scale_words(found.result["row"]) + no_budget
+    return found, prices_used, words
 
 
 def prices_of(cells):
     """Rows of the price table on the page -> list of Price. Raises BadInput for a wrong cell."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "prices.csv"
-        write_csv(file, COLUMNS, [["" if cell is None else str(cell) for cell in row] for row in cells if any(row)])
+        file = write_prices(Path(folder), cells)
         try:
             return read_prices(file)
         except BadInput as error:
             raise BadInput(str(error).replace(str(file), "prices")) from None
+
+
+def write_prices(folder, cells):
+    """Rows of the price table on the page -> the file in this folder that has them as survey.py reads them."""
+    rows = [["" if cell is None else str(cell) for cell in row] for row in cells if any(row)]
+    write_csv(folder / "prices.csv", COLUMNS, rows)
+    return folder / "prices.csv"
 
 
 def show(seen, threshold, choice, number, points, prices):
@@ -182,18 +194,18 @@ def zipped(folder, name):
     return str(path)
 
 
-def survey_files(checkpoint, files, choice, number, progress=PROGRESS):
+def survey_files(device, checkpoint, files, choice, number, prices, progress=PROGRESS):
     """Several photos or a zip -> (the survey's report for the page, zip of everything that survey.py wrote)."""
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
     out = folder / "survey-results"
-    words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out)]
+    words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out), "--device", device.type]
     try:
         options = scale_of(choice, number, [])
         flag = SCALES[choice][0]
         if options.given:
             value = options.sheet or number
             words += [f"--{'find-sheet' if flag == 'sheet' else flag.replace('_', '-')}", str(value)]
-            words += ["--prices", str(PRICES)]
+            words += ["--prices", str(write_prices(folder, prices))]
         survey.main(words)
     except BadInput as error:
         raise gr.Error(one_line(error, folder), print_exception=False) from None

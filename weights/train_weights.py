@@ -7,7 +7,6 @@ continues. Writes last.pt (to continue), best.pt (the average of the weights aft
 log.csv and splits.json.
 """
 
-import argparse
 import csv
 import sys
 import time
@@ -20,6 +19,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
+from command import Parser, execute
 from data.split import write_splits
 from formats.coco import read_export
 from formats.photo import Preprocess
@@ -161,7 +161,7 @@ def finish(args, model, parts):
 
 
 def arguments(argv=None):
-    parser = argparse.ArgumentParser("weights/train_weights.py", description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR=SHARE", help="exports and their shares")
     parser.add_argument(
         "--undamaged", nargs="+", default=[], metavar="DIR=SHARE", help="exports whose cracked photos are left out"
@@ -188,4 +188,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)
