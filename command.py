@@ -180,8 +180,8 @@ def add_network_flags(parser, out):
         "--scale",
         type=factor,
         metavar="FACTOR",
-        help="run once, at FACTOR × full resolution (default: at the size of the training photos, at half of it for "
-        "wide cracks, and at twice that for large photos)",
+        help="run at FACTOR × full resolution (default: at the size of the training photos, "
+        "at half that for wide cracks, and also at twice that for large photos)",
     )
     network(
         "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"

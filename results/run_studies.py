@@ -1,12 +1,13 @@
 """Train and score all runs of the studies and rewrite the tables and figures of results/README.md.
 
     python results/run_studies.py --data DIR --encoder-weights FILE --drawn FILE    # takes hours; may be interrupted
-    python results/run_studies.py --data DIR --only base                            # one of them
+    python results/run_studies.py --data DIR --only base --again                    # repeat one of them
     python results/run_studies.py --tables                                          # only the tables, from the records
 
-DIR holds the exports cfd, sut and deepcrack (data/README.md says where to get them). A finished run leaves a record in
-results/studies/ and is not repeated on any machine; an interrupted run is continued. All runs of one seed are made
-before the next seed, so every study has its first numbers early.
+DIR holds the exports cfd, sut and deepcrack (data/README.md says where to get them); a run is not scored on a set that
+is missing. A finished run leaves a record in results/studies/ and is not repeated without --again, which leaves the
+record as it is; an interrupted run is continued. All runs of one seed are made before the next seed, so every study has
+its first numbers early.
 """
 
 import csv
@@ -25,6 +26,8 @@ from data import merge
 from data.split import stratified, write_splits
 from formats.coco import read_export
 from results.tables import RECORDS, record, write_tables
+
+COURSE = HERE / "splits" / "cfd_course.json"  # CrackForest: 35 photos to train, 7 to validate, 84 to test
 
 EPOCHS = 15  # of 53 steps; the run "twice as long" shows how far that is from the plateau
 STEPS_RATIO = 53 / 9  # steps an epoch with and without the five versions: 210 and 35 photos in batches of 4
@@ -78,6 +81,7 @@ def arguments(argv):
     add("--drawn", type=Path, metavar="FILE", help="network trained on drawn roads, for the from-drawn runs")
     add("--runs", type=Path, default=Path("runs/studies"), help="folder for the run folders (default: %(default)s)")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random seeds (default: 0 1 2)")
+    add("--again", action="store_true", help="also train runs that have a record; the record is kept")
     add("--only", nargs="+", choices=RUNS, metavar="NAME", help=f"only these runs; choose from {', '.join(RUNS)}")
     add("--tables", action="store_true", help="train nothing, only rewrite the tables")
     args = parser.parse_args(argv)
@@ -86,22 +90,31 @@ def arguments(argv):
     return args
 
 
-def flags_of_sets(data, runs):
-    """{set: flags for train.py and evaluate.py}. Splits SUT-Crack 45/9/36 and merges it with CrackForest, once."""
-    course = data / "cfd" / "splits_course.json"
-    half, both = runs / "sut.json", runs / "both"
-    if not half.is_file():
+def flags_of_sets(data, runs, with_both):
+    """{set: flags for train.py and evaluate.py} of the sets in the folder `data`.
+
+    Splits SUT-Crack 45/9/36 and, if with_both, merges it with CrackForest, each once. Raises BadInput if one of these
+    two is missing then.
+    """
+    splits = {"cfd": ["--splits", str(COURSE)], "sut": ["--splits", str(runs / "sut.json")], "deepcrack": []}
+    sets = {name: ["--data", str(data / name), *flags] for name, flags in splits.items() if (data / name).is_dir()}
+    if "sut" in sets and not (runs / "sut.json").is_file():
         photos = read_export(data / "sut").photos
-        write_splits(half, stratified(photos, range(len(photos)), {"train": 50, "valid": 11, "test": 39}, 0))
+        shares = {"train": 50, "valid": 11, "test": 39}
+        write_splits(runs / "sut.json", stratified(photos, range(len(photos)), shares, 0))
+    if with_both:
+        sets["both"] = ["--data", str(runs / "both"), "--splits", str(runs / "both.json")]
+        merge_both(data, runs)
+    return sets
+
+
+def merge_both(data, runs):
+    """Write CrackForest and SUT-Crack as one export, and its split. Raises BadInput."""
+    both = runs / "both"
     if not both.is_dir():
         merge.main([str(data / "cfd"), str(data / "sut"), "--out", str(both)])
-    write_splits(runs / "both.json", merged_parts({"cfd": course, "sut": half}, read_export(both).photos))
-    return {
-        "cfd": ["--data", str(data / "cfd"), "--splits", str(course)],
-        "sut": ["--data", str(data / "sut"), "--splits", str(half)],
-        "both": ["--data", str(both), "--splits", str(runs / "both.json")],
-        "deepcrack": ["--data", str(data / "deepcrack")],
-    }
+    parts = merged_parts({"cfd": COURSE, "sut": runs / "sut.json"}, read_export(both).photos)
+    write_splits(runs / "both.json", parts)
 
 
 def merged_parts(splits, photos):
@@ -150,32 +163,65 @@ def train(name, seed, folder_of_runs, files, sets):
     flags = [str(files.get(flag, flag)) for flag in study.flags]
     if study.start:
         flags += ["--from", train(study.start, seed, folder_of_runs, files, sets)]
+    if study.data not in sets:
+        raise BadInput(f"{name}: trains on the export {study.data}, which --data has no folder for; see data/README.md")
     call("train.py", *sets[study.data], "--epochs", EPOCHS, *flags, "--seed", seed, "--out", folder)
     return folder
 
 
 def score(folder, tests, sets):
-    """Write scores.json of the run on each of its tests, which are named set-part or set-part-flips."""
+    """Write scores.json of the run on its tests, named set-part or set-part-flips -> the tests whose set is missing."""
+    skipped = []
     for test in tests:
         name, part, *flips = test.split("-")
         out = folder / test
-        if not (out / "scores.json").is_file():
+        if (out / "scores.json").is_file():
+            continue
+        if name not in sets:
+            skipped.append(test)
+        else:
             call("evaluate.py", folder, *sets[name], "--split", part, "--out", out, *(f"--{flag}" for flag in flips))
+    return skipped
+
+
+def chosen(names, seeds, again):
+    """[(run, seed)] to train: all seeds that the runs have; without `again` those that have no record yet."""
+    found = []
+    for place, seed in enumerate(seeds):
+        for name in names:
+            if place >= RUNS[name].seeds:
+                continue
+            if record_of(name, seed).is_file() and not again:
+                print(f"{name}-{seed}: not trained, as results/studies holds its record; --again trains it once more")
+            else:
+                found.append((name, seed))
+    return found
+
+
+def record_of(name, seed):
+    """Where the record of a run is kept."""
+    return RECORDS / f"{name}-{seed}.json"
+
+
+def make(name, seed, folder_of_runs, files, sets):
+    """Train and score a run, and keep its record unless it has one or a set to score it on is missing."""
+    folder = train(name, seed, folder_of_runs, files, sets)
+    skipped = score(folder, RUNS[name].tests, sets)
+    if skipped:
+        print(f"{name}-{seed}: no record is kept, as --data has no folder to score it on {', '.join(skipped)}")
+    elif not record_of(name, seed).is_file():
+        write_json(record_of(name, seed), record(folder, RUNS[name].tests))
 
 
 def main(argv=None):
     args = arguments(argv)
     if not args.tables:
         args.runs.mkdir(parents=True, exist_ok=True)
-        files, sets = {"ENCODER": args.encoder_weights, "DRAWN": args.drawn}, flags_of_sets(args.data, args.runs)
-        for place, seed in enumerate(args.seeds):
-            for name in args.only or RUNS:
-                kept = RECORDS / f"{name}-{seed}.json"
-                if place >= RUNS[name].seeds or kept.is_file():
-                    continue
-                folder = train(name, seed, args.runs, files, sets)
-                score(folder, RUNS[name].tests, sets)
-                write_json(kept, record(folder, RUNS[name].tests))
+        files = {"ENCODER": args.encoder_weights, "DRAWN": args.drawn}
+        runs = chosen(args.only or RUNS, args.seeds, args.again)
+        sets = flags_of_sets(args.data, args.runs, with_both=any(RUNS[name].data == "both" for name, _ in runs))
+        for name, seed in runs:
+            make(name, seed, args.runs, files, sets)
     if args.tables or not args.only:
         write_tables()
     return 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -170,13 +171,38 @@ def test_a_run_that_starts_from_another_trains_that_one_first_where_it_is_not_he
 
 def test_a_run_with_a_record_is_not_made_again_on_another_machine(tmp_path, calls, monkeypatch):
     monkeypatch.setattr(run_studies, "RECORDS", tmp_path)
-    monkeypatch.setattr(run_studies, "flags_of_sets", lambda data, runs: {"cfd": ["--data", "cfd"]})
+    monkeypatch.setattr(run_studies, "flags_of_sets", lambda *_, **__: {"cfd": ["--data", "cfd"]})
     monkeypatch.setattr(run_studies, "record", lambda folder, tests: {"folder": folder.name})
     (tmp_path / "once-0.json").touch()
     flags = ["--data", "d", "--runs", str(tmp_path / "runs"), "--only", "once"]
     run_studies.main([*flags, "--seeds", "0", "1"])
     assert [call[-1] for call in calls if call[0] == "train.py"] == [str(tmp_path / "runs" / "once-1")]
     assert json.loads((tmp_path / "once-1.json").read_text()) == {"folder": "once-1"}
+    run_studies.main([*flags, "--seeds", "0", "--again"])
+    assert [call[-1] for call in calls if call[0] == "train.py"][1:] == [str(tmp_path / "runs" / "once-0")]
+    assert (tmp_path / "once-0.json").read_text() == ""  # the record that was there
+
+
+def test_a_run_is_scored_on_the_sets_that_are_here_and_leaves_no_record_where_one_is_missing(
+    tmp_path, calls, monkeypatch, capsys
+):
+    monkeypatch.setattr(run_studies, "RECORDS", tmp_path)
+    (tmp_path / "data" / "cfd").mkdir(parents=True)
+    flags = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), "--seeds", "0", "--only"]
+    run_studies.main([*flags, "base"])
+    scored = [Path(call[-1]).name for call in calls if call[0] == "evaluate.py" and call[-1] != "--flips"]
+    assert scored == ["cfd-test", "cfd-train"] and not list(tmp_path.glob("*.json"))
+    assert "sut-test" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="sut"):
+        run_studies.main([*flags, "sut"])
+
+
+def test_the_splits_of_crackforest_in_the_repository_name_all_its_photos_once():
+    counts = {"cfd_course": (35, 7, 84), "cfd_70_15_15": (88, 19, 19)}
+    names = [f"{number:03}.jpg" for number in [*range(1, 119), *range(201, 209)]]
+    for name, sizes in counts.items():
+        parts = json.loads((run_studies.COURSE.parent / f"{name}.json").read_text())
+        assert tuple(map(len, parts.values())) == sizes and sorted(sum(parts.values(), [])) == names
 
 
 def test_runs_of_a_study_make_the_same_number_of_steps_to_four_percent():
