@@ -183,7 +183,7 @@ def print_shapes(rng):
         print(row)
     print("sigmas: the worst error of the length in standard deviations as stated by measure.length_relative")
     print(
-        f"bounds: {SIGMAS} sigmas; but for zigzags, lengths {LENGTH_MEAN:.0%} mean, {LENGTH_WORST:.0%} worst; "
+        f"bounds: {SIGMAS} sigmas; except for zigzags, lengths {LENGTH_MEAN:.0%} mean, {LENGTH_WORST:.0%} worst; "
         f"width {WIDTH_MEAN} px mean, {WIDTH_WORST} px worst"
     )
     return good

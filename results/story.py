@@ -3,7 +3,7 @@
     python results/story.py ../shared/data/sut/060.jpg --rows 150 430
 
 The README shows it about 900 pixels wide, so its text is large enough to be read there. The photo in the README is
-number 60 of SUT-Crack (CC BY 4.0); it was never used to train the weights in weights/.
+number 60 of SUT-Crack (CC BY 4.0); the weights in weights/ never trained on its crack.
 """
 
 import sys
