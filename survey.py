@@ -50,6 +50,7 @@ class Options:
     width_edges_mm: tuple  # limits of the width classes that have a price each
     every: float  # seconds between two frames of a video that are looked at
     figures: bool
+    places: bool = True  # keep where a photo was taken, which its EXIF says
 
     def made_with(self, path):
         """Photo or video -> dict of everything that its results depend on. A record that says the same is kept."""
@@ -63,6 +64,7 @@ class Options:
             "flips": self.flips,
             "scale": asdict(self.scale) | {"reference": reference and list(reference)},
             "width_edges_mm": list(self.width_edges_mm),
+            "places": self.places,
             "bytes": about.st_size,
             "changed": about.st_mtime,
         }
@@ -107,9 +109,11 @@ def assess(photo, probability, scale, threshold, width_edges_mm=WIDTH_EDGES_MM):
     return Examined(mask, flat_photo, flat_probability, flat_mask, measured, result)
 
 
-def with_origin(result, path, start, photo, second=None):
+def with_origin(result, path, start, photo, places, second=None):
     """A result of `damage` -> the same with the columns that do not come from the crack in front of its row."""
-    latitude, longitude = exif(path)["gps"] or (None, None)
+    latitude, longitude = None, None
+    if places:
+        latitude, longitude = exif(path)["gps"] or (None, None)
     origin = {
         "photo": path.name if start.name == path.stem else start.name,  # with its folder where names repeat
         "second": second,
@@ -125,7 +129,7 @@ def with_origin(result, path, start, photo, second=None):
 def survey_photo(path, photo, start, options):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last the record; returns that."""
     seen = examine(photo, path, options)
-    result = with_origin(seen.result, path, start, photo)
+    result = with_origin(seen.result, path, start, photo, options.places)
     row = result["row"]
     write_image(beside(start, MASK), 255 * seen.mask)
     write_image(beside(start, OVERLAY), overlay(seen.photo, seen.flat_mask, seen.measured, row))
@@ -144,7 +148,7 @@ def survey_video(path, start, options):
             seen = examine(frame, path, options)
             if seen.result["from_above"]:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
-            result = with_origin(seen.result, path, start, frame, second)
+            result = with_origin(seen.result, path, start, frame, options.places, second)
             add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
             results.append(result)
     return save_record(start, path, options.made_with(path), results)
@@ -230,6 +234,7 @@ def arguments(argv):
     add_network_flags(parser, "survey-results")
     add_scale_flags(parser)
     add("--prices", type=Path, metavar="CSV", help="unit prices, such as data/prices.csv: adds a budget")
+    add("--no-places", action="store_true", help="leave out where the photos were taken (GPS position in their EXIF)")
     add("--every", type=seconds, default=1.0, metavar="SECONDS", help="seconds between analysed frames (default: 1)")
     args = parser.parse_args(argv)
     if args.prices and not scale_options(args).given:
@@ -295,6 +300,7 @@ def options_of(args, checkpoint, device, count, prices):
         width_edges_mm=width_edges(prices) if prices else WIDTH_EDGES_MM,
         every=args.every,
         figures=args.figures or count <= FEW,
+        places=not args.no_places,
     )
 
 

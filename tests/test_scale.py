@@ -491,6 +491,16 @@ def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_pat
     assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
 
 
+def test_where_a_photo_was_taken_can_be_left_out(tmp_path, monkeypatch):
+    write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
+    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out"), "--no-places"]
+    assert survey.main([str(tmp_path / "road.jpg"), *flags]) == 0
+    row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
+    assert row["latitude"] is None and row["longitude"] is None
+
+
 def test_what_speaks_against_a_scale_is_on_the_screen_also_for_a_folder(tmp_path, monkeypatch, capsys):
     photo = photograph(draw_marker(200, 33, 7), 0)  # a marker, but not the printed one
     monkeypatch.setattr(survey, "FEW", 0)  # as for a folder of many photos, which are not reported one by one

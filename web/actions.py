@@ -199,6 +199,7 @@ def survey_files(device, checkpoint, files, choice, number, prices, progress=PRO
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
     out = folder / "survey-results"
     words = [*uploaded(files or [], folder), "--checkpoint", checkpoint, "--out", str(out), "--device", device.type]
+    words.append("--no-places")  # what people upload does not tell where they were
     try:
         options = scale_of(choice, number, [])
         flag = SCALES[choice][0]
