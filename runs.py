@@ -138,14 +138,15 @@ def save_epoch(run, state, preprocess, settings):
     if best_epoch(state.history) is newest:
         save_checkpoint(run.folder / "best.pt", state.for_prediction, asdict(preprocess), newest["threshold"])
     save(run, state, preprocess, settings)
-    write_history(run, state.history, f"{Path(settings.data).resolve().name}, seed {settings.seed}")
+    write_history(run, state.history, settings)
 
 
 @distributed.by_process_0
-def write_history(run, history, title):
+def write_history(run, history, settings):
     """history.csv and curves.png, once an epoch has ended."""
     if not history:
         return
+    title = f"{Path(settings.data).resolve().name}, seed {settings.seed}"
     with written_whole(run.folder / "history.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, history[0])
         writer.writeheader()

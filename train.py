@@ -507,6 +507,7 @@ def train(settings, run, device, workers=0, save_minutes=5):
     loss_of = partial(dice_bce, dice_weight=settings.dice, bce_weight=settings.bce)
     if run.saved:
         runs.restore(run, state)
+        runs.write_history(run, state.history, settings)  # a run killed while it saved may lack the last row
     if len(state.history) >= epochs:
         print(f"{run.folder}: already finished; nothing left to train")
         print(runs.conclusion(run, state.history, len(parts["valid"]), data))

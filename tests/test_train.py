@@ -200,6 +200,16 @@ def test_a_finished_run_is_said_to_be_finished_and_left_as_it_is(start, tmp_path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_finished_run_that_was_killed_before_its_last_row_was_written_gets_it_when_resumed(start, tmp_path):
+    for file in start.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / "history.csv").read_bytes()
+    (tmp_path / "history.csv").write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    main(["--resume", str(tmp_path)])
+    assert (tmp_path / "history.csv").read_bytes() == whole
+
+
 @pytest.mark.parametrize("photos, steps", [(3, FEWEST_STEPS), (35, 1050), (42, 1260), (255, 7650), (5000, MOST_STEPS)])
 @pytest.mark.parametrize("versions, batch_size", [(5, 4), (0, 4), (5, 16)])
 def test_the_length_of_a_training_is_steps_for_each_photo_whatever_an_epoch_is(photos, steps, versions, batch_size):
