@@ -221,7 +221,7 @@ def arguments(argv):
         "again to continue after an interruption.",
         "python survey.py photos/",
         "python survey.py photos/ --find-sheet a4 --prices data/prices.csv",
-        "python survey.py photos/ --marker-mm 100 --out results --figures",
+        "python survey.py photos/ --marker-mm 100 --out results --figures --no-places",
         "python survey.py photos/ --camera-height-mm 1500 --threshold 0.4",
         "python survey.py road.jpg --reference 100,200,900,210,500 --flips",
         "python survey.py road.jpg --mm-per-pixel 0.4 --scale 1 --checkpoint runs/first --device cpu",
