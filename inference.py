@@ -162,8 +162,9 @@ def main(argv=None):
     threshold = chosen if args.threshold is None else args.threshold
     results_folder(args.out)
     print(f"{number_of(len(names), 'photo')} with {checkpoint} at threshold {threshold:.2f}")
-    if doubt(checkpoint):
-        print(f"WARNING: {doubt(checkpoint)}")
+    doubtful = doubt(checkpoint)
+    if doubtful:
+        print(f"WARNING: {doubtful}")
 
     with_figures = args.figures or len(names) <= FEW
     rows, failed = {}, []
@@ -182,8 +183,9 @@ def main(argv=None):
         print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
     else:
         print(f"no photo could be used; nothing new in {args.out}/")
-    if too_much(rows.values()):
-        print(f"WARNING: {too_much(rows.values())}")
+    warning = too_much(rows.values())
+    if warning:
+        print(f"WARNING: {warning}")
     if args.coco and rows:
         write_coco(args.coco, ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows))
         print(f"outlines to correct: {args.coco}")

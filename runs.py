@@ -309,9 +309,14 @@ def conclusion(run, history, validated, data):
 # ------------------------------------------------------------------------------------------------ read
 
 
+def finished_runs():
+    """The best.pt of every run under runs/, the newest last."""
+    return sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
+
+
 def newest_run():
     """The run folder under runs/ whose best.pt is the newest; before the first training, the shipped weights."""
-    checkpoints = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
+    checkpoints = finished_runs()
     newest = checkpoints[-1].parent if checkpoints else SHIPPED
     for begun in sorted(RUNS.glob("*/last.pt")):
         if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:

@@ -261,8 +261,9 @@ def survey(args, device):
     results_folder(args.out)
     made_with = f"{short(checkpoint)} at threshold {options.threshold:.2f}"
     print(f"{number_of(len(names), noun(names))} with {made_with} on {device}")
-    if doubt(checkpoint):
-        print(f"WARNING: {doubt(checkpoint)}")
+    doubtful = doubt(checkpoint)
+    if doubtful:
+        print(f"WARNING: {doubtful}")
     todo = still_to_do(names, args.out, options)
     failed = survey_all(distributed.share(todo), names, args.out, options)
     failed = sorted(distributed.gathered(failed))

@@ -19,7 +19,7 @@ import survey
 from command import BadInput, write_csv
 from formats.annotate import write_coco
 from formats.archive import unpacked
-from formats.photo import write_image
+from formats.photo import at_most, write_image
 from inference import open_model, predict, read_one
 from model import fused
 from quantify.budget import COLUMNS, cost_rows, estimate, read_prices, width_edges
@@ -28,7 +28,7 @@ from quantify.measure import WIDTH_EDGES_MM
 from quantify.scale import ScaleOptions, find_scale
 from report.figure import overlay
 from report.records import total_quantities
-from runs import RUNS, SHIPPED
+from runs import SHIPPED, finished_runs
 
 PRICES = Path(__file__).parent.parent / "data" / "prices.csv"
 PROGRESS = gr.Progress(track_tqdm=True)  # shows the progress bar of the survey on the page
@@ -55,16 +55,10 @@ class Seen:
     probability: np.ndarray  # (H, W) float32
 
 
-def shrunk(picture):
-    """Any picture -> the same, at most SHOWN_PX on its longer side."""
-    factor = min(1, SHOWN_PX / max(picture.shape[:2]))
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
 def checkpoints():
     """[(what the user reads, file)]: every run, the newest first, then the shipped weights."""
-    runs = sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [*[(file.parent.name, str(file)) for file in runs], ("shipped weights", str(SHIPPED))]
+    runs = [(file.parent.name, str(file)) for file in reversed(finished_runs())]
+    return [*runs, ("shipped weights", str(SHIPPED))]
 
 
 def one_line(error, path):
@@ -82,12 +76,12 @@ def look(device, path, checkpoint):
     except BadInput as error:
         raise gr.Error(one_line(error, path), print_exception=False) from None
     probability = predict(fused(model), preprocess, photo)
-    return Seen(Path(path), photo, probability), threshold, [], shrunk(photo)
+    return Seen(Path(path), photo, probability), threshold, [], at_most(photo, SHOWN_PX)
 
 
 def add_point(seen, points, event: gr.SelectData):
     """A click on the photo -> (the last two points in the photo's own pixels, the photo with crosses there)."""
-    shown = shrunk(seen.photo)
+    shown = at_most(seen.photo, SHOWN_PX)
     factor = seen.photo.shape[1] / shown.shape[1]
     points = [*points[-1:], [factor * (coordinate + 0.5) - 0.5 for coordinate in event.index]]
     for x, y in points:
@@ -167,7 +161,8 @@ def show(seen, threshold, choice, number, points, prices):
     budget = []
     if prices:
         budget = cost_rows(estimate(total_quantities([found.result["quantities"]]), prices))
-    return (shrunk(found.photo), shrunk(marked)), shrunk(heat), words, fact_rows(row), budget
+    before, after, heat = (at_most(picture, SHOWN_PX) for picture in (found.photo, marked, heat))
+    return (before, after), heat, words, fact_rows(row), budget
 
 
 def take_away(seen, threshold, choice, number, points, prices):

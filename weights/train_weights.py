@@ -19,7 +19,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from command import Parser, execute
+from command import Parser, execute, written_whole
 from data.split import write_splits
 from formats.coco import read_export
 from formats.photo import Preprocess
@@ -114,8 +114,8 @@ def restore(folder, state):
 def save(folder, state, step):
     """Writes last.pt, from which `restore` continues, and average.pt, to look at meanwhile."""
     content = {"step": step} | {name: part.state_dict() for name, part in state.items()}
-    torch.save(content, folder / "last.tmp")
-    (folder / "last.tmp").replace(folder / "last.pt")
+    with written_whole(folder / "last.pt") as temporary:
+        torch.save(content, temporary)
     save_checkpoint(folder / "average.pt", state["average"].module, vars(PREPROCESS), 0.5)
 
 
