@@ -254,3 +254,9 @@ def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo)
     metres, unsure = (float(text) for text in length(r"[\d.]+ ± [\d.]+ m").removesuffix(" m").split(" ± "))
     assert abs(metres - LENGTH * MM / 1000) <= unsure
     assert not browser.execute_script("return document.querySelector('img[onerror]') !== null")
+
+
+def test_an_error_shows_the_files_name_as_text_and_not_where_it_lies():
+    path = "/uploads/17/<img src=x onerror=alert(1)>.jpg"
+    said = actions.one_line(BadInput(f"{path}: not an image"), path)
+    assert said == "&lt;img src=x onerror=alert(1)&gt;.jpg: not an image"
