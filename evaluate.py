@@ -55,16 +55,14 @@ def score_sheet(rows):
     c = stacked("counts")
     cracked = c[:, 0] + c[:, 2] > 0
     hits, true = stacked("width").sum(axis=0).T
-    ods, ois = metrics.at_best_threshold(stacked("thresholds"))
     noise = metrics.iou(stacked("noise")[cracked]).mean(axis=2)  # (photos, 2): mean of drawn wider and narrower
     sheet = metrics.summary(c) | {
         "f1_2px": float(metrics.f1(stacked("near").sum(axis=0))),
         "cldice": metrics.mean(metrics.f1(stacked("line")[cracked])),
-        "ods": ods,
-        "ois": ois,
         "label_noise_1px": metrics.mean(noise[:, 0]),
         "label_noise_2px": metrics.mean(noise[:, 1]),
     }
+    sheet |= metrics.at_best_threshold(stacked("thresholds"))
     sheet |= dict(zip(metrics.WIDTHS, metrics.divide(hits, true).tolist(), strict=True))
     in_order = {key: sheet[key] for key in metrics.MEANING}
     return in_order, metrics.interval(metrics.iou(c[cracked]), limits=(0, 1))

@@ -41,6 +41,7 @@ GROUPS = {  # of the score sheet: {heading: {key: name of the score}}
         "label_noise_2px": "IoU of labels 2 pixels off",
         "ods": "Dice at the best threshold",
         "ois": "Dice at the best threshold of each photo",
+        "miou_papers": "mIoU as papers print it",
     },
 }
 NAMES = {key: name for group in GROUPS.values() for key, name in group.items()}
@@ -152,7 +153,7 @@ def table(scored):
             words += f" ({scored.sizes})"
         if not math.isnan(value):
             shown = f"{value:8.4f}"
-        elif key in ("ods", "ois") and len(scored.cracked):
+        elif key in metrics.OPTIMISTIC and len(scored.cracked):
             shown, words = "       -", f"{words}; masks have no probability"
         else:
             shown, words = "       -", f"{words}; no such photo here"

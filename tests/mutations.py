@@ -100,6 +100,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),
     "clDice of one side": ("metrics.py", "centreline_counts", "predicted_line & truth", "predicted_line", "metrics"),
     "clDice with another thinning": ("metrics.py", "centreline_counts", "skeletonize(mask > 0)", "skeletonize(mask > 0, method='lee')", "metrics"),
+    "papers' mIoU at each photo's best": ("metrics.py", "at_best_threshold", "both.mean(axis=0).max()", "both.max(axis=1).mean()", "metrics"),
     "masks of another size scored": ("formats/masks.py", "MaskFolder.__call__", "mask.shape != photo.shape[:2]", "0", "rank"),
     "missing masks called unusable": ("rank.py", "Forgiving.__call__", "MISSING", "UNUSABLE", "rank"),
     "equal scores get two places": ("report/ranking.py", "place", "other.points >", "other.points >=", "rank"),

@@ -239,19 +239,28 @@ def test_the_best_thresholds_are_those_worked_out_by_hand():
             [[0, 9, 0, 7], [0, 2, 0, 14]],  # undamaged: no Dice
         ]
     )
-    ods, ois = at_best_threshold(c)
-    assert ods == pytest.approx((8 / 12 + 4 / 5) / 2)
-    assert ois == pytest.approx((6 / 7 + 4 / 5) / 2)
+    best = at_best_threshold(c)
+    assert best["ods"] == pytest.approx((8 / 12 + 4 / 5) / 2)
+    assert best["ois"] == pytest.approx((6 / 7 + 4 / 5) / 2)
 
 
 def test_no_threshold_does_better_than_ods_and_no_choice_of_thresholds_than_ois(rng):
     truths = [np.roll(TRUTH, i, axis=1) for i in range(4)]
     c = np.array([counts_by_threshold(rng.random(TRUTH.shape), truth) for truth in truths])
-    ods, ois = at_best_threshold(c)
-    assert max(summary(c[:, i])["dice_cracked"] for i in range(len(THRESHOLDS))) == pytest.approx(ods)
-    assert ods <= ois
-    assert np.isnan(at_best_threshold(np.full_like(c, np.nan, dtype=float))).all()
-    assert np.isnan(at_best_threshold(c[:0])).all()
+    best = at_best_threshold(c)
+    assert max(summary(c[:, i])["dice_cracked"] for i in range(len(THRESHOLDS))) == pytest.approx(best["ods"])
+    assert best["ods"] <= best["ois"]
+    for nothing in (np.full_like(c, np.nan, dtype=float), c[:0]):
+        assert np.isnan(list(at_best_threshold(nothing).values())).all()
+
+
+def test_miou_of_papers_is_averaged_over_photos_first_and_is_that_of_the_best_threshold():
+    likely = np.where(TRUTH > 0, 0.62, 0.47), np.where(TRUTH > 0, 0.42, 0.12)  # no threshold suits both photos
+    c = np.array([counts_by_threshold(probability, TRUTH) for probability in likely])
+    one_empty = (0 + 11 / 15) / 2
+    assert at_best_threshold(c)["miou_papers"] == pytest.approx((1 + one_empty) / 2)
+    with_undamaged = np.concatenate([c, [counts_by_threshold(np.ones(EMPTY.shape), EMPTY)]])
+    assert at_best_threshold(with_undamaged) == at_best_threshold(c)
 
 
 def test_label_noise_is_what_a_wider_and_a_narrower_pen_make_of_a_strip():
