@@ -92,11 +92,23 @@ def choose_device(name):
     return torch.device(name)
 
 
-def seed(text):
-    """A seed that NumPy and PyTorch both take, for argparse."""
-    if not 0 <= int(text) < 2**32:
-        raise argparse.ArgumentTypeError(f"{text}: a seed is a whole number from 0 to {2**32 - 1}")
-    return int(text)
+def number(kind, at_least=-math.inf, at_most=math.inf, above=-math.inf, below=math.inf):
+    """int or float, and limits -> the `type` of a flag of argparse: makes its text a number within the limits."""
+    limits = {"at least": at_least, "at most": at_most, "above": above, "below": below}
+    words = " and ".join(f"{name} {limit}" for name, limit in limits.items() if math.isfinite(limit))
+
+    def parse(text):
+        value = kind(text)
+        if not (at_least <= value <= at_most and above < value < below):  # also refuses nan and inf
+            raise argparse.ArgumentTypeError(f"{text}: must be {words or 'finite'}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number
+    return parse
+
+
+SEED = number(int, 0, below=2**32)  # what NumPy and PyTorch both take
+PROBABILITY = number(float, 0, at_most=1)
 
 
 def script_name():
@@ -128,7 +140,7 @@ class Parser(argparse.ArgumentParser):
 
 
 COMMON = {
-    "seed": {"type": seed, "default": 0, "help": "random seed (default: %(default)s)"},
+    "seed": {"type": SEED, "default": 0, "help": "random seed (default: %(default)s)"},
     "device": {
         "choices": ("auto", "cuda", "mps", "cpu"),
         "default": "auto",
@@ -146,20 +158,6 @@ def flags(description, *examples, common=tuple(COMMON)):
     return parser
 
 
-def probability(text):
-    """A probability, for argparse."""
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: a probability is a number from 0 to 1")
-    return float(text)
-
-
-def factor(text):
-    """A factor of a photo's size, for argparse."""
-    if not 0 < float(text) <= 4:
-        raise argparse.ArgumentTypeError(f"{text}: give a factor above 0 and up to 4; 1 is full resolution")
-    return float(text)
-
-
 def add_network_flags(parser, out):
     """The flags of the commands that run the network on photos; out: their folder for the results, if none is given."""
     network = parser.add_argument
@@ -172,13 +170,13 @@ def add_network_flags(parser, out):
     network("--out", type=Path, default=Path(out), metavar="FOLDER", help="folder for results (default: %(default)s)")
     network(
         "--threshold",
-        type=probability,
+        type=PROBABILITY,
         metavar="P",
         help="probability from which a pixel is crack (default: the one chosen on the validation photos)",
     )
     network(
         "--scale",
-        type=factor,
+        type=number(float, above=0, at_most=4),
         metavar="FACTOR",
         help="run at FACTOR × full resolution (default: at the size of the training photos, "
         "at half that for wide cracks, and also at twice that for large photos)",

@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from command import BadInput, choose_device, execute, flags
+from command import BadInput, choose_device, execute, flags, number
 from dataset import find_export
 from model import weights_file
 from quantify.budget import COLUMNS
@@ -108,14 +108,13 @@ def arguments(argv):
         "python demo.py --port 8000",
         common=["device"],
     )
-    parser.add_argument("--port", type=int, help="port of the page (default: the first free one from 7860)")
+    parser.add_argument(
+        "--port", type=number(int, 1, 65535), help="port of the page (default: the first free one from 7860)"
+    )
     parser.add_argument(
         "--share", action="store_true", help="also give it a public address for 72 hours: anyone who has it can use it"
     )
-    args = parser.parse_args(argv)
-    if args.port is not None and not 1 <= args.port <= 65535:
-        parser.error(f"--port {args.port}: give 1 to 65535, such as 8000")
-    return args
+    return parser.parse_args(argv)
 
 
 def started(blocks, port, share, folder):

@@ -26,6 +26,7 @@ from runs import doubt, newest_run
 
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
+SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
 
@@ -62,7 +63,7 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
-    crack = (answer >= 0.5).astype(np.uint8)
+    crack = (answer >= SURE).astype(np.uint8)
     # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
     # (not doubled: where all is crack, the distance is the largest float)
     middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)

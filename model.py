@@ -15,14 +15,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from command import BadInput, execute, flags, in_short, written_whole
+from command import BadInput, execute, flags, in_short, number, written_whole
 from formats.photo import Preprocess
 from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
-LARGEST_SIZE = (
-    8192  # pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
-)
+# pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
+LARGEST_SIZE = 8192
 
 
 def conv_norm(cin, cout, kernel=3, stride=1):
@@ -391,12 +390,12 @@ def arguments(argv):
         "run", nargs="?", metavar="RUN", help="run folder or checkpoint (default: an untrained CrackNet)"
     )
     parser.add_argument(
-        "--size", type=int, help="height and width of the photo in the table (default: RUN's, else 512)"
+        "--size",
+        type=number(int, 32, LARGEST_SIZE),
+        help="height and width of the photo in the table (default: RUN's, else 512)",
     )
     parser.add_argument("--export", metavar="FILE.onnx", help="write RUN as an ONNX file, which runs without PyTorch")
     args = parser.parse_args(argv)
-    if args.size is not None and not 32 <= args.size <= LARGEST_SIZE:
-        parser.error(f"--size {args.size}: give 32 to {LARGEST_SIZE} pixels")
     if args.export and not args.run:
         parser.error("--export: give the run or checkpoint to export, such as weights/crack.pt")
     return args

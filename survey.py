@@ -4,9 +4,7 @@ Each photo is finished on its own: its pictures, then its record (report/records
 on where it stopped, several processes of torchrun can share a folder, and memory does not grow with the folder.
 """
 
-import argparse
 import hashlib
-import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,7 +15,18 @@ from torch import nn
 from tqdm import tqdm
 
 import distributed
-from command import FEW, ROOT, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
+from command import (
+    FEW,
+    ROOT,
+    BadInput,
+    add_network_flags,
+    choose_device,
+    execute,
+    flags,
+    number,
+    number_of,
+    results_folder,
+)
 from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
 from formats.exif import exif
@@ -206,13 +215,6 @@ def survey_all(todo, names, out, options):
     return failed
 
 
-def seconds(text):
-    """Seconds between two frames, for argparse."""
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: give a number of seconds above 0")
-    return float(text)
-
-
 def arguments(argv):
     parser = flags(
         "Measure the cracks in many photos, a folder or a video. For each photo this writes NAME_mask.png (0 and 255), "
@@ -235,7 +237,13 @@ def arguments(argv):
     add_scale_flags(parser)
     add("--prices", type=Path, metavar="CSV", help="unit prices, such as data/prices.csv: adds a budget")
     add("--no-places", action="store_true", help="leave out where the photos were taken (GPS position in their EXIF)")
-    add("--every", type=seconds, default=1.0, metavar="SECONDS", help="seconds between analysed frames (default: 1)")
+    add(
+        "--every",
+        type=number(float, above=0),
+        default=1.0,
+        metavar="SECONDS",
+        help="seconds between analysed frames (default: 1)",
+    )
     args = parser.parse_args(argv)
     if args.prices and not scale_options(args).given:
         parser.error(f"--prices {args.prices}: a budget needs a scale; give one of {', '.join(SCALE_FLAGS)}")

@@ -1,6 +1,5 @@
 """Train CrackNet on a COCO export: settings, loss, one epoch, validation, the loop. The run folder is in runs.py."""
 
-import argparse
 import math
 import signal
 import time
@@ -17,12 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-import command
 import distributed
 import metrics
 import runs
 from augment import UNCHANGED, VERSIONS, augment
-from command import BadInput, choose_device, execute, flags, in_short, number_of
+from command import SEED, BadInput, choose_device, execute, flags, in_short, number, number_of
 from data.split import NOT_VALIDATED, same_photos, split
 from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
@@ -73,20 +71,6 @@ class Settings:
     ema: float = 0.0
 
 
-def number(kind, lowest, below=math.inf):
-    """For argparse: text -> a number of this kind, from `lowest` to less than `below`."""
-
-    def parse(text):
-        value = kind(text)
-        if not lowest <= value < below:
-            upper = f" and below {below}" if below < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text}: must be at least {lowest}{upper}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it where the text is no number
-    return parse
-
-
 def arguments(argv):
     """Flags -> namespace. A setting that was not typed is None; `Settings` has the defaults."""
     parser = flags(
@@ -116,7 +100,7 @@ def arguments(argv):
     add("--once", action="store_true", default=None, help="draw the versions once instead of anew in each epoch")
     add(
         "--size",
-        type=number(int, 32, LARGEST_SIZE + 1),
+        type=number(int, 32, at_most=LARGEST_SIZE),
         help="longer side of the input, pixels (default: that of --from, else 512)",
     )
     add = parser.add_argument_group("network").add_argument
@@ -128,7 +112,7 @@ def arguments(argv):
     )
     add(
         "--dropout",
-        type=number(float, 0, 1),
+        type=number(float, 0, below=1),
         help="dropout at the coarsest maps (default: that of --from, else no such layer)",
     )
     add("--encoder", choices=tuple(TransferNet.MAPS), help="use this encoder of torchvision instead of CrackNet's own")
@@ -143,8 +127,13 @@ def arguments(argv):
     add("--dice", type=number(float, 0), help="weight of the Dice loss (default: 1)")
     add("--bce", type=number(float, 0), help="weight of the binary cross-entropy (default: 1)")
     add("--weight-decay", type=number(float, 0), help="weight decay of AdamW (default: 0)")
-    add("--ema", type=number(float, 0, 1), metavar="DECAY", help="average the weights: EMA decay per step (default: 0)")
-    add("--seed", type=command.seed, help="random seed (default: 0)")
+    add(
+        "--ema",
+        type=number(float, 0, below=1),
+        metavar="DECAY",
+        help="average the weights: EMA decay per step (default: 0)",
+    )
+    add("--seed", type=SEED, help="random seed (default: 0)")
     add = parser.add_argument_group("machine").add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/DATA-TIME)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run with its original settings")

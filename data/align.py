@@ -8,8 +8,6 @@ a ring around it, and the photo's edges lie under the label's outline. A label i
 Photos whose two clues disagree are reported as doubtful and keep their labels. `shifts.csv` lists every photo.
 """
 
-import argparse
-import csv
 import shutil
 import sys
 from dataclasses import dataclass
@@ -20,8 +18,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, Parser, execute, number_of, written_whole
-from data.convert import export_folder, mask_to_annotations, write_annotations
+from command import BadInput, Parser, execute, number_of, some, write_csv
+from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import read_export
 
 VIEW = 512  # pixels of the longer side at which shifts are searched for; smaller photos stay as they are
@@ -161,12 +159,11 @@ def write_aligned(out, photos, shifts):
 
 def write_table(path, shifts):
     """shifts.csv: one row per cracked photo."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "down_px", "right_px", "disagreement_px", "doubtful"])
-        for item, shift in shifts.items():
-            row = [f"{value:.2f}" for value in (shift.down, shift.right, shift.disagreement)]
-            writer.writerow([item.name, *row, "yes" if shift.doubtful else "no"])
+    rows = []
+    for item, shift in shifts.items():
+        numbers = [f"{value:.2f}" for value in (shift.down, shift.right, shift.disagreement)]
+        rows.append([item.name, *numbers, "yes" if shift.doubtful else "no"])
+    write_csv(path, ["photo", "down_px", "right_px", "disagreement_px", "doubtful"], rows)
 
 
 def report(shifts):
@@ -182,12 +179,12 @@ def report(shifts):
         )
     doubtful = [item.name for item, shift in shifts.items() if shift.doubtful]
     if doubtful:
-        lines.append(f"doubtful, labels kept as they are: {', '.join(doubtful[:10])}{' ...' if doubtful[10:] else ''}")
+        lines.append(f"doubtful, labels kept as they are: {some(doubtful)}")
     return lines
 
 
 def arguments(argv=None):
-    parser = Parser("data/align.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("data/align.py", description=__doc__)
     parser.add_argument("export", help="folder or .zip of a COCO export")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the export with aligned labels here")
     parser.add_argument("--table", type=Path, default=Path("shifts.csv"), help="table to write (default: shifts.csv)")

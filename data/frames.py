@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, Parser, execute, number_of, write_csv
+from command import BadInput, Parser, execute, number, number_of, write_csv
 from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
@@ -64,8 +64,8 @@ def sharper(one, other):
 def sharpest(video):
     """First pass -> [Moment]. Only numbers are kept of each frame, so a long video needs no more memory."""
     best = {}
-    for number, second, frame in tqdm(read_frames(video, LOOK), "measuring sharpness", leave=False, unit="frame"):
-        moment = Moment(number, second, sharpness(shrunk(frame)))
+    for index, second, frame in tqdm(read_frames(video, LOOK), "measuring sharpness", leave=False, unit="frame"):
+        moment = Moment(index, second, sharpness(shrunk(frame)))
         window = int(second / MOMENT)
         best[window] = sharper(best.get(window, moment), moment)
     moments = list(best.values())
@@ -85,10 +85,10 @@ def judge_overlap(video, moments, folder):
     """Second pass: write each sharp frame that shows road which no earlier one shows; set the verdict of the others."""
     wanted = {moment.number: moment for moment in moments if moment.kept}
     earlier = []  # (Moment, Features) of the frames that were written
-    for number, _, frame in tqdm(read_frames(video, LOOK), "comparing places", leave=False, unit="frame"):
-        if number not in wanted:
+    for index, _, frame in tqdm(read_frames(video, LOOK), "comparing places", leave=False, unit="frame"):
+        if index not in wanted:
             continue
-        moment, seen = wanted[number], features(shrunk(frame))
+        moment, seen = wanted[index], features(shrunk(frame))
         twin = moment_of_same_road(seen, earlier)
         if len(seen.places) < AGREEING:
             moment.verdict = TOO_SMOOTH
@@ -96,7 +96,7 @@ def judge_overlap(video, moments, folder):
             moment.verdict = f"shows the road of {twin.clock}"
         else:
             earlier.append((moment, seen))
-            moment.name = f"{number}.jpg"
+            moment.name = f"{index}.jpg"
             write_image(folder / moment.name, frame)
             moment.tile = at_most(frame, TILE)
 
@@ -182,13 +182,10 @@ def arguments(argv):
     )
     parser.add_argument("video", type=Path, help="an .mp4, .mov or .avi file")
     parser.add_argument(
-        "--count", type=int, metavar="N", help="keep at most N frames, spread over the video (default: all)"
+        "--count", type=number(int, 1), metavar="N", help="keep at most N frames, spread over the video (default: all)"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write (default: VIDEO-frames)")
-    args = parser.parse_args(argv)
-    if args.count is not None and args.count < 1:
-        raise BadInput(f"--count {args.count}: not a number of frames; give 1 or more")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):

@@ -8,7 +8,6 @@ came from. A photo that several students hand in is kept once: from the first st
 from the first student if nobody did.
 """
 
-import csv
 import re
 import shutil
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import PARTS, BadInput, Parser, execute, number_of, seed, tally
+from command import PARTS, SEED, BadInput, Parser, execute, number_of, tally, write_csv
 from data.split import SHARES, copies
 from formats.annotate import MANIFEST, export_folder, mask_to_annotations, write_annotations
 from formats.archive import unpacked
@@ -51,7 +50,7 @@ def arguments(argv):
         action="store_true",
         help="write train/, valid/ and test/, near 70/15/15, with each student in one part only",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="random seed of that split (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="random seed of that split (default: 0)")
     return parser.parse_args(argv)
 
 
@@ -205,13 +204,13 @@ def row(photo):
 
 def write_manifest(path, entries):
     """manifest.csv: where each photo came from, those left out with the reason."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "part", "student", "name in the student's export", "sha1", "cracks", "left out"])
-        for entry in entries:
-            photo, name = entry.photo, "" if entry.note else entry.photo.name
-            cracks = len(photo.annotations)
-            table.writerow([name, entry.part, entry.student, entry.before.name, photo.sha1(), cracks, entry.note])
+    columns = ["file", "part", "student", "name in the student's export", "sha1", "cracks", "left out"]
+    rows = []
+    for entry in entries:
+        photo, name = entry.photo, "" if entry.note else entry.photo.name
+        cracks = len(photo.annotations)
+        rows.append([name, entry.part, entry.student, entry.before.name, photo.sha1(), cracks, entry.note])
+    write_csv(path, columns, rows)
 
 
 def write_merged(out, entries):

@@ -10,22 +10,27 @@ lies on it, light and camera; this file draws the cracks, keeps their masks, and
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 import cv2
 import numpy as np
+from tqdm import tqdm
 
-from command import Parser, execute, tally
-from data import asphalt, convert, varied
+from command import PROBABILITY, SEED, Parser, execute, number, tally
+from data import asphalt, varied
 from data.asphalt import log_uniform
 from data.cracks import SMALLEST_CRACK, cut, draw_cracks, field_of, inner, seen, under
+from formats.annotate import export_folder, mask_to_annotations, write_annotations
 
 UNDAMAGED_SHARE = 0.2
 DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
 VARIED_DISTANCES = (0.3, 3.0)  # the same with --varied
+TRIES = 20  # on one road: a slab or a patch may hide its whole middle
 
 
 def photo_size(text):
@@ -38,15 +43,15 @@ def photo_size(text):
 
 def arguments(argv):
     parser = Parser("data/synthesize.py", description=__doc__)
-    parser.add_argument("--photos", type=int, default=60, help="how many photos (default 60)")
+    parser.add_argument("--photos", type=number(int, 1), default=60, help="how many photos (default 60)")
     parser.add_argument(
         "--undamaged",
-        type=float,
+        type=PROBABILITY,
         default=UNDAMAGED_SHARE,
         metavar="SHARE",
         help="share of photos without a crack, 0 to 1 (default 0.2)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same photos (default 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same photos (default 0)")
     parser.add_argument(
         "--size",
         type=photo_size,
@@ -56,7 +61,7 @@ def arguments(argv):
     )
     parser.add_argument(
         "--distances",
-        type=float,
+        type=number(float, 0.1, 10),
         nargs=2,
         metavar=("FAR", "NEAR"),
         help="how large the road may appear, 1 as a person standing sees it (default {} {})".format(*DISTANCES),
@@ -68,19 +73,14 @@ def arguments(argv):
     )
     parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
     parser.add_argument(
-        "--workers", type=int, default=2, help="photos drawn at once; never changes a photo (default 2)"
+        "--workers", type=number(int, 1), default=2, help="photos drawn at once; never changes a photo (default 2)"
     )
     args = parser.parse_args(argv)
-    if args.photos < 1 or args.workers < 1 or args.seed < 0 or not 0 <= args.undamaged <= 1:
-        parser.error("--photos and --workers are 1 or more, --seed 0 or more, --undamaged 0 to 1")
     if args.distances is None:
         args.distances = VARIED_DISTANCES if args.varied else DISTANCES
-    if not 0.1 <= args.distances[0] <= args.distances[1] <= 10:
-        parser.error("--distances are two numbers from 0.1 to 10, the smaller first")
+    if args.distances[0] > args.distances[1]:
+        parser.error("--distances: give the smaller number first")
     return args
-
-
-TRIES = 20  # on one road: a slab or a patch may hide its whole middle
 
 
 # -------------------------------------------------------------------------------------------------- one photo
@@ -119,46 +119,52 @@ def cracked_road(rng, size, unit, pixel):
 
 
 # ------------------------------------------------------------------------------------------------- the export
-def is_cracked(index, undamaged):
-    """Spreads the undamaged photos evenly, at 0.2 every fifth: a longer set begins with the shorter one."""
-    return int((index + 1) * undamaged + 1e-9) == int(index * undamaged + 1e-9)
+@dataclass(frozen=True)
+class Plan:
+    """What to draw: the same plan always gives the same photos."""
+
+    photos: int = 60
+    seed: int = 0
+    size: tuple = (480, 640)  # height, width
+    undamaged: float = UNDAMAGED_SHARE  # share of the photos without a crack
+    draw: Callable = draw_photo  # draw_photo or varied.draw_photo
+
+    def is_cracked(self, index):
+        """Spreads the undamaged photos evenly, at 0.2 every fifth: a longer set begins with the shorter one."""
+        undamaged_so_far = int(index * self.undamaged + 1e-9)
+        undamaged_with_this = int((index + 1) * self.undamaged + 1e-9)
+        return undamaged_with_this == undamaged_so_far
 
 
-def save_photo(folder, index, seed, size, cracked, draw):
+def save_photo(folder, plan, index):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
-    rng = np.random.default_rng([seed, index])  # a photo's own stream: the same whoever draws it
-    photo, mask = draw(rng, size, cracked)
+    rng = np.random.default_rng([plan.seed, index])  # a photo's own stream: the same whoever draws it
+    photo, mask = plan.draw(rng, plan.size, plan.is_cracked(index))
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     if not cv2.imwrite(str(folder / name), photo[..., ::-1], quality):
         raise OSError(f"{folder / name}: could not be written")
-    return name, *size, convert.mask_to_annotations(mask)
+    return name, *plan.size, mask_to_annotations(mask)
 
 
-def draw_export(out, photos=60, seed=0, size=(480, 640), undamaged=UNDAMAGED_SHARE, workers=2, draw=draw_photo):
-    """Draws `photos` photos of `size` (height, width) into a COCO export at `out`; returns a row for each.
-
-    `draw` draws one of them: draw_photo or varied.draw_photo.
-    """
-    from tqdm import tqdm
-
-    with convert.export_folder(out) as folder, ThreadPoolExecutor(workers) as pool:
-        jobs = pool.map(
-            lambda index: save_photo(folder, index, seed, size, is_cracked(index, undamaged), draw), range(photos)
-        )
+def draw_export(out, plan=None, workers=2):
+    """Draws what the Plan says into a COCO export at `out`, `workers` photos at once; returns a row for each photo."""
+    plan = plan or Plan()
+    with export_folder(out) as folder, ThreadPoolExecutor(workers) as pool:
+        jobs = pool.map(partial(save_photo, folder, plan), range(plan.photos))
         try:
-            rows = list(tqdm(jobs, total=photos, desc="drawing", unit="photo"))
+            rows = list(tqdm(jobs, total=plan.photos, desc="drawing", unit="photo"))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the photos not yet begun
             raise
-        convert.write_annotations(folder, rows, "data/synthesize.py", licence="drawn, no rights reserved")
+        write_annotations(folder, rows, "data/synthesize.py", licence="drawn, no rights reserved")
     return rows
 
 
 def main(argv=None):
     args = arguments(argv)
     draw = partial(varied.draw_photo if args.varied else draw_photo, distances=args.distances)
-    rows = draw_export(args.out, args.photos, args.seed, args.size, args.undamaged, args.workers, draw)
+    rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, args.undamaged, draw), args.workers)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {tally(len(rows), cracked)}")
 

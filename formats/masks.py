@@ -4,7 +4,7 @@ import atexit
 import tempfile
 from pathlib import Path
 
-from command import BadInput, number_of
+from command import BadInput, number_of, some
 from formats.archive import unpacked
 from formats.photo import SUFFIXES, pictures_in, read_mask, visible
 
@@ -74,7 +74,7 @@ class MaskFolder:
         found = [path.relative_to(self.folder).as_posix() for path in dict.fromkeys([*networks, *folders])]
         if not found:
             return "The folder holds no picture"
-        return f"The folder itself holds no picture, but there are some, or a checkpoint, in {', '.join(found[:3])}"
+        return f"The folder itself holds no picture, but there are some, or a checkpoint, in {some(found, 3)}"
 
     def note(self):
         """A sentence, if some photos have both NAME.png and NAME_mask.png; else ""."""

@@ -4,7 +4,6 @@ With a sheet or a marker the photo can also be turned into the road seen from st
 A marker to print: python quantify/scale.py marker.png
 """
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, Parser, execute
+from command import BadInput, Parser, execute, number
 from formats.exif import DIAGONAL_35MM, exif
 from formats.photo import write_image
 from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
@@ -68,25 +67,6 @@ class Scale:
             )
 
 
-def positive(text):
-    """Flag's text -> float above 0, for argparse, which names the flag."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not 0 < value < np.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length; give millimetres above 0, for example 0.5")
-    return value
-
-
-def pixel_size(text):
-    """Flag's text -> millimetres a pixel, for argparse."""
-    value = positive(text)
-    if not FINEST_MM <= value <= COARSEST_MM:
-        raise argparse.ArgumentTypeError(f"{text}: give {FINEST_MM} to {COARSEST_MM} millimetres a pixel")
-    return value
-
-
 def reference(text):
     """ "x1,y1,x2,y2,MM" -> those five floats. Raises BadInput for anything else and for a line of no length."""
     try:
@@ -102,7 +82,12 @@ def add_scale_flags(parser):
     """Give an ArgumentParser the flags that scale_options reads; at most one can be given."""
     group = parser.add_argument_group("scale", "one of these turns pixels into millimetres")
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--mm-per-pixel", type=pixel_size, metavar="MM", help="size of a pixel on the road, from above")
+    one.add_argument(
+        "--mm-per-pixel",
+        type=number(float, FINEST_MM, COARSEST_MM),
+        metavar="MM",
+        help="size of a pixel on the road, from above",
+    )
     one.add_argument(
         "--reference",
         type=reference,
@@ -111,7 +96,7 @@ def add_scale_flags(parser):
     )
     one.add_argument(
         "--marker-mm",
-        type=positive,
+        type=number(float, above=0),
         metavar="MM",
         help="find the printed ArUco marker; MM is the side of its black square. "
         "python quantify/scale.py marker.png makes one to print. Corrects the camera's tilt",
@@ -123,7 +108,7 @@ def add_scale_flags(parser):
     )
     one.add_argument(
         "--camera-height-mm",
-        type=positive,
+        type=number(float, above=0),
         metavar="MM",
         help="height above the road of a camera that looks straight down, with the focal length in the photo's EXIF: "
         "a rough scale",

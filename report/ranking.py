@@ -265,10 +265,10 @@ def write_ranking(path, entries, rows, left_out):
     sections.append(page.details("More scores: overlap and lines", scores))
     meaning = COLUMNS | {key: metrics.MEANING[key] for key in SHARED}
     table = page.table(["column", "what it says"], meaning.items(), "Columns of ranking.csv", sortable=False)
-    ceiling = "The ground truth itself, drawn one pixel wider or narrower, would score "
-    ceiling += f"{first.sheet['label_noise_1px']:.3f}."
-    said = page.paragraph(VERDICT), page.paragraph(ceiling)
-    sections.append(page.details("What the columns and verdicts mean, and the ceiling", *said, table))
+    label_noise = "The ground truth itself, drawn one pixel wider or narrower, would score "
+    label_noise += f"{first.sheet['label_noise_1px']:.3f}."
+    said = page.paragraph(VERDICT), page.paragraph(label_noise)
+    sections.append(page.details("What the columns and verdicts mean, and what 1 pixel costs", *said, table))
     page.write(path, page.page(f"{number_of(len(entries), 'submission')} on {first.title}", *sections))
 
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import Parser, execute
+from command import Parser, execute, number
 from formats.coco import read_export
 from inference import open_model, predict
 from quantify.measure import length_relative, measure
@@ -346,7 +346,9 @@ def main(argv=None):
     real_photos.add_argument("--checkpoint", type=Path, required=True, help="best.pt or its run folder")
     real_photos.add_argument("--data", type=Path, required=True, help="COCO export")
     real_photos.add_argument("--part", default="all", help="train, valid or test of the export (default: all)")
-    real_photos.add_argument("--photos", type=int, default=1000, help="at most so many (default: %(default)s)")
+    real_photos.add_argument(
+        "--photos", type=number(int, 1), default=1000, help="at most so many (default: %(default)s)"
+    )
     real_photos.add_argument("--out", type=Path, metavar="PNG", help="scatter plot")
     args = parser.parse_args(argv)
     if args.command == "real":

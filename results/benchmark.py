@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 import runs
 import survey
 from augment import augment
-from command import BadInput, Parser, choose_device, execute, write_json
+from command import SEED, BadInput, Parser, choose_device, execute, number, write_json
 from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
@@ -431,9 +431,9 @@ def arguments(argv):
     add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="networks (default: all)")
     add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
     add("--splits", metavar="FILE", help="splits.json (default: as train.py splits)")
-    add("--minutes", type=float, default=10, help="quality: training time (default: %(default)s)")
-    add("--size", type=int, default=SIZE, help="quality: longer side of the input (default: %(default)s)")
-    add("--seeds", type=int, nargs="+", default=[0], help="quality: random seeds (default: 0)")
+    add("--minutes", type=number(float, above=0), default=10, help="quality: training time (default: %(default)s)")
+    add("--size", type=number(int, 32), default=SIZE, help="quality: longer side of the input (default: %(default)s)")
+    add("--seeds", type=SEED, nargs="+", default=[0], help="quality: random seeds (default: 0)")
     add(
         "--json",
         type=Path,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import metrics
-from command import execute, flags
+from command import execute, flags, number
 
 COUNTS = (6, 8, 12, 20, 40)  # photos
 KINDS = {  # {what: (draw(rng, size) -> values, their true mean)}
@@ -63,7 +63,9 @@ def main(argv=None):
         "python results/coverage.py --simulations 4000",
         common=(),
     )
-    parser.add_argument("--simulations", type=int, default=1500, help="test sets for each cell (default: %(default)s)")
+    parser.add_argument(
+        "--simulations", type=number(int, 1), default=1500, help="test sets for each cell (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     print(table("Student's t", student, args.simulations), end="\n\n")
     print(table("Percentile bootstrap", bootstrap, args.simulations))

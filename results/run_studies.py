@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that it runs as a script
 
 from augment import UNCHANGED
-from command import PARTS, BadInput, Parser, execute, write_json
+from command import PARTS, SEED, BadInput, Parser, execute, write_json
 from data import merge
 from data.split import stratified, write_splits
 from formats.coco import read_export
@@ -80,7 +80,7 @@ def arguments(argv):
     add("--encoder-weights", type=Path, metavar="FILE", help="ImageNet weights of mobilenet_v2, for the encoder runs")
     add("--drawn", type=Path, metavar="FILE", help="network trained on drawn roads, for the from-drawn runs")
     add("--runs", type=Path, default=Path("runs/studies"), help="folder for the run folders (default: %(default)s)")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random seeds (default: 0 1 2)")
+    add("--seeds", type=SEED, nargs="+", default=[0, 1, 2], help="random seeds (default: 0 1 2)")
     add("--again", action="store_true", help="also train runs that have a record; the record is kept")
     add("--only", nargs="+", choices=RUNS, metavar="NAME", help=f"only these runs; choose from {', '.join(RUNS)}")
     add("--tables", action="store_true", help="train nothing, only rewrite the tables")

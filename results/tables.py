@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import metrics
-from command import BadInput, written_whole
+from command import BadInput, some, written_whole
 from report.figure import save_figure
 
 HERE = Path(__file__).resolve().parent
@@ -264,7 +264,7 @@ def write_tables(records=RECORDS, page=PAGE):
     for name, (runs, make) in tables.items():
         missing = without_record(records, runs)
         if missing:
-            print(f"table {name} is not rewritten: no record of {', '.join(missing)}")
+            print(f"table {name} is not rewritten: no record of {some(missing)}")
             continue
         text = replaced(text, name, make())
         if name in TABLES:

@@ -77,7 +77,7 @@ def test_the_command_writes_an_export_whose_labels_fit_better(tmp_path, drawn):
     write(tmp_path / "off", [(photo, shifted(mask, 2, -2)) for photo, mask in drawn[:4]])
     table = tmp_path / "shifts.csv"
     align.main([str(tmp_path / "off"), "--out", str(tmp_path / "aligned"), "--table", str(table)])
-    with open(table) as file:
+    with open(table, encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["photo"] for row in rows] == [f"{number}.png" for number in range(4)]
     before, after = (

@@ -30,7 +30,7 @@ def run(paths, out, *flags):
 
 
 def manifest(out):
-    with open(out / "manifest.csv", encoding="utf-8") as file:
+    with open(out / "manifest.csv", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

@@ -10,7 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
-from data import asphalt, convert, cracks, surroundings, synthesize, varied
+from data import asphalt, cracks, surroundings, synthesize, varied
+from data.synthesize import Plan
 from tests.test_convert import read_back
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +26,7 @@ def contents(folder):
 def sample(tmp_path_factory):
     """20 photos of the default size, 16 of them cracked."""
     out = tmp_path_factory.mktemp("drawn") / "sample"
-    synthesize.draw_export(out, photos=20)
+    synthesize.draw_export(out, Plan(photos=20))
     return out
 
 
@@ -42,19 +43,19 @@ def scene_of(seed, shape=SMALL):
 # ------------------------------------------------------------------------------------------------ determinism
 def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
     for workers in (1, 3):
-        synthesize.draw_export(tmp_path / str(workers), photos=6, size=SMALL, workers=workers)
+        synthesize.draw_export(tmp_path / str(workers), Plan(photos=6, size=SMALL), workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
 
 
 def test_another_seed_draws_other_photos(tmp_path):
     for seed in (0, 1):
-        synthesize.draw_export(tmp_path / str(seed), photos=2, size=SMALL, seed=seed)
+        synthesize.draw_export(tmp_path / str(seed), Plan(photos=2, size=SMALL, seed=seed))
     assert not set(contents(tmp_path / "0").values()) & set(contents(tmp_path / "1").values())
 
 
 def test_a_longer_set_begins_with_the_shorter_one(tmp_path):
     for photos in (2, 5):
-        synthesize.draw_export(tmp_path / str(photos), photos=photos, size=SMALL)
+        synthesize.draw_export(tmp_path / str(photos), Plan(photos=photos, size=SMALL))
     short, long = contents(tmp_path / "2"), contents(tmp_path / "5")
     assert all(long[name] == data for name, data in short.items() if name.endswith(".jpg"))
 
@@ -72,7 +73,7 @@ def test_every_fifth_photo_is_undamaged_and_has_no_annotation(pairs):
 
 @pytest.mark.parametrize("share, undamaged", [(0, 0), (0.25, 2), (1, 8)])
 def test_share_of_undamaged_photos(share, undamaged):
-    assert sum(not synthesize.is_cracked(index, share) for index in range(8)) == undamaged
+    assert sum(not Plan(undamaged=share).is_cracked(index) for index in range(8)) == undamaged
 
 
 @pytest.mark.parametrize("thing", [*asphalt.BUILT, *asphalt.LOOSE], ids=lambda thing: thing.__name__)
@@ -290,7 +291,7 @@ def test_a_bad_size_stops_and_is_named(size):
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(BadInput, match=tmp_path.name):
-        synthesize.draw_export(tmp_path, photos=1, size=SMALL)
+        synthesize.draw_export(tmp_path, Plan(photos=1, size=SMALL))
     assert contents(tmp_path) == {"diary.txt": b"mine"}
 
 
@@ -298,7 +299,7 @@ def test_an_error_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "write_annotations", broken)
+    monkeypatch.setattr(synthesize, "write_annotations", broken)
     with pytest.raises(KeyboardInterrupt):
-        synthesize.draw_export(tmp_path / "out", photos=1, size=SMALL)
+        synthesize.draw_export(tmp_path / "out", Plan(photos=1, size=SMALL))
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from command import Parser, execute, written_whole
+from command import SEED, Parser, execute, number, written_whole
 from data.split import write_splits
 from formats.coco import read_export
 from formats.photo import Preprocess
@@ -169,14 +169,18 @@ def arguments(argv=None):
     parser.add_argument("--valid", nargs="+", default=[], metavar="DIR", help="exports that only validate")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--from", dest="start", type=Path, help="checkpoint to begin with (default: random weights)")
-    parser.add_argument("--width", type=int, default=16, help="channels of a new network (default: 16)")
-    parser.add_argument("--steps", type=int, default=6000, help="batches to learn from (default: 6000)")
-    parser.add_argument("--batch-size", type=int, default=8, help="crops in a batch (default: 8)")
-    parser.add_argument("--lr", type=float, default=0.001, help="highest learning rate (default: 0.001)")
-    parser.add_argument("--ema", type=float, default=0.998, help="decay of the average per step (default: 0.998)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw crops (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the network (default: 1)")
+    parser.add_argument("--width", type=number(int, 1), default=16, help="channels of a new network (default: 16)")
+    parser.add_argument("--steps", type=number(int, 1), default=6000, help="batches to learn from (default: 6000)")
+    parser.add_argument("--batch-size", type=number(int, 1), default=8, help="crops in a batch (default: 8)")
+    parser.add_argument(
+        "--lr", type=number(float, above=0), default=0.001, help="highest learning rate (default: 0.001)"
+    )
+    parser.add_argument(
+        "--ema", type=number(float, 0, below=1), default=0.998, help="decay of the average per step (default: 0.998)"
+    )
+    parser.add_argument("--seed", type=SEED, default=0, help="of all random choices (default: 0)")
+    parser.add_argument("--workers", type=number(int, 0), default=1, help="processes that draw crops (default: 1)")
+    parser.add_argument("--threads", type=number(int, 1), default=1, help="threads of the network (default: 1)")
     return parser.parse_args(argv)
 
 
