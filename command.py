@@ -259,6 +259,12 @@ def write_csv(path, columns, rows):
             writer.writerow([csv_cell(value) for value in row])
 
 
+def read_csv(path):
+    """CSV file, with or without a byte-order mark -> {column: text} of each row. Raises OSError, csv.Error."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
 @contextlib.contextmanager
 def signals_noted():
     """Inside, Ctrl-C and SIGTERM only add to the list that this yields, so that the current step can be finished."""

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from command import BadInput, choose_device, execute, flags, number
 from dataset import find_export
-from model import weights_file
 from quantify.budget import COLUMNS
-from runs import newest_run
+from runs import newest_run, weights_file
 
 try:
     import gradio as gr

@@ -21,7 +21,7 @@ from report import evaluation
 from report.comparison import compare
 from report.figure import save_figure
 from report.robustness import CHANGES, unchanged
-from runs import RUNS, SHIPPED, doubt, newest_run, own_data, read_facts
+from runs import RUNS, SHIPPED, Run, doubt, finished_runs, newest_run, own_data, read_facts, run_of
 
 
 # ------------------------------------------------------------------------------------------------- scoring
@@ -119,17 +119,19 @@ class PhotoSet:
 
 
 def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
-    """Run folder, --data, --split, --splits, --classes, each may be None -> PhotoSet. Raises BadInput.
+    """Run, --data, --split, --splits, --classes, each may be None -> PhotoSet. Raises BadInput.
 
     Without flags a run is scored on the test photos of its own split. Other photos in the place of its own are refused.
     """
-    facts = read_facts(run / "arguments.json") if run else {}
+    facts = read_facts(run) if run else {}
     export = open_data(data or own_data(run, facts), classes or facts.get("classes"))
     if run and not splits:
-        if same_photos(run / "splits.json", export):
-            splits = run / "splits.json"
+        if same_photos(run.splits, export):
+            splits = run.splits
         elif facts.get("data") and not data:
-            raise BadInput(f"{export.root}: other photos than {run} was trained with; give --data to score these")
+            raise BadInput(
+                f"{export.root}: other photos than {run.folder} was trained with; give --data to score these"
+            )
     photos, part = photos_of(export, part, splits, facts.get("seed", 0))
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
@@ -157,14 +159,14 @@ def photos_of(export, part, splits, seed):
 def known_photos(photos, path, called):
     """Run folder or checkpoint -> how many of the photos (trained it, chose its epoch and threshold), or None if that
     is unknown. Prints it; `called` is its name in the message."""
-    file = (path if path.is_dir() else path.parent) / "splits.json"
+    file = run_of(path).splits
     try:
         trained, chose = trained_on(file, photos, "train"), trained_on(file, photos, "valid")
     except BadInput as error:
         print(f"note: {called}: unknown whether these photos trained it: {error}")
         return None
     if trained is None:
-        print(f"note: {called}: unknown whether these photos trained it: no splits.json beside it says so")
+        print(f"note: {called}: unknown whether these photos trained it: no {file.name} beside it says so")
         return None
     if trained:
         print(
@@ -191,12 +193,12 @@ class Job:
 def run_job(path, test, network):
     """Run folder or checkpoint, PhotoSet, Network -> Job. Results of another checkpoint than best.pt, and with --flips,
     get folders of their own."""
-    folder = path if path.is_dir() else path.parent
-    name, results = folder.resolve().name, folder
+    run = run_of(path)
+    name, results = run.folder.resolve().name, run.folder
     suffix = ""
     if path.resolve() == SHIPPED.resolve():
         name, results = SHIPPED.stem, RUNS / SHIPPED.stem
-    elif path.is_file() and path.name != "best.pt":
+    elif path.is_file() and path != run.best:
         suffix = f"-{path.stem}"
     heading = f"{path} at threshold {network.threshold:.2f}"
     if network.flips:
@@ -209,7 +211,7 @@ def run_job(path, test, network):
         "useless": doubt(path),
     }
     out = results / (test.folder + suffix)
-    return Job(name + suffix, f"{heading}: {test.title}", folder, out, test, network, about)
+    return Job(name + suffix, f"{heading}: {test.title}", run.folder, out, test, network, about)
 
 
 def masks_job(path, test):
@@ -314,8 +316,9 @@ def arguments(argv):
 
 def check_run(path):
     """Raises BadInput for a path that is no run, and says where an export, masks or a folder of runs belong."""
-    if path.is_dir() and not any((path / name).exists() for name in ("best.pt", "last.pt")):
-        runs = sorted(path.glob("*/best.pt"))
+    run = run_of(path)
+    if path.is_dir() and not run.best.exists() and not run.last.exists():
+        runs = finished_runs(path)
         hint = f"{runs[-1].parent} is one; " if runs else ""
         raise BadInput(f"{path}: not a run; {hint}an export goes after --data, masks after --predictions")
     if path.suffix.lower() == ".zip":
@@ -324,7 +327,7 @@ def check_run(path):
 
 def check_masks(path):
     """Raises BadInput for a path that is not a folder or .zip of masks."""
-    if path.suffix.lower() in CHECKPOINTS or (path / "best.pt").exists():
+    if path.suffix.lower() in CHECKPOINTS or Run(path).best.exists():
         raise BadInput(f"{path}: a network, not masks; give it without --predictions")
     if not path.is_dir() and path.suffix.lower() != ".zip":
         raise BadInput(f"{path}: neither a folder nor a .zip of masks; check the name")
@@ -342,7 +345,7 @@ def main(argv=None):
         for path in args.runs or [newest_run()]:
             check_run(path)
             network = open_network(path, device, args.flips)
-            test = choose_photos(path if path.is_dir() else path.parent, *choice)
+            test = choose_photos(run_of(path), *choice)
             jobs.append(run_job(path, test, network))
     check_jobs(jobs)
 
@@ -358,7 +361,7 @@ def main(argv=None):
         harder = None
         if args.robustness:
             harder = robustness(runs[-1], job.predictor, out, args.seed)
-        evaluate(runs[-1], out, job.folder / "curves.png", harder)
+        evaluate(runs[-1], out, Run(job.folder).curves, harder)
     if len(runs) > 1:
         compare(runs, args.out or jobs[0].out)
     return 0

@@ -17,12 +17,12 @@ from command import FEW, BadInput, add_network_flags, choose_device, execute, fl
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
 from formats.photo import RESULTS, is_mask, read_mask, read_photo, tiles, write_image
-from model import autocast, fused, load_checkpoint, weights_file
+from model import autocast, fused, load_checkpoint
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
 from quantify.specks import without_specks
 from report.figure import figure, overlay, save_figure
-from runs import doubt, newest_run
+from runs import doubt, newest_run, weights_file
 
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add

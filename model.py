@@ -20,6 +20,7 @@ from formats.photo import Preprocess
 from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
+BEST = "best.pt"  # the checkpoint in a run folder; runs.py has the other files
 # pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
 LARGEST_SIZE = 8192
 
@@ -248,17 +249,8 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
         os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
 
 
-def weights_file(path):
-    """Checkpoint file or run folder, a path or a string -> the file."""
-    path = Path(path)
-    return path / "best.pt" if path.is_dir() else path
-
-
 def read_checkpoint(path):
     """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises BadInput for anything else."""
-    unfinished = Path(path).with_name("last.pt")
-    if not Path(path).exists() and unfinished.exists():
-        raise BadInput(f"{path}: no epoch is finished; python train.py --resume {unfinished.parent} continues the run")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
@@ -271,7 +263,10 @@ def read_checkpoint(path):
 
 
 def load_checkpoint(path):
-    """Checkpoint file -> (model in evaluation mode, Preprocess, threshold). Raises BadInput."""
+    """Checkpoint, or the folder of its run -> (model in evaluation mode, Preprocess, threshold). Raises BadInput."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / BEST
     content = read_checkpoint(path)
     try:
         model = rebuilt(content["network"], content["model"])
@@ -405,7 +400,7 @@ def main(argv=None):
     args = arguments(argv)
     model, preprocess, threshold = CrackNet(), Preprocess(), 0.5
     if args.run:
-        model, preprocess, threshold = load_checkpoint(weights_file(args.run))
+        model, preprocess, threshold = load_checkpoint(args.run)
     if args.export:
         export_onnx(args.export, model, preprocess, threshold)
         print(f"written to {args.export}, with what its user must know as metadata")

@@ -10,7 +10,7 @@ from evaluate import add_data_flags, choose_photos, known_photos, open_network, 
 from formats.masks import CHECKPOINTS, MaskFolder, MissingMask, located
 from formats.photo import expand, pictures_in, visible
 from report.ranking import MISSING, UNUSABLE, Entry, Problem, rank
-from runs import doubt
+from runs import Run, doubt, run_of
 
 PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # somebody handed it in, though only .zip can be opened
 NEITHER = "neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)"
@@ -51,10 +51,11 @@ def open_submission(name, path, device):
         place = located(path)
         if place.is_file() and place.suffix.lower() not in CHECKPOINTS:
             raise BadInput(f"{path}: {NEITHER}")
-        if place.is_file() or (place / "best.pt").is_file():
+        run = Run(place)
+        if place.is_file() or run.best.is_file():
             return open_network(place, device), place
-        if (place / "last.pt").is_file():
-            raise BadInput(f"{path}: a run folder without best.pt: no epoch was finished; ask for that file")
+        if run.last.is_file():
+            raise BadInput(f"{path}: a run folder without {run.best.name}: no epoch was finished; ask for that file")
         return MaskFolder(place, name), place
     except BadInput as error:
         raise named(error, (place, path), name) from None
@@ -73,7 +74,9 @@ def note_on(predictor, place):
     """A sentence about files in a submission that are not used although they might be meant, or ""."""
     if isinstance(predictor, MaskFolder):
         return predictor.note()
-    pictures = [file for file in pictures_in(place) if file.name != "curves.png"] if place.is_dir() else []
+    if not place.is_dir():
+        return ""
+    pictures = [file for file in pictures_in(place) if file != Run(place).curves]
     if not pictures:
         return ""
     return f"a run folder with {number_of(len(pictures), 'picture')} in it; the network is scored, not these"
@@ -114,7 +117,7 @@ def without_strays(paths):
         raise BadInput(f"{paths[0]}: {NEITHER}")
     for path in strays:
         print(f"note: {path}: left out, {NEITHER}")
-    if len(paths) == 1 and paths[0].is_dir() and not (paths[0] / "best.pt").exists() and not pictures_in(paths[0]):
+    if len(paths) == 1 and paths[0].is_dir() and not Run(paths[0]).best.exists() and not pictures_in(paths[0]):
         held = [path for path in visible(paths[0]) if path.is_dir() or not is_stray(path)]
         if len(held) > 1:
             raise BadInput(f"{paths[0]}: holds {len(held)} submissions; to rank them give {paths[0]}/*")
@@ -126,7 +129,7 @@ def submission_names(paths):
 
     Prints a note where a folder and a .zip of one name lie side by side. Raises BadInput for a path given twice.
     """
-    places = [path.resolve().parent if path.name == "best.pt" else path.resolve() for path in paths]
+    places = [path.resolve().parent if path == run_of(path).best else path.resolve() for path in paths]
     for i, place in enumerate(places):
         if place in places[:i]:
             raise BadInput(f"{paths[i]}: given twice; name each submission once")

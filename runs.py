@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import distributed
-from command import HALF_WRITTEN, BadInput, number_of, signals_noted, write_json, written_whole
+from command import HALF_WRITTEN, BadInput, number_of, read_csv, signals_noted, write_csv, write_json
 from data.split import trained_on, write_splits
 from dataset import SAMPLE
 from formats.coco import PART_NAMES
 from formats.photo import SUFFIXES
-from model import parameter_count, precision, read_checkpoint, save_checkpoint, weights_file
+from model import BEST, parameter_count, precision, read_checkpoint, save_checkpoint
 from report.figure import save_figure
 
 RUNS = Path("runs")
@@ -53,33 +53,66 @@ class Run:
     saved: dict | None = None
 
     @property
+    def best(self):
+        return self.folder / BEST
+
+    @property
     def last(self):
         return self.folder / "last.pt"
 
     @property
+    def history(self):
+        return self.folder / "history.csv"
+
+    @property
+    def curves(self):
+        return self.folder / "curves.png"
+
+    @property
     def splits(self):
         return self.folder / "splits.json"
+
+    @property
+    def arguments(self):
+        return self.folder / "arguments.json"
+
+
+def run_of(path):
+    """Run folder, or a checkpoint in one, a path or a string -> Run."""
+    path = Path(path)
+    return Run(path if path.is_dir() else path.parent)
+
+
+def weights_file(path):
+    """Run folder or checkpoint file, a path or a string -> the file. Raises BadInput for a run without an epoch."""
+    path, run = Path(path), run_of(path)
+    file = run.best if path.is_dir() else path
+    if not file.exists() and run.last.exists():
+        raise BadInput(f"{file}: no epoch is finished; python train.py --resume {run.folder} continues the run")
+    return file
 
 
 def new_run(out=None, data=None):
     """Run in the folder `out` (default: runs/DATA-TIME). Raises BadInput where something else lies there."""
     name = Path(data or SAMPLE).resolve().name.removesuffix(".zip")  # "." has none
     folder = out or RUNS / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if (folder / "last.pt").exists():
+    run = Run(folder)
+    if run.last.exists():
         raise BadInput(f"{folder}: holds a run already; continue it with --resume {folder} or choose another --out")
     for path in folder.glob("*"):
         if path.name.lower() in PART_NAMES or path.suffix.lower() in SUFFIXES - {".png"}:
             raise BadInput(f"--out {folder}: holds photos or an export; give the run a folder of its own")
         if path.suffix == ".pt" and not path.name.startswith(HALF_WRITTEN):
             raise BadInput(f"--out {folder}: holds other weights; give the run a folder of its own")
-    return Run(folder)
+    return run
 
 
 def interrupted_run(folder):
     """Run that was interrupted in this folder. Raises BadInput."""
-    if not (folder / "last.pt").is_file():
-        raise BadInput(f"--resume {folder}: no last.pt there; give the folder of a run that has saved")
-    saved = read_checkpoint(folder / "last.pt")
+    last = Run(folder).last
+    if not last.is_file():
+        raise BadInput(f"--resume {folder}: no {last.name} there; give the folder of a run that has saved")
+    saved = read_checkpoint(last)
     if not {"settings", "history"} <= set(saved.get("training") or ()):
         raise BadInput(f"--resume {folder}: its last.pt is of another version; start a new run with --from {folder}")
     return Run(folder, saved)
@@ -113,11 +146,11 @@ def write_facts(run, settings, parts, device):
     """splits.json and arguments.json: what the run was given, by which code on what machine."""
     for half_written in run.folder.glob(f"{HALF_WRITTEN}*"):  # of a killed process
         half_written.unlink()
-    start = weights_file(settings.start).with_name("splits.json") if settings.start else None
+    start = run_of(settings.start).splits if settings.start else None
     write_splits(run.splits, parts, start)
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     code = {"commit": commit(), "torch": torch.__version__}
-    write_json(run.folder / "arguments.json", asdict(settings) | code | machine)
+    write_json(run.arguments, asdict(settings) | code | machine)
 
 
 @distributed.by_process_0
@@ -136,7 +169,7 @@ def save_epoch(run, state, preprocess, settings):
     """
     newest = state.history[-1]
     if best_epoch(state.history) is newest:
-        save_checkpoint(run.folder / "best.pt", state.for_prediction, asdict(preprocess), newest["threshold"])
+        save_checkpoint(run.best, state.for_prediction, asdict(preprocess), newest["threshold"])
     save(run, state, preprocess, settings)
     write_history(run, state.history, settings)
 
@@ -147,11 +180,9 @@ def write_history(run, history, settings):
     if not history:
         return
     title = f"{Path(settings.data).resolve().name}, seed {settings.seed}"
-    with written_whole(run.folder / "history.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
-    save_figure(run.folder / "curves.png", training_curves(history, title))
+    columns = list(history[0])
+    write_csv(run.history, columns, [[row[column] for column in columns] for row in history])
+    save_figure(run.curves, training_curves(history, title))
 
 
 @contextmanager
@@ -253,12 +284,11 @@ def introduction(run, parts, model, settings, device):
 
 def about_start(parts, settings):
     """Lines on the network that --from names; a warning if it has learnt from photos that it will be scored on."""
-    start = weights_file(settings.start)
     lines = [f"starts from the network and weights of {settings.start}"]
-    learnt_at = read_checkpoint(start)["preprocess"]["size"]
+    learnt_at = read_checkpoint(weights_file(settings.start))["preprocess"]["size"]
     if settings.size != learnt_at:
         lines.append(f"note: photos at {settings.size} pixels instead of its {learnt_at}")
-    known = trained_on(start.with_name("splits.json"), parts["valid"] + parts["test"])
+    known = trained_on(run_of(settings.start).splits, parts["valid"] + parts["test"])
     if known:
         photos = f"{number_of(len(known), 'photo')} of valid and test ({known[0]} ...)"
         lines.append(f"WARNING: {settings.start} was trained on {photos}, so scores will be too good")
@@ -309,29 +339,30 @@ def conclusion(run, history, validated, data):
 # ------------------------------------------------------------------------------------------------ read
 
 
-def finished_runs():
-    """The best.pt of every run under runs/, the newest last."""
-    return sorted(RUNS.glob("*/best.pt"), key=lambda file: file.stat().st_mtime)
+def finished_runs(folder=None):
+    """The best.pt of every run in a folder (default: runs/), the newest last."""
+    return sorted((folder or RUNS).glob(f"*/{BEST}"), key=lambda file: file.stat().st_mtime)
 
 
 def newest_run():
     """The run folder under runs/ whose best.pt is the newest; before the first training, the shipped weights."""
     checkpoints = finished_runs()
-    newest = checkpoints[-1].parent if checkpoints else SHIPPED
-    for begun in sorted(RUNS.glob("*/last.pt")):
-        if not begun.with_name("best.pt").exists() and begun.stat().st_mtime > weights_file(newest).stat().st_mtime:
-            print(f"note: {begun.parent} has finished no epoch yet, so {newest} is used")
+    newest = checkpoints[-1] if checkpoints else SHIPPED
+    chosen = newest.parent if checkpoints else SHIPPED
+    for folder in sorted(RUNS.glob("*")):
+        run = Run(folder)
+        if run.last.exists() and not run.best.exists() and run.last.stat().st_mtime > newest.stat().st_mtime:
+            print(f"note: {folder} has finished no epoch yet, so {chosen} is used")
     if not checkpoints:
         print(f"note: no run in {RUNS}/, so the shipped weights are used")
-    return newest
+    return chosen
 
 
 def doubt(checkpoint):
     """A warning that the run of this checkpoint has learnt nothing, by its history.csv; "" without one, or if it has
     learnt."""
     try:
-        with open(weights_file(checkpoint).with_name("history.csv"), newline="", encoding="utf-8") as file:
-            iou = max(float(row["iou_at_threshold"]) for row in csv.DictReader(file))
+        iou = max(float(row["iou_at_threshold"]) for row in read_csv(run_of(checkpoint).history))
     except (OSError, KeyError, TypeError, ValueError, csv.Error):  # a student may hand in any file of that name
         return ""
     if iou < NOTHING_LEARNT:
@@ -339,8 +370,9 @@ def doubt(checkpoint):
     return ""
 
 
-def read_facts(file):
-    """arguments.json of a run -> dict, {} where there is none. Raises BadInput."""
+def read_facts(run):
+    """Run -> the dict in its arguments.json, {} where there is none. Raises BadInput."""
+    file = run.arguments
     if not file.is_file():
         return {}
     try:
@@ -349,9 +381,9 @@ def read_facts(file):
         raise BadInput(f"{file}: damaged; give --data, --splits and the run's best.pt instead of its folder") from None
 
 
-def own_data(folder, facts):
+def own_data(run, facts):
     """The export that a run was trained on, by its `facts`, or None. Raises BadInput where it is not here."""
     data = facts.get("data")
     if data and not Path(data).exists() and Path(data).resolve() != SAMPLE.resolve():
-        raise BadInput(f"{folder}: was trained on {data}, which is not here; give --data")
+        raise BadInput(f"{run.folder}: was trained on {data}, which is not here; give --data")
     return data

@@ -32,7 +32,7 @@ from formats.batch import FAULTS, beside, exit_code, list_photos, why
 from formats.exif import exif
 from formats.photo import Preprocess, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, size_from_factor
-from model import fused, weights_file
+from model import fused
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
 from quantify.measure import WIDTH_EDGES_MM, measure
@@ -40,7 +40,7 @@ from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scal
 from report.figure import figure, overlay, save_figure
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
-from runs import doubt, newest_run
+from runs import doubt, newest_run, weights_file
 
 VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
 
@@ -301,7 +301,7 @@ def options_of(args, checkpoint, device, count, prices):
     return Options(
         model=fused(model),
         preprocess=preprocess,
-        weights=hashlib.sha1(weights_file(Path(checkpoint)).read_bytes()).hexdigest(),
+        weights=hashlib.sha1(weights_file(checkpoint).read_bytes()).hexdigest(),
         threshold=threshold if args.threshold is None else args.threshold,
         factor=args.scale,
         flips=args.flips,

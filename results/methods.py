@@ -25,6 +25,7 @@ from evaluate import known_photos, open_network, score
 from report import evaluation
 from report.figure import save_figure
 from results.tables import table as markdown
+from runs import run_of
 
 KEYS = ("iou_cracked", "f1_2px", "cldice", "precision", "recall", "iou_all", "undamaged_correct")  # of the table
 ALL_BLACK, OURS = "all black", "ours"
@@ -274,7 +275,7 @@ def picture(photos, named, canny, title):
 
 def open_runs(paths, test, device):
     """[(name, predictor of evaluate.py)] of runs and checkpoints; says where one was trained on a test photo."""
-    folders = [path if path.is_dir() else path.parent for path in paths]
+    folders = [run_of(path).folder for path in paths]
     for path, folder in zip(paths, folders, strict=True):
         known_photos(test, path, folder)
     names = [folder.resolve().name for folder in folders]

@@ -10,7 +10,6 @@ record as it is; an interrupted run is continued. All runs of one seed are made 
 its first numbers early.
 """
 
-import csv
 import json
 import subprocess
 import sys
@@ -21,11 +20,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that it runs as a script
 
 from augment import UNCHANGED
-from command import PARTS, SEED, BadInput, Parser, execute, write_json
+from command import PARTS, SEED, BadInput, Parser, execute, read_csv, write_json
 from data import merge
 from data.split import stratified, write_splits
 from formats.coco import read_export
 from results.tables import RECORDS, record, write_tables
+from runs import Run, read_facts
 
 COURSE = HERE / "splits" / "cfd_course.json"  # CrackForest: 35 photos to train, 7 to validate, 84 to test
 
@@ -127,12 +127,9 @@ def merged_parts(splits, photos):
     return {part: [photo for photo in photos if part_of[photo.name] == part] for part in PARTS}
 
 
-def finished(folder):
+def finished(run):
     """Has this run made all its epochs?"""
-    if not (folder / "history.csv").is_file():
-        return False
-    with open(folder / "history.csv", newline="") as file:
-        return len(list(csv.DictReader(file))) == json.loads((folder / "arguments.json").read_text())["epochs"]
+    return run.history.is_file() and len(read_csv(run.history)) == read_facts(run)["epochs"]
 
 
 def call(script, *flags):
@@ -152,9 +149,9 @@ def train(name, seed, folder_of_runs, files, sets):
     files: {"ENCODER": path, "DRAWN": path}, what these words in the flags of a Study stand for. Raises BadInput.
     """
     study, folder = RUNS[name], folder_of_runs / f"{name}-{seed}"
-    if finished(folder):
+    if finished(Run(folder)):
         return folder
-    if (folder / "last.pt").is_file():
+    if Run(folder).last.is_file():
         call("train.py", "--resume", folder)
         return folder
     for word, file in files.items():

@@ -3,7 +3,6 @@
 A record holds everything that the tables need: run folders may be deleted, and another machine may continue.
 """
 
-import csv
 import json
 import re
 from collections import defaultdict
@@ -14,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import metrics
-from command import BadInput, some, written_whole
+from command import BadInput, read_csv, some, written_whole
 from report.figure import save_figure
+from runs import Run, read_facts
 
 HERE = Path(__file__).resolve().parent
 PAGE, RECORDS = HERE / "README.md", HERE / "studies"
@@ -72,15 +72,14 @@ REMEDIES = {  # row: (run, suffix of its tests)
 def record(folder, tests):
     """Run folder -> its record: facts, validation IoU by epoch, and for each test the score sheet and the IoU of each
     photo with a crack."""
-    with open(folder / "history.csv", newline="") as rows:
-        history = list(csv.DictReader(rows))
-    facts = json.loads((folder / "arguments.json").read_text(encoding="utf-8"))
+    run = Run(folder)
+    history, facts = read_csv(run.history), read_facts(run)
     facts = {key: facts.get(key) for key in ("commit", "torch", "device", "precision", "epochs")}
     facts["seconds"] = sum(float(row["seconds"]) for row in history)
     content = {"facts": facts, "valid_iou": [float(row["iou_cracked"]) for row in history], "tests": {}}
     for test in tests:
-        with open(folder / test / "photos.csv", newline="", encoding="utf-8") as photos:
-            each = {row["photo"]: float(row["iou"]) for row in csv.DictReader(photos) if float(row["true_pixels"])}
+        photos = read_csv(folder / test / "photos.csv")
+        each = {row["photo"]: float(row["iou"]) for row in photos if float(row["true_pixels"])}
         scores = json.loads((folder / test / "scores.json").read_text(encoding="utf-8"))
         content["tests"][test] = {"scores": scores, "photos": each}
     return content

@@ -116,7 +116,7 @@ def test_the_folder_one_stands_in_gives_runs_and_scores_its_name(trained, tmp_pa
     data, run = trained
     monkeypatch.chdir(data)
     assert runs.new_run(data=".").folder.name.startswith(data.name)
-    assert evaluate.choose_photos(run, ".").folder.startswith(data.name)
+    assert evaluate.choose_photos(runs.Run(run), ".").folder.startswith(data.name)
 
 
 def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, monkeypatch):

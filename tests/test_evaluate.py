@@ -20,7 +20,7 @@ from model import CrackNet, save_checkpoint
 from report import evaluation
 from report.comparison import TOO_FEW, compare, difference, most_different
 from report.robustness import CHANGES
-from runs import RUNS, SHIPPED
+from runs import RUNS, SHIPPED, Run
 
 
 def darkness(item, photo):
@@ -182,7 +182,7 @@ def test_the_order_in_a_splits_file_does_not_matter_but_the_labels_do(export, tm
     split = json.loads((runs[1] / "splits.json").read_text())
     (runs[1] / "splits.json").write_text(json.dumps(split | {"test": split["test"][::-1]}))
     network = evaluate.open_network(runs[0], torch.device("cpu"))
-    one, two = (evaluate.run_job(run, evaluate.choose_photos(run), network) for run in runs)
+    one, two = (evaluate.run_job(run, evaluate.choose_photos(Run(run)), network) for run in runs)
     evaluate.check_jobs([one, two])
     relabelled = [replace(photo, annotations=()) for photo in two.test.photos]
     with pytest.raises(BadInput, match="two.*one"):
@@ -194,7 +194,7 @@ def test_a_run_whose_splits_are_damaged_is_refused_by_name(export, tmp_path):
     content = json.loads((run / "splits.json").read_text())
     (run / "splits.json").write_text(json.dumps(content | {"sha1": ["0"]}))
     with pytest.raises(BadInput, match="splits.json"):
-        evaluate.choose_photos(run)
+        evaluate.choose_photos(Run(run))
 
 
 def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
@@ -316,7 +316,7 @@ def test_masks_are_given_after_predictions_and_networks_without(export, tmp_path
 def test_results_of_last_pt_and_of_the_shipped_weights_lie_where_no_other_results_are(export, tmp_path):
     run, device = add_run(tmp_path / "run", export), torch.device("cpu")
     (run / "last.pt").write_bytes((run / "best.pt").read_bytes())
-    test, network = evaluate.choose_photos(run), evaluate.open_network(run, device)
+    test, network = evaluate.choose_photos(Run(run)), evaluate.open_network(run, device)
     jobs = [evaluate.run_job(path, test, network) for path in (run, run / "best.pt", run / "last.pt", SHIPPED)]
     folders = [job.out for job in jobs]
     assert folders == [run / "export-test", run / "export-test", run / "export-test-last", RUNS / "crack/export-test"]

@@ -1,13 +1,12 @@
 """The studies: what is trained, resumed and skipped, and what the tables say about made-up scores."""
 
-import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from command import BadInput, write_json
+from command import BadInput, write_csv, write_json
 from results import run_studies, tables
 
 PHOTOS = [f"{i}.jpg" for i in range(8)]
@@ -25,14 +24,10 @@ def run_folder(folder, ious, test="cfd-test", history=(0.1, 0.4, 0.5)):
     out.mkdir(parents=True)
     sheet = {"iou_cracked": sum(ious) / len(ious), "f1_2px": 0.8, "precision": 0.7, "recall": 0.6}
     (out / "scores.json").write_text(json.dumps(sheet))
-    with open(out / "photos.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "true_pixels", "iou"])
-        writer.writerows([name, 9, iou] for name, iou in zip(PHOTOS, ious, strict=False))
-        writer.writerow(["undamaged.jpg", 0, 0.0])
-    with open(folder / "history.csv", "w", newline="") as file:
-        rows = [(epoch, iou, 2.5) for epoch, iou in enumerate(history, 1)]
-        csv.writer(file).writerows([["epoch", "iou_cracked", "seconds"], *rows])
+    photos = [[name, 9, iou] for name, iou in zip(PHOTOS, ious, strict=False)] + [["undamaged.jpg", 0, None]]
+    write_csv(out / "photos.csv", ["photo", "true_pixels", "iou"], photos)  # as evaluate.py writes it
+    rows = [[epoch, iou, 2.5] for epoch, iou in enumerate(history, 1)]
+    write_csv(folder / "history.csv", ["epoch", "iou_cracked", "seconds"], rows)
     (folder / "arguments.json").write_text(
         json.dumps({"epochs": 3, "device": "cpu", "precision": "float32", "torch": "2.14.1+cpu", "data": "/somewhere"})
     )

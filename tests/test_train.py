@@ -418,8 +418,9 @@ def test_a_run_never_lands_in_an_export_and_one_without_an_epoch_says_how_to_go_
     with pytest.raises(BadInput, match=f"--out {export}"):
         main(["--data", str(export), "--out", str(export), *TINY])
     (tmp_path / "last.pt").touch()
-    with pytest.raises(BadInput, match="--resume"):
-        read_checkpoint(tmp_path / "best.pt")
+    for path in (tmp_path, tmp_path / "best.pt"):
+        with pytest.raises(BadInput, match="--resume"):
+            open_model(path, "cpu")
 
 
 @pytest.mark.parametrize("flag", ["--dice", "--bce"])

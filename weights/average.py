@@ -14,8 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 import torch
 
-from command import Parser, execute
+from command import Parser, execute, results_folder
 from model import load_checkpoint, save_checkpoint
+from runs import Run, run_of
 
 
 def mean_of(states):
@@ -34,9 +35,9 @@ def main(argv=None):
     loaded = [load_checkpoint(path) for path in args.checkpoints]
     model, preprocess, threshold = loaded[-1]
     model.load_state_dict(mean_of([network.state_dict() for network, *_ in loaded]))
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(args.out / "best.pt", model, vars(preprocess), threshold)
-    shutil.copyfile(args.checkpoints[-1].with_name("splits.json"), args.out / "splits.json")
+    run = Run(results_folder(args.out))
+    save_checkpoint(run.best, model, vars(preprocess), threshold)
+    shutil.copyfile(run_of(args.checkpoints[-1]).splits, run.splits)
 
 
 if __name__ == "__main__":

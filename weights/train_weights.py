@@ -25,6 +25,7 @@ from formats.coco import read_export
 from formats.photo import Preprocess
 from metrics import THRESHOLDS, summary
 from model import CrackNet, autocast, load_checkpoint, save_checkpoint
+from runs import Run, run_of
 from train import best_threshold, dice_bce, threshold_counts
 from weights.variety import vary
 
@@ -102,7 +103,7 @@ def learn(batch, model, optimizer):
 
 def restore(folder, state):
     """Loads last.pt of the run folder, if there is one, into the parts of `state` -> steps that are done."""
-    file = folder / "last.pt"
+    file = Run(folder).last
     if not file.exists():
         return 0
     saved = torch.load(file, weights_only=True)
@@ -114,7 +115,7 @@ def restore(folder, state):
 def save(folder, state, step):
     """Writes last.pt, from which `restore` continues, and average.pt, to look at meanwhile."""
     content = {"step": step} | {name: part.state_dict() for name, part in state.items()}
-    with written_whole(folder / "last.pt") as temporary:
+    with written_whole(Run(folder).last) as temporary:
         torch.save(content, temporary)
     save_checkpoint(folder / "average.pt", state["average"].module, vars(PREPROCESS), 0.5)
 
@@ -155,9 +156,10 @@ def finish(args, model, parts):
     """Chooses the threshold on the validation photos and writes best.pt and splits.json."""
     iou, empty, threshold = validate(model, parts["valid"])
     print(f"validation: iou_cracked {iou:.3f} at threshold {threshold:.2f}, undamaged left empty {empty:.2f}")
-    save_checkpoint(args.out / "best.pt", model, vars(PREPROCESS), threshold)
-    before = args.start.with_name("splits.json") if args.start else None
-    write_splits(args.out / "splits.json", parts, before)
+    run = Run(args.out)
+    save_checkpoint(run.best, model, vars(PREPROCESS), threshold)
+    before = run_of(args.start).splits if args.start else None
+    write_splits(run.splits, parts, before)
 
 
 def arguments(argv=None):
