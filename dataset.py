@@ -18,7 +18,7 @@ from data.audit import audit
 from distributed import share
 from formats.coco import each_once, read_export, refuse_masks
 from formats.photo import ceil32, pad, picture_name, write_image
-from report.figure import contact_sheet
+from report.pictures import contact_sheet
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
 DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"

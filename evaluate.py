@@ -14,12 +14,12 @@ from data.split import same_photos, split, trained_on
 from dataset import open_data
 from formats.masks import CHECKPOINTS, MaskFolder, located
 from formats.photo import Preprocess
-from inference import crack_mask, open_model, predict
-from model import fused
+from inference import crack_mask, open_model
+from model import fused, predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
-from report.figure import save_figure
+from report.pictures import save_figure
 from report.robustness import CHANGES, unchanged
 from runs import RUNS, SHIPPED, Run, doubt, finished_runs, newest_run, own_data, read_facts, run_of
 

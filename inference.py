@@ -1,14 +1,7 @@
-"""A photo goes in; its crack probability, its mask and pictures of both come out.
+"""A photo goes in; its mask and pictures of both come out. How the network looks at a photo is in model.py."""
 
-The network works best when cracks are about as wide as in training, so a photo is resized to the training size; a
-smaller one is enlarged only if the training did so. A photo more than LARGE times that size is also processed at double
-size and the two are averaged. At these sizes wide cracks come out hollow, so a half-size pass adds cracks at least WIDE
-pixels wide (not with --scale)."""
-
-from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -16,82 +9,16 @@ from tqdm import tqdm
 from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, is_mask, read_mask, read_photo, tiles, write_image
-from model import autocast, fused, load_checkpoint
+from formats.photo import RESULTS, is_mask, read_mask, read_photo, write_image
+from model import SMALLEST, fused, load_checkpoint, predict
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
 from quantify.specks import without_specks
-from report.figure import figure, overlay, save_figure
+from report.figure import figure, overlay
+from report.pictures import save_figure
 from runs import doubt, newest_run, weights_file
 
-LARGE = 2
-SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
-SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
-
-
-def default_sizes(preprocess, shape):
-    """Pixels on the longer side to which a photo of this shape is resized: the rule at the top of this file."""
-    size = max(preprocess.shape(*shape[:2]))
-    return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
-
-
-@torch.inference_mode()
-def answer_at(model, preprocess, photo):
-    """Photo -> (h, w) float32 crack probability at the size of the network's input, in tiles if that is large."""
-    device = next(model.parameters()).device
-    seen = preprocess.resize(photo)
-    probability = np.zeros(seen.shape[:2], np.float32)
-    for rows, down in tiles(seen.shape[0]):
-        for columns, across in tiles(seen.shape[1]):
-            tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
-            with autocast(device):
-                logits = model(tile.to(device, memory_format=torch.channels_last))
-            # the network's input was padded on the right and below: cut that off
-            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
-            probability[rows, columns] += np.outer(down, across) * answer
-    return probability
-
-
-def look(model, preprocess, photo, size):
-    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
-    view = replace(preprocess, size=size, enlarges=True)
-    return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
-
-
-def look_for_wide_cracks(model, preprocess, photo, size):
-    """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
-    view = replace(preprocess, size=size, enlarges=True)
-    answer = answer_at(model, view, photo)
-    crack = (answer >= SURE).astype(np.uint8)
-    # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
-    # (not doubled: where all is crack, the distance is the largest float)
-    middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
-    # grow them back to the crack's edge, and never beyond the crack
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
-    return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
-
-
-def predict(model, preprocess, photo, size=None, flips=False):
-    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
-
-    size: pixels on the longer side to which to resize the photo; default: the rule at the top of this file.
-    flips: average over the photo and its three mirror images, each mirrored back.
-    """
-    model.eval()
-    mirrors = [(), (1,), (0,), (0, 1)] if flips else [()]  # the axes along which the photo is mirrored
-    total = np.zeros(photo.shape[:2], np.float32)
-    for axes in mirrors:
-        mirrored = np.ascontiguousarray(np.flip(photo, axes))
-        if size:
-            answer = look(model, preprocess, mirrored, size)
-        else:
-            sizes = default_sizes(preprocess, photo.shape)
-            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
-            wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
-            answer = np.maximum(answer, wide)
-        total += np.flip(answer, axes)
-    return total / len(mirrors)
 
 
 def size_from_factor(photo, factor):

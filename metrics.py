@@ -12,6 +12,7 @@ from skimage.morphology import skeletonize
 from quantify.skeleton import widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
+FLAT = 0.005  # of IoU on validation: a smaller difference is noise, so it decides nothing
 FEWEST = 6  # values that an interval needs: of 5 IoU values as different as usual it would be 0.5 wide and tell nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
 # the tolerance of 2 pixels, at the photo's own size
@@ -214,6 +215,20 @@ def at_best_threshold(c):
     both = (iou(cracked) + iou(cracked[..., ::-1])) / 2
     best = of_crack.mean(axis=0).max(), of_crack.max(axis=1).mean(), both.mean(axis=0).max()
     return dict(zip(OPTIMISTIC, map(float, best), strict=True))
+
+
+def best_threshold(counts):
+    """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
+
+    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds score nearly the
+    same, and which of them is highest is chance (measured: results/experiments.md).
+    """
+    cracked = counts[counts[:, 0, 0] + counts[:, 0, 2] > 0]
+    if not len(cracked):
+        return 0.5
+    mean_iou = iou(cracked).mean(axis=0)
+    good = THRESHOLDS[mean_iou >= mean_iou.max() - FLAT]
+    return float(good[np.abs(good - 0.5).argmin()])
 
 
 def label_noise_counts(truth):

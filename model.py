@@ -1,22 +1,22 @@
-"""CrackNet, a small encoder-decoder for thin dark lines; the checkpoint that rebuilds it; its export to ONNX."""
+"""CrackNet, a small encoder-decoder for thin dark lines; how it looks at a photo; the checkpoint that rebuilds it."""
 
-import contextlib
 import copy
-import importlib.util
 import io
-import json
 import math
 import os
-import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from command import BadInput, execute, flags, in_short, number, written_whole
-from formats.photo import Preprocess
+from formats.onnx import HOW_TO_RUN, export_onnx
+from formats.photo import Preprocess, tiles
 from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
@@ -190,6 +190,24 @@ class TransferNet(Decoder):
         return [fit(x) for fit, x in zip(self.squeeze, self.trunk(photo).values(), strict=True)]
 
 
+def transfer_net(encoder, weights=None):
+    """TransferNet on this encoder of torchvision.
+
+    weights: file of its state dict, "imagenet" to download it, None for random weights. Raises BadInput.
+    """
+    from torchvision.models import get_model_weights  # here: it takes a second, and only this study needs it
+
+    model = TransferNet(encoder)
+    try:
+        if weights == "imagenet":
+            model.load_trunk(get_model_weights(encoder).DEFAULT.get_state_dict(progress=True))
+        elif weights:
+            model.load_trunk(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises a dozen types, a download as many
+        raise BadInput(f"--encoder-weights {weights}: {in_short(error)}; give {encoder}'s weights") from None
+    return model
+
+
 NETWORKS = {network.__name__: network for network in (CrackNet, TransferNet)}  # by the name in the checkpoint
 
 
@@ -221,6 +239,81 @@ def autocast(device):
     """Mixed precision, or nothing where the device computes in float32 anyway."""
     dtype = precision(device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+# ------------------------------------------------------------------------------------------------ prediction
+
+# The network works best when cracks are about as wide as in training, so a photo is resized to the training size; a
+# smaller one is enlarged only if the training did so. A photo more than LARGE times that size is also processed at
+# double size and the two are averaged. At these sizes wide cracks come out hollow, so a half-size pass adds cracks at
+# least WIDE pixels wide (not where the caller gives a size).
+LARGE = 2
+SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
+SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
+
+
+def default_sizes(preprocess, shape):
+    """Pixels on the longer side to which a photo of this shape is resized: the rule above."""
+    size = max(preprocess.shape(*shape[:2]))
+    return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
+
+
+@torch.inference_mode()
+def answer_at(model, preprocess, photo):
+    """Photo -> (h, w) float32 crack probability at the size of the network's input, in tiles if that is large."""
+    device = next(model.parameters()).device
+    seen = preprocess.resize(photo)
+    probability = np.zeros(seen.shape[:2], np.float32)
+    for rows, down in tiles(seen.shape[0]):
+        for columns, across in tiles(seen.shape[1]):
+            tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
+            with autocast(device):
+                logits = model(tile.to(device, memory_format=torch.channels_last))
+            # the network's input was padded on the right and below: cut that off
+            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
+            probability[rows, columns] += np.outer(down, across) * answer
+    return probability
+
+
+def look(model, preprocess, photo, size):
+    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
+    view = replace(preprocess, size=size, enlarges=True)
+    return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
+
+
+def look_for_wide_cracks(model, preprocess, photo, size):
+    """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
+    view = replace(preprocess, size=size, enlarges=True)
+    answer = answer_at(model, view, photo)
+    crack = (answer >= SURE).astype(np.uint8)
+    # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
+    # (not doubled: where all is crack, the distance is the largest float)
+    middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
+    # grow them back to the crack's edge, and never beyond the crack
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
+    return view.to_photo(answer * (cv2.dilate(middle, disk) & crack), *photo.shape[:2])
+
+
+def predict(model, preprocess, photo, size=None, flips=False):
+    """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
+
+    size: pixels on the longer side to which to resize the photo; default: the rule above.
+    flips: average over the photo and its three mirror images, each mirrored back.
+    """
+    model.eval()
+    mirrors = [(), (1,), (0,), (0, 1)] if flips else [()]  # the axes along which the photo is mirrored
+    total = np.zeros(photo.shape[:2], np.float32)
+    for axes in mirrors:
+        mirrored = np.ascontiguousarray(np.flip(photo, axes))
+        if size:
+            answer = look(model, preprocess, mirrored, size)
+        else:
+            sizes = default_sizes(preprocess, photo.shape)
+            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
+            wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
+            answer = np.maximum(answer, wide)
+        total += np.flip(answer, axes)
+    return total / len(mirrors)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoint
@@ -296,79 +389,6 @@ def rebuilt(network, arguments):
     return NETWORKS[network](**arguments)
 
 
-# ------------------------------------------------------------------------------------------------ export
-
-
-class WithPreprocessing(nn.Module):
-    """Photo (1, 3, H, W) RGB from 0 to 255, of any H and W -> probability (1, 1, H, W).
-
-    Normalises and pads as `Preprocess` does, so that the user of the file has only to resize.
-    """
-
-    def __init__(self, model, preprocess):
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", 255 * torch.tensor(preprocess.mean)[None, :, None, None])
-        self.register_buffer("std", 255 * torch.tensor(preprocess.std)[None, :, None, None])
-
-    def forward(self, photo):
-        height, width = photo.shape[-2:]
-        photo = F.pad((photo - self.mean) / self.std, (0, -width % 32, 0, -height % 32))
-        torch._check(photo.shape[2] % 16 == 0)  # for torch.export: the network has nothing to pad
-        torch._check(photo.shape[3] % 16 == 0)
-        return self.model(photo).sigmoid()[..., :height, :width]
-
-
-HOW_TO_RUN = """Run it with OpenCV alone; photo is uint8 RGB, its longer side {size} pixels:
-    net = cv2.dnn.readNetFromONNX("{path}")
-    net.setInput(cv2.dnn.blobFromImage(photo))
-    probability = net.forward()[0, 0]
-    mask = probability >= {threshold:.2f}"""
-
-
-def about_onnx(preprocess, threshold):
-    """What a stranger must know of the ONNX file, as its metadata: {key: text}."""
-    return {
-        "description": "cracks in asphalt: probability of each pixel of a photo",
-        "input": "photo, float32 (1, 3, H, W), values 0 to 255, any H and W",
-        "input_size": f"resize the photo so that its longer side is {preprocess.size} pixels; keep its shape",
-        "colour_order": "RGB",
-        "mean": json.dumps(preprocess.mean),
-        "std": json.dumps(preprocess.std),
-        "normalisation": "inside the file: (photo / 255 - mean) / std; do not normalise before",
-        "padding": "inside the file: right and below to multiples of 32, cut off again; do not pad before",
-        "output": "probability, float32 (1, 1, H, W), of crack",
-        "threshold": f"{threshold:g}",
-        "way_back": "resize the probability to the photo's own size (bilinear), then mask = probability >= threshold",
-    }
-
-
-def export_onnx(path, model, preprocess, threshold):
-    """Write the network as an ONNX file, with `about_onnx` as its metadata. Raises BadInput."""
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise BadInput(f"{path}: not the name of an ONNX file; end it with .onnx")
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BadInput(f"{path}: not written, {' and '.join(missing)} missing; pip install onnx onnxscript")
-    model = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format)
-    sides = {axis: torch.export.Dim(name, min=32, max=LARGEST_SIZE) for axis, name in ((2, "height"), (3, "width"))}
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            WithPreprocessing(model, preprocess).eval(),
-            (torch.zeros(1, 3, 100, 130),),  # sides that are not multiples of 32
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=(sides,),
-            input_names=["photo"],
-            output_names=["probability"],
-        )
-    program.model.metadata_props.update(about_onnx(preprocess, threshold))
-    with written_whole(path) as temporary:
-        program.save(temporary)
-
-
 # ------------------------------------------------------------------------------------------------ command
 
 
@@ -402,7 +422,7 @@ def main(argv=None):
     if args.run:
         model, preprocess, threshold = load_checkpoint(args.run)
     if args.export:
-        export_onnx(args.export, model, preprocess, threshold)
+        export_onnx(args.export, model, preprocess, threshold, LARGEST_SIZE)
         print(f"written to {args.export}, with what its user must know as metadata")
         print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
         return 0

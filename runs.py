@@ -27,7 +27,7 @@ from dataset import SAMPLE
 from formats.coco import PART_NAMES
 from formats.photo import SUFFIXES
 from model import BEST, parameter_count, precision, read_checkpoint, save_checkpoint
-from report.figure import save_figure
+from report.pictures import save_figure
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"

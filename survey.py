@@ -31,13 +31,14 @@ from formats import video
 from formats.batch import FAULTS, beside, exit_code, list_photos, why
 from formats.exif import exif
 from formats.photo import Preprocess, write_image
-from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, predict, read_one, size_from_factor
-from model import fused
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, read_one, size_from_factor
+from model import fused, predict
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
-from report.figure import figure, overlay, save_figure
+from report.figure import figure, overlay
+from report.pictures import save_figure
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
 from runs import doubt, newest_run, weights_file

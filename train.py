@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,12 +19,11 @@ import distributed
 import metrics
 import runs
 from augment import UNCHANGED, VERSIONS, augment
-from command import SEED, BadInput, choose_device, execute, flags, in_short, number, number_of
+from command import SEED, BadInput, choose_device, execute, flags, number, number_of
 from data.split import NOT_VALIDATED, same_photos, split
 from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
-from inference import open_model, predict
-from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, precision
+from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint, precision, predict, transfer_net
 
 # How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.517 to
 # 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 4,600 reach 0.717,
@@ -36,7 +34,6 @@ FEWEST_STEPS = 1000
 MOST_STEPS = 8000
 LENGTH = f"{STEPS_A_PHOTO} steps for each train photo, at least {FEWEST_STEPS:,} and at most {MOST_STEPS:,}"
 MEASURED = 20  # steps after which the time that the training will take is estimated
-FLAT = 0.005  # of IoU on validation: a smaller difference is noise, so it decides nothing
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -195,9 +192,9 @@ def network(settings, run):
     preprocess = Preprocess()
     start = run.last if run.saved else settings.start
     if start:
-        model, preprocess, _ = open_model(start, "cpu")
+        model, preprocess, _ = load_checkpoint(runs.weights_file(start))
     elif settings.encoder:
-        model = transfer(settings)
+        model = transfer_net(settings.encoder, settings.encoder_weights)
     else:
         model = CrackNet()
     if settings.dropout is not None:
@@ -216,21 +213,6 @@ def with_dropout(model, dropout):
     changed = type(model)(**model.arguments | {"dropout": dropout})
     changed.load_state_dict(model.state_dict())
     return changed
-
-
-def transfer(settings):
-    """TransferNet with the encoder and the weights that the settings name. Raises BadInput."""
-    model = TransferNet(settings.encoder)
-    try:
-        if settings.encoder_weights == "imagenet":
-            weights = torchvision.models.get_model_weights(settings.encoder).DEFAULT
-            model.load_trunk(weights.get_state_dict(progress=True))
-        elif settings.encoder_weights:
-            model.load_trunk(torch.load(settings.encoder_weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises a dozen types, a download as many
-        why = f"{settings.encoder_weights}: {in_short(error)}"
-        raise BadInput(f"--encoder-weights {why}; give {settings.encoder}'s weights") from None
-    return model
 
 
 def length(epochs, photos, batches):
@@ -429,20 +411,6 @@ def threshold_counts(model, preprocess, photos):
     return np.array(result)
 
 
-def best_threshold(counts):
-    """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
-
-    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds score nearly the
-    same, and which of them is highest is chance (measured: results/experiments.md).
-    """
-    cracked = counts[counts[:, 0, 0] + counts[:, 0, 2] > 0]
-    if not len(cracked):
-        return 0.5
-    iou = metrics.iou(cracked).mean(axis=0)
-    good = metrics.THRESHOLDS[iou >= iou.max() - FLAT]
-    return float(good[np.abs(good - 0.5).argmin()])
-
-
 @torch.inference_mode()
 def validate(model, batches, preprocess, loss_of, device):
     """{valid_loss, IoUs at 0.5, best threshold and IoU at it}: loss at the network's size, IoU at the photos' own.
@@ -461,7 +429,7 @@ def validate(model, batches, preprocess, loss_of, device):
         raise FloatingPointError("the validation loss is not finite: the network has diverged; try a smaller --lr")
     mine = threshold_counts(model, preprocess, distributed.share(batches.dataset.photos))
     counts = np.array(distributed.gathered(list(mine)))
-    threshold = best_threshold(counts)
+    threshold = metrics.best_threshold(counts)
     tried = metrics.THRESHOLDS.tolist()
     at_half = metrics.summary(counts[:, tried.index(0.5)])
     at_best = metrics.summary(counts[:, tried.index(threshold)])

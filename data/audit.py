@@ -16,7 +16,7 @@ from formats.coco import TURNED, Problem, each_once
 from formats.exif import orientation_of
 from formats.photo import Preprocess, upright
 from quantify.skeleton import skeleton, widths
-from report.figure import outlined
+from report.pictures import outlined
 
 DRAWN_UNTURNED = (
     "turned by EXIF, and the label fits the photo better as it was before turning; export again with Auto-Orient, or "

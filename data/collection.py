@@ -15,7 +15,7 @@ from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
 from formats.coco import NOT_LABELS, Photo, coco_files, read_json, uncorrected
 from formats.photo import ORANGE, SUFFIXES, at_most, is_mask, photos_in, read_photo, visible
-from quantify.measure import MEASURABLE_PX
+from quantify.skeleton import MEASURABLE_PX
 
 SMALL = 512  # pixels of the short side; messengers send less
 BLURRED = 12.0  # `sharpness` below which a photo is doubtful

@@ -22,7 +22,7 @@ from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
 from formats.photo import at_most, write_image
 from formats.video import read_frames
-from report.figure import contact_sheet
+from report.pictures import contact_sheet
 
 LOOK = 0.1  # seconds between frames that are looked at
 MOMENT = 0.5  # seconds; of each, only the sharpest frame may be kept

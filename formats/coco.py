@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 from command import BadInput, in_short, number_of, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
-from formats.entries import check_entries
 from formats.exif import turned_without_trace
 from formats.names import answers, plain, slashes
 from formats.photo import SUFFIXES, photos_in, read_photo, visible
-from formats.shapes import are_normalised, are_whole_numbers, covered, drawn, usable
+from formats.shapes import are_normalised, are_whole_numbers, check_entries, covered, drawn, usable
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it

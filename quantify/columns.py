@@ -1,6 +1,7 @@
 """What each column of cracks.csv, and each key of a row in cracks.json, means. The survey's page shows it."""
 
-from quantify.measure import MEASURABLE_PX, WIDTH_EDGES_MM
+from quantify.measure import WIDTH_EDGES_MM
+from quantify.skeleton import MEASURABLE_PX
 from quantify.specks import SPECK_SHARE
 
 LOW, MEDIUM = WIDTH_EDGES_MM

@@ -6,7 +6,6 @@ import numpy as np
 
 from command import number_of, plain
 from quantify.measure import (
-    MEASURABLE_PX,
     SEVERITIES,
     WIDTH_EDGES_MM,
     full_width_px,
@@ -14,6 +13,7 @@ from quantify.measure import (
     length_relative,
     quantities,
 )
+from quantify.skeleton import MEASURABLE_PX
 
 NO_SCALE = (
     "No scale, so no millimetres and no budget: give --mm-per-pixel or --reference x1,y1,x2,y2,MM, or lay a sheet of "

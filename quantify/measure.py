@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from quantify.centreline import centre_lines
-from quantify.skeleton import check_mask, depth, junctions, prune, thin
+from quantify.skeleton import MEASURABLE_PX, check_mask, depth, junctions, prune, thin
 
-MEASURABLE_PX = 3  # below, one pixel of the mask's edge is more than a third of the width
 WIDTH_EDGES_MM = (10, 75)  # low | medium | high in ASTM D6433
 ALLIGATOR_PIECE_MM = 500  # ASTM D6433: larger pieces are block cracking
 SEVERITIES = ("low", "medium", "high")

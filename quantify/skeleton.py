@@ -10,6 +10,7 @@ from itertools import chain as joined
 import cv2
 import numpy as np
 
+MEASURABLE_PX = 3  # below, one pixel of the mask's edge is more than a third of the width
 DIRECTIONS = np.array([(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)])  # x, y of N, NE ... NW
 
 

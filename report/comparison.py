@@ -9,7 +9,7 @@ import metrics
 from command import write_json
 from report import evaluation, page
 from report.evaluation import NAMES, in_brackets, span
-from report.figure import save_figure
+from report.pictures import save_figure
 
 SHARED_KEYS = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
 RULE = (

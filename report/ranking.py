@@ -10,7 +10,7 @@ from command import number_of, some, write_csv
 from report import evaluation, page
 from report.comparison import NOISE, PANEL, SHARED_KEYS, TOO_FEW, difference
 from report.evaluation import NAMES, Scored, span
-from report.figure import outlined
+from report.pictures import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
 VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW, "": "first"}

@@ -29,7 +29,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
 from command import Parser, execute, number
 from formats.coco import read_export
-from inference import open_model, predict
+from inference import open_model
+from model import predict
 from quantify.measure import length_relative, measure
 from quantify.specks import without_specks
 

@@ -45,12 +45,12 @@ from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
 from evaluate import score_photo, score_sheet
 from formats.photo import Preprocess, read_photo, write_image
-from inference import crack_mask, open_model, predict
-from metrics import THRESHOLDS, summary
-from model import CrackNet, autocast, fused, parameter_count, precision
+from inference import crack_mask, open_model
+from metrics import THRESHOLDS, best_threshold, summary
+from model import CrackNet, autocast, fused, parameter_count, precision, predict
 from results.contenders import CONTENDERS, available
 from runs import number_type
-from train import Settings, best_threshold, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
+from train import Settings, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
 
 CPU = torch.device("cpu")
 BATCH = Settings.batch_size

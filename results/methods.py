@@ -23,7 +23,7 @@ from data.split import split
 from dataset import find_export, open_data
 from evaluate import known_photos, open_network, score
 from report import evaluation
-from report.figure import save_figure
+from report.pictures import save_figure
 from results.tables import table as markdown
 from runs import run_of
 

@@ -23,7 +23,7 @@ import survey
 import train
 from command import execute, signals_noted, write_csv
 from formats.photo import read_photo
-from inference import predict
+from model import predict
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--size", "96", "--versions", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--lr", "0.01"]

@@ -12,8 +12,9 @@ from conftest import draw_crack, draw_road, lively_network
 
 import inference
 from command import BadInput
+from formats.onnx import export_onnx
 from formats.photo import Preprocess
-from model import CrackNet, export_onnx, fused, main, save_checkpoint
+from model import LARGEST_SIZE, CrackNet, fused, main, predict, save_checkpoint
 
 VALUES = {"size": 160, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 
@@ -53,7 +54,7 @@ def test_opencv_and_onnx_runtime_give_the_networks_probability_at_any_size(expor
         photo = draw_road(rng, height, width)
         draw_crack(photo, rng)
         photo[..., 0] //= 2  # the order of the colours matters
-        expected = inference.predict(model, Preprocess(**VALUES), photo)
+        expected = predict(model, Preprocess(**VALUES), photo)
         assert np.ptp(expected) > 0.5
         for program in programs:
             probability = program(photo)
@@ -76,7 +77,7 @@ def test_export_changes_nothing_of_the_network(tmp_path):
     pytest.importorskip("onnxscript")
     model = lively_network().to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    export_onnx(tmp_path / "crack.onnx", model, Preprocess(), 0.5)
+    export_onnx(tmp_path / "crack.onnx", model, Preprocess(), 0.5, LARGEST_SIZE)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert model.stem[0][0].weight.is_contiguous(memory_format=torch.channels_last)
     assert [path.name for path in tmp_path.iterdir()] == ["crack.onnx"]
@@ -94,12 +95,12 @@ def test_without_the_packages_one_line_says_what_to_install(tmp_path, monkeypatc
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else there(name))
     with pytest.raises(BadInput, match="onnxscript missing; pip install onnx onnxscript"):
-        export_onnx(tmp_path / "crack.onnx", CrackNet(4, (1, 1, 1)), Preprocess(), 0.5)
+        export_onnx(tmp_path / "crack.onnx", CrackNet(4, (1, 1, 1)), Preprocess(), 0.5, LARGEST_SIZE)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_suffix_and_a_network_that_is_not_named_are_refused(tmp_path):
     with pytest.raises(BadInput, match="crack.pth"):
-        export_onnx(tmp_path / "crack.pth", CrackNet(4, (1, 1, 1)), Preprocess(), 0.5)
+        export_onnx(tmp_path / "crack.pth", CrackNet(4, (1, 1, 1)), Preprocess(), 0.5, LARGEST_SIZE)
     with pytest.raises(BadInput, match="--export"):
         main(["--export", str(tmp_path / "crack.onnx")])

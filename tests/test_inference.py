@@ -13,13 +13,14 @@ from conftest import finding_dark, lively_network, write_strip
 
 import dataset
 import inference
+import model as networks
 import survey
 from command import BadInput, execute
 from formats import annotate
 from formats import photo as photo_format
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
-from inference import crack_mask, default_sizes, look, predict
-from model import CrackNet
+from inference import crack_mask
+from model import CrackNet, default_sizes, look, predict
 from quantify.damage import damage, sentence
 from quantify.measure import measure
 
@@ -91,14 +92,14 @@ def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_
             answer[20:40] = 0.9
         return answer
 
-    monkeypatch.setattr(inference, "answer_at", answer_at)
+    monkeypatch.setattr(networks, "answer_at", answer_at)
     found = predict(lively_network(), Preprocess(size=128), np.zeros((96, 128, 3), np.uint8))
     assert found[44:76].min() > 0.85 and found[:36].max() < 0.5
 
 
 def test_a_large_photo_is_answered_by_the_mean_of_two_views(monkeypatch):
     nothing_wide = np.zeros((130, 200), np.float32)
-    monkeypatch.setattr(inference, "look_for_wide_cracks", lambda *_: nothing_wide)
+    monkeypatch.setattr(networks, "look_for_wide_cracks", lambda *_: nothing_wide)
     model, preprocess = lively_network(), Preprocess(size=64)
     photo = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
     views = [look(model, preprocess, photo, size) for size in (64, 128)]

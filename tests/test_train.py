@@ -17,7 +17,7 @@ from dataset import CrackDataset, loader
 from formats.coco import read_export
 from formats.photo import Preprocess
 from inference import open_model
-from metrics import THRESHOLDS, summary
+from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
 from runs import FEW_CRACKED, NOTHING_LEARNT, Run, conclusion, duration, introduction, merit
 from train import (
@@ -25,7 +25,6 @@ from train import (
     MOST_STEPS,
     Settings,
     arguments,
-    best_threshold,
     dice_bce,
     length,
     loaders,
@@ -295,7 +294,7 @@ def test_an_epoch_tells_the_iou_at_a_half_and_at_the_threshold_that_is_saved(exp
     counts = threshold_counts(model, preprocess, photos)
     found = [summary(counts[:, i])["recall"] for i in range(len(THRESHOLDS))]
     chosen = next(value for value, recall in zip(THRESHOLDS.tolist(), found, strict=True) if 0 < recall < 1)
-    monkeypatch.setattr(train, "best_threshold", lambda counts: chosen)
+    monkeypatch.setattr(train.metrics, "best_threshold", lambda counts: chosen)
     valid = loaders({"train": photos, "valid": photos}, preprocess, Settings())[1]
     row = validate(model, valid, preprocess, dice_bce, CPU)
     at = {value: summary(counts[:, THRESHOLDS.tolist().index(value)])["iou_cracked"] for value in (0.5, chosen)}

@@ -12,7 +12,7 @@ import runs
 from data.split import PARTS
 from data.synthesize import draw_photo
 from formats.photo import write_image
-from model import CrackNet, load_checkpoint, save_checkpoint
+from model import CrackNet, load_checkpoint, predict, save_checkpoint
 from weights import average, train_weights, variety
 
 SEEDS = range(90000, 90004)  # photos that the weights were not trained on
@@ -31,7 +31,7 @@ def test_the_weights_that_ship_find_cracks_that_they_never_saw():
     hits = union = 0
     for seed in SEEDS:
         photo, mask = draw_photo(np.random.default_rng(seed), (480, 640), True)
-        found = inference.predict(model, preprocess, photo) >= threshold
+        found = predict(model, preprocess, photo) >= threshold
         hits, union = hits + (found & (mask > 0)).sum(), union + (found | (mask > 0)).sum()
     assert hits / union > 0.45
 

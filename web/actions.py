@@ -20,8 +20,8 @@ from command import BadInput, write_csv
 from formats.annotate import write_coco
 from formats.archive import unpacked
 from formats.photo import at_most, write_image
-from inference import open_model, predict, read_one
-from model import fused
+from inference import open_model, read_one
+from model import fused, predict
 from quantify.budget import COLUMNS, cost_rows, estimate, read_prices, width_edges
 from quantify.damage import fact_rows, scale_words, sentence
 from quantify.measure import WIDTH_EDGES_MM

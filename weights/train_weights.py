@@ -23,10 +23,10 @@ from command import SEED, Parser, execute, number, written_whole
 from data.split import write_splits
 from formats.coco import read_export
 from formats.photo import Preprocess
-from metrics import THRESHOLDS, summary
+from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, autocast, load_checkpoint, save_checkpoint
 from runs import Run, run_of
-from train import best_threshold, dice_bce, threshold_counts
+from train import dice_bce, threshold_counts
 from weights.variety import vary
 
 VALIDATE_EVERY = 10  # each tenth photo
