@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from command import BadInput, execute, flags, number_of
+from command import COMMON, BadInput, execute, flags, number_of
 from data.split import split
 from dataset import open_data
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
@@ -160,9 +160,7 @@ def arguments(argv):
         common=("seed",),
     )
     parser.add_argument("data", nargs="?", help="folder or .zip of a COCO export (default: data/sample)")
-    parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)"
-    )
+    parser.add_argument("--classes", **COMMON["classes"])
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the augmented export here")
     return parser.parse_args(argv)
 

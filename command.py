@@ -139,17 +139,26 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{message}; python {self.prog} --help explains the flags")
 
 
-COMMON = {
+COMMON = {  # flags that mean the same in every command that has them
     "seed": {"type": SEED, "default": 0, "help": "random seed (default: %(default)s)"},
     "device": {
         "choices": ("auto", "cuda", "mps", "cpu"),
         "default": "auto",
         "help": "device for the network (default: the fastest available)",
     },
+    "classes": {
+        "nargs": "+",
+        "metavar": "NAME",
+        "help": "all category names that count as crack (default: any spelling)",
+    },
+    "flips": {
+        "action": "store_true",
+        "help": "average over the photo and its three mirror images; takes 4 times as long",
+    },
 }
 
 
-def flags(description, *examples, common=tuple(COMMON)):
+def flags(description, *examples, common=("seed", "device")):
     """A Parser with the flags that mean the same in every command; its --help ends with the `examples`."""
     parser = Parser(description=description, epilog="examples:\n  " + "\n  ".join(examples))
     group = parser.add_argument_group("common options")
@@ -181,9 +190,7 @@ def add_network_flags(parser, out):
         help="run at FACTOR × full resolution (default: at the size of the training photos, "
         "at half that for wide cracks, and also at twice that for large photos)",
     )
-    network(
-        "--flips", action="store_true", help="average over the photo and its three mirror images; takes 4 times as long"
-    )
+    network("--flips", **COMMON["flips"])
     network("--figures", action="store_true", help=f"write a figure for each photo, even for more than {FEW} photos")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from command import BadInput, execute, flags, in_short, number_of
+from command import COMMON, BadInput, execute, flags, in_short, number_of
 from data import collection
 from data.audit import audit
 from distributed import share
@@ -204,9 +204,7 @@ def arguments(argv):
     parser.add_argument(
         "data", nargs="?", help="COCO export (folder or .zip) or folder of photos (default: data/sample)"
     )
-    parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)"
-    )
+    parser.add_argument("--classes", **COMMON["classes"])
     parser.add_argument("--out", type=Path, help="file for the picture (default: audit-DATA.png)")
     return parser.parse_args(argv)
 

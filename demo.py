@@ -58,7 +58,7 @@ def one_photo(device, checkpoint, prices, examples):
             words = gr.Markdown()
             slider = gr.ImageSlider(label="Photo and cracks, coloured by width", interactive=False, format="jpeg")
             facts = gr.Dataframe(headers=["", "value"], label="Numbers", interactive=False)
-            heads = ["item", "quantity", "low", "central", "high"]
+            heads = ["work", "amount", "low", "central", "high"]
             budget = gr.Dataframe(headers=heads, label="Budget for the photographed area", interactive=False)
             heat = gr.Image(
                 label="Crack probability: black 0, yellow 1", interactive=False, format="jpeg", buttons=["fullscreen"]

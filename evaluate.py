@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 import metrics
-from command import PARTS, BadInput, choose_device, execute, flags, number_of, results_folder, write_json
+from command import COMMON, PARTS, BadInput, choose_device, execute, flags, number_of, results_folder, write_json
 from data.split import same_photos, split, trained_on
 from dataset import open_data
 from formats.masks import CHECKPOINTS, MaskFolder, located
@@ -53,7 +53,7 @@ def score_sheet(rows):
         return np.array([row[name] for row in rows])
 
     c = stacked("counts")
-    cracked = c[:, 0] + c[:, 2] > 0
+    cracked = metrics.true_pixels(c) > 0
     hits, true = stacked("width").sum(axis=0).T
     noise = metrics.iou(stacked("noise")[cracked]).mean(axis=2)  # (photos, 2): mean of drawn wider and narrower
     sheet = metrics.summary(c) | {
@@ -279,7 +279,7 @@ def add_data_flags(parser):
     add = parser.add_argument
     add("--split", choices=[*PARTS, "all"], help="photos to score on (default: test; all, if the export has no splits)")
     add("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which split")
-    add("--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)")
+    add("--classes", **COMMON["classes"])
 
 
 def arguments(argv):
@@ -302,8 +302,7 @@ def arguments(argv):
     masks = "folder or .zip of masks: NAME_mask.png or NAME.png for photo NAME.jpg, same size, crack 255 on 0"
     add("--predictions", type=Path, metavar="FOLDER", help=masks)
     add("--robustness", action="store_true", help="also score the photos made darker, noisy, blurred, turned ...")
-    flips = "average over the photo and its three mirror images; takes 4 times as long"
-    add("--flips", action="store_true", help=flips)
+    add("--flips", **COMMON["flips"])
     out = "folder for results (default: inside the run; for the shipped weights runs/crack/, for masks scores/)"
     add("--out", type=Path, metavar="FOLDER", help=out)
     args = parser.parse_args(argv)

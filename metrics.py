@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
-from skimage.morphology import skeletonize
+from skimage.morphology import disk, skeletonize
 
 from quantify.skeleton import widths
 
@@ -15,9 +15,7 @@ THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
 FLAT = 0.005  # of IoU on validation: a smaller difference is noise, so it decides nothing
 FEWEST = 6  # values that an interval needs: of 5 IoU values as different as usual it would be 0.5 wide and tell nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
-# the tolerance of 2 pixels, at the photo's own size
-DISK = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)
-CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+TOLERANCE = disk(2)  # of f1_2px: 2 pixels, at the photo's own size
 
 MEANING = {
     "iou_cracked": "IoU of the crack, mean over the photos that have one (headline)",
@@ -71,6 +69,16 @@ def counts_by_threshold(probability, truth):
     return np.stack([hits, false_alarms, true - hits, background - false_alarms], axis=1)
 
 
+def true_pixels(c):
+    """Counts (..., 4) -> crack pixels of the ground truth."""
+    return c[..., 0] + c[..., 2]
+
+
+def predicted_pixels(c):
+    """Counts (..., 4) -> pixels that are predicted as crack."""
+    return c[..., 0] + c[..., 1]
+
+
 def iou(c):
     """Counts (..., 4) -> IoU of the crack class; nan where neither mask has a crack."""
     return divide(c[..., 0], c[..., 0] + c[..., 1] + c[..., 2])
@@ -78,24 +86,24 @@ def iou(c):
 
 def dice(c):
     """Counts (..., 4) -> Dice of the crack class, the F1 of its pixels."""
-    return divide(2 * c[..., 0], 2 * c[..., 0] + c[..., 1] + c[..., 2])
+    return divide(2 * c[..., 0], true_pixels(c) + predicted_pixels(c))
 
 
 def precision(c):
     """Counts (..., 4) -> share of the predicted pixels that are right; nan where none is predicted."""
-    return divide(c[..., 0], c[..., 0] + c[..., 1])
+    return divide(c[..., 0], predicted_pixels(c))
 
 
 def recall(c):
     """Counts (..., 4) -> share of the true pixels that were found; nan where there is none."""
-    return divide(c[..., 0], c[..., 0] + c[..., 2])
+    return divide(c[..., 0], true_pixels(c))
 
 
 def tolerant_counts(prediction, truth):
     """Two (H, W) masks -> (4,) pixels: predicted, predicted within 2 pixels of the truth, true, true within 2 pixels of
     the prediction."""
-    near_truth = cv2.dilate(truth, DISK)
-    near_prediction = cv2.dilate(prediction, DISK)
+    near_truth = cv2.dilate(truth, TOLERANCE)
+    near_prediction = cv2.dilate(prediction, TOLERANCE)
     masks = prediction, prediction & near_truth, truth, truth & near_prediction
     return np.array([np.count_nonzero(mask) for mask in masks])
 
@@ -145,8 +153,8 @@ def interval(values, limits=(-np.inf, np.inf)):
 def summary(c):
     """Counts of each photo (photos, 4) -> {key of MEANING: score}, those that need nothing else."""
     c = np.asarray(c).reshape(-1, 4)
-    cracked = c[:, 0] + c[:, 2] > 0
-    empty = c[:, 0] + c[:, 1] == 0
+    cracked = true_pixels(c) > 0
+    empty = predicted_pixels(c) == 0
     pooled, undamaged = c.sum(axis=0), c[~cracked]
     each = np.where(cracked | ~empty, np.nan_to_num(iou(c)), 1.0)  # empty truth: 1 if left empty, else 0
     return {
@@ -208,7 +216,7 @@ def at_best_threshold(c):
 
     miou_papers: as in the code of SCSegamba (Liu et al., CVPR 2025) and of papers that compare with it.
     """
-    cracked = c[c[:, 0, 0] + c[:, 0, 2] > 0]
+    cracked = c[true_pixels(c[:, 0]) > 0]
     if not len(cracked):
         return dict.fromkeys(OPTIMISTIC, np.nan)
     of_crack = dice(cracked)
@@ -223,7 +231,7 @@ def best_threshold(counts):
     Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds score nearly the
     same, and which of them is highest is chance (measured: results/experiments.md).
     """
-    cracked = counts[counts[:, 0, 0] + counts[:, 0, 2] > 0]
+    cracked = counts[true_pixels(counts[:, 0]) > 0]
     if not len(cracked):
         return 0.5
     mean_iou = iou(cracked).mean(axis=0)
@@ -233,9 +241,8 @@ def best_threshold(counts):
 
 def label_noise_counts(truth):
     """(H, W) mask -> (2, 2, 4): counts against itself of it drawn 1 and 2 pixels (wider, narrower)."""
-    square, cross = np.ones((2, 2), np.uint8), CROSS  # they add 1 and 2 pixels of width
     found = []
-    for pen in (square, cross):
+    for pen in (np.ones((2, 2), np.uint8), disk(1)):  # they add 1 and 2 pixels of width
         wider, narrower = cv2.dilate(truth, pen), cv2.erode(truth, pen)
         found.append([counts(wider, truth), counts(narrower, truth)])
     return np.array(found)
@@ -244,6 +251,6 @@ def label_noise_counts(truth):
 def reliability(c):
     """Counts (thresholds, 4) -> (share of true crack, pixels), each (thresholds + 1,): for the pixels whose probability
     lies between two neighbouring thresholds."""
-    crack = np.r_[c[0, 0] + c[0, 2], c[:, 0], 0]
-    pixels = np.r_[c[0].sum(), c[:, 0] + c[:, 1], 0]
+    crack = np.r_[true_pixels(c[0]), c[:, 0], 0]
+    pixels = np.r_[c[0].sum(), predicted_pixels(c), 0]
     return divide(np.diff(crack), np.diff(pixels)), -np.diff(pixels)

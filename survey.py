@@ -65,14 +65,16 @@ class Options:
     def made_with(self, path):
         """Photo or video -> dict of everything that its results depend on. A record that says the same is kept."""
         about = path.stat()
-        reference = self.scale.reference
+        scale = asdict(self.scale)
+        if scale["reference"]:
+            scale["reference"] = list(scale["reference"])  # as JSON gives it back
         values = {
             "version": VERSION,
             "weights": self.weights,
             "threshold": self.threshold,
             "factor": self.factor,
             "flips": self.flips,
-            "scale": asdict(self.scale) | {"reference": reference and list(reference)},
+            "scale": scale,
             "width_edges_mm": list(self.width_edges_mm),
             "places": self.places,
             "bytes": about.st_size,

@@ -19,7 +19,7 @@ import distributed
 import metrics
 import runs
 from augment import UNCHANGED, VERSIONS, augment
-from command import SEED, BadInput, choose_device, execute, flags, number, number_of
+from command import COMMON, SEED, BadInput, choose_device, execute, flags, number, number_of
 from data.split import NOT_VALIDATED, same_photos, split
 from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
@@ -82,7 +82,7 @@ def arguments(argv):
     )
     add = parser.add_argument_group("data").add_argument
     add("--data", help="folder or .zip of a COCO export (default: data/sample, drawn on first use)")
-    add("--classes", nargs="+", metavar="NAME", help="all category names that count as crack (default: any spelling)")
+    add("--classes", **COMMON["classes"])
     add(
         "--splits",
         metavar="FILE",

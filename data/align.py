@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, Parser, execute, number_of, some, write_csv
+from command import COMMON, BadInput, Parser, execute, number_of, some, write_csv
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import read_export
 
@@ -188,7 +188,7 @@ def arguments(argv=None):
     parser.add_argument("export", help="folder or .zip of a COCO export")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the export with aligned labels here")
     parser.add_argument("--table", type=Path, default=Path("shifts.csv"), help="table to write (default: shifts.csv)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="all category names that count as crack")
+    parser.add_argument("--classes", **COMMON["classes"])
     return parser.parse_args(argv)
 
 

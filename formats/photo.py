@@ -450,10 +450,6 @@ class Preprocess:
         values = (values - np.float32(self.mean)) / np.float32(self.std)
         return pad(np.ascontiguousarray(values.transpose(2, 0, 1)), *ceil32(photo))
 
-    def to_input(self, photo):
-        """(H, W, 3) uint8 RGB -> (3, h', w') float32 network input."""
-        return self.normalise(self.resize(photo))
-
     def to_photo(self, probability, height, width):
         """(h', w') float32 network output -> (height, width): pad removed, resized bilinearly."""
         h, w = self.shape(height, width)

@@ -201,14 +201,3 @@ def _cost(quantity, unit_price, minimum_charge):
     if quantity <= 0:
         return 0.0
     return float(max(quantity * unit_price, minimum_charge))
-
-
-def cost_rows(money):
-    """What `estimate` gave -> [[item, quantity, low, central, high]] as text, the total last."""
-    rows = []
-    for line in money["lines"]:
-        width = "" if line["item"] == "patch" else f" {line['width_from_mm']:g} to {line['width_to_mm']:g} mm wide"
-        costs = [f"{line[f'cost_{level}']:.0f}" for level in ("low", "central", "high")]
-        rows.append([line["item"] + width, f"{line['quantity']:.2f} {line['unit']}", *costs])
-    totals = [f"{money[level]:.0f}" for level in ("low", "central", "high")]
-    return [*rows, [f"total, {money['currency']}", "", *totals]]

@@ -30,7 +30,7 @@ def reliability(axes, scored):
 def by_width(axes, scored):
     """IoU of every cracked photo against its mean crack width: crack pixels per pixel of centre line."""
     length = np.array([row["length"] for row in scored.rows])[scored.cracked]
-    width = metrics.divide(scored.counts[scored.cracked][:, [0, 2]].sum(axis=1), length)
+    width = metrics.divide(metrics.true_pixels(scored.counts[scored.cracked]), length)
     axes.plot(width, scored.iou(), ".", ms=8, color="#0072b2")
     axes.set(ylim=(0, 1), xlabel="mean width of the true crack, pixels", ylabel="IoU of the photo")
     axes.set_title("Are thin cracks harder?")

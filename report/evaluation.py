@@ -71,7 +71,7 @@ class Scored:
     @property
     def cracked(self):
         """Indices of the photos whose ground truth has a crack."""
-        return np.flatnonzero(self.counts[:, [0, 2]].sum(axis=1))
+        return np.flatnonzero(metrics.true_pixels(self.counts))
 
     def iou(self):
         """(photos with a crack,) IoU of each."""
@@ -106,7 +106,7 @@ class Scored:
     @property
     def doubts(self):
         """[sentence] of what is odd about the masks, or the network behind them."""
-        predicted = self.counts[:, :2].sum()
+        predicted = metrics.predicted_pixels(self.counts).sum()
         found = []
         if predicted > self.counts.sum() / 2:
             found.append("more than half of all pixels are called crack: inverted?")
@@ -181,7 +181,7 @@ def photo_table(scored):
         c = row["counts"]
         scores = [metrics.iou(c), metrics.dice(c), metrics.precision(c), metrics.recall(c)]
         scores += [metrics.f1(row["near"]), metrics.f1(row["line"])]
-        true, predicted = int(c[0] + c[2]), int(c[0] + c[1])
+        true, predicted = int(metrics.true_pixels(c)), int(metrics.predicted_pixels(c))
         rows.append([photo.name, true, predicted, *(float(score) for score in scores)])
     return ["photo", "true_pixels", "predicted_pixels", *PHOTO_SCORES], rows
 
@@ -258,7 +258,7 @@ def selection(scored):
 def said_of(scored, i):
     """What the page says of one photo: its IoU; of an undamaged one the area called crack."""
     c = scored.counts[i]
-    if c[0] + c[2]:
+    if metrics.true_pixels(c):
         return f"IoU {metrics.iou(c):.3f}"
     return f"undamaged, {c[1] / c.sum():.2%} called crack"
 
@@ -283,7 +283,8 @@ def changed_rows(harder, changes, seed):
     """{name: Scored}, {name: change} -> [(label, panels)] of the median photo under every change."""
     unchanged = next(iter(harder.values()))
     chosen = selection(unchanged)
-    middle = (chosen["median"] + chosen["worst"] + [0])[0]
+    candidates = [*chosen["median"], *chosen["worst"], 0]  # with one or two cracked photos there is no median
+    middle = candidates[0]
     items = []
     for name, scored in harder.items():
         photo, truth = changes[name](*unchanged.photos[middle].read(), np.random.default_rng([seed, middle]))
@@ -299,7 +300,7 @@ def strips(items, least=48):
 
 
 def answer(scored):
-    """The result at the top of the page: IoU and its interval beside baseline and ceiling, then a few numbers."""
+    """The result at the top of the page: IoU and its interval beside the baseline and the label noise, then numbers."""
     sheet, cracked = scored.sheet, len(scored.cracked)
     undamaged = len(scored.photos) - cracked
     bars, cards = [], [("photos", len(scored.photos), f"{cracked} with a crack")]
@@ -309,8 +310,8 @@ def answer(scored):
         bars.append(page.Bar("IoU, all photos", sheet["iou_all"]))
     bars.append(page.Bar("all-black prediction, all photos: the baseline", sheet["all_black"], reference=True))
     if cracked:
-        ceiling = "ground truth drawn 1 pixel wider or narrower: what hand-drawn labels allow"
-        bars.append(page.Bar(ceiling, sheet["label_noise_1px"], reference=True))
+        label_noise = "ground truth drawn 1 pixel wider or narrower: what hand-drawn labels allow"
+        bars.append(page.Bar(label_noise, sheet["label_noise_1px"], reference=True))
         cards.append(("IoU of the crack", f"{sheet['iou_cracked']:.3f}", interval_words(scored)))
     if undamaged:
         empty = round(sheet["undamaged_correct"] * undamaged)

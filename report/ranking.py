@@ -14,7 +14,6 @@ from report.pictures import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
 VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW, "": "first"}
-FEW_NAMES = 3  # of other submissions in a remark
 SHOWN = 6  # photos in the row of those that separate the submissions most
 SHARED = [key for key in SHARED_KEYS if key != "undamaged_correct"]
 COLUMNS = {  # of ranking.csv: what each says
@@ -142,7 +141,7 @@ def every_photo(entries):
     On an undamaged photo a submission has 0 for a false alarm, nothing if left empty, MISSING or UNUSABLE.
     """
     each = np.array([metrics.iou(entry.scored.counts) for entry in entries])  # (submissions, photos)
-    true = entries[0].scored.counts[:, [0, 2]].sum(axis=1)
+    true = metrics.true_pixels(entries[0].scored.counts)
     rows = []
     for i, photo in enumerate(entries[0].scored.photos):
         values = each[:, i].tolist()

@@ -154,7 +154,9 @@ def budget_card(money):
 
 def notices(found):
     """What a reader must know before using a number."""
-    warnings = [too_much(found.rows)] if too_much(found.rows) else []
+    warnings = []
+    if too_much(found.rows):
+        warnings.append(too_much(found.rows))
     if not found.scaled:
         return [page.notice(text) for text in [*warnings, NO_SCALE]]
     if not all(result["from_above"] for result in found.results):
@@ -304,16 +306,20 @@ def quantities_section(found):
     return page.section("Quantities", *parts, page.paragraph(NOT_IN_IT))
 
 
-def budget_parts(money):
-    """The lines of the budget, its totals and where the prices come from."""
-    lines = []
+def budget_rows(money):
+    """What `estimate` gave -> [[work, amount, low, central, high]] as text, the total last."""
+    rows = []
     for line in money["lines"]:
         name = f"{work_name(line)} (minimum charge)" if line["minimum_applied"] else work_name(line)
-        lines.append((name, amount(line), *(f"{line[f'cost_{level}']:.0f}" for level in LEVELS)))
-    lines.append(("total", "", *(f"{money[level]:.0f}" for level in LEVELS)))
+        rows.append([name, amount(line), *(f"{line[f'cost_{level}']:.0f}" for level in LEVELS)])
+    return [*rows, ["total", "", *(f"{money[level]:.0f}" for level in LEVELS)]]
+
+
+def budget_parts(money):
+    """The lines of the budget, its totals and where the prices come from."""
     heads = ["work", "amount", *(f"{level}, {money['currency']}" for level in LEVELS)]
     sources = "; ".join(sorted({line["source"] for line in money["lines"]}))
-    parts = [page.table(heads, lines, "budget", sortable=False)]
+    parts = [page.table(heads, budget_rows(money), "budget", sortable=False)]
     if money["minimum_applied"]:
         parts.append(page.notice(MINIMUM))
     if money["not_priced"]:

@@ -164,15 +164,16 @@ def errors(shape, rng):
 
 def three(values):
     """Bias, mean and worst, for the table."""
-    return f"{f'{values.mean():+.2f}  {np.abs(values).mean():.2f}  {np.abs(values).max():.2f}':>22}"
+    words = f"{values.mean():+.2f}  {np.abs(values).mean():.2f}  {np.abs(values).max():.2f}"
+    return words.rjust(22)
 
 
 def print_shapes(rng):
     """Print a row a shape -> do all keep the bounds?"""
-    print(
-        f"{'13 angles each':<17}{'width':>6}{'length error':>22}{'traced length error':>22}{'':>10}{'width error':>22}"
-    )
-    print(f"{'':<17}{'px':>6}" + 2 * f"{'bias, mean, worst %':>22}" + f"{'sigmas':>10}{'bias, mean, worst px':>22}")
+    lengths = "length error".rjust(22) + "traced length error".rjust(22)
+    print("13 angles each".ljust(17) + "width".rjust(6) + lengths + " " * 10 + "width error".rjust(22))
+    percent = "bias, mean, worst %".rjust(22)
+    print(" " * 17 + "px".rjust(6) + percent + percent + "sigmas".rjust(10) + "bias, mean, worst px".rjust(22))
     good = True
     for shape in shapes():
         found = errors(shape, rng)

@@ -275,8 +275,8 @@ def photos(train_photos, file, results):
                 "native_mb": in_process(file_memory, path),
             }
             found[f"{megapixels} MP"] = row
-            print(f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, at full resolution {row['native']:.2f} s, "
-                  f"peak {row['native_mb']:.0f} MB", flush=True)  # fmt: skip
+            at_full = f"at full resolution {row['native']:.2f} s, peak {row['native_mb']:.0f} MB"
+            print(f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, {at_full}", flush=True)
             write_json(file, results)
         for megapixels, count_of_photos in FOLDERS.items():
             rate = survey_rate(folder, megapixels, count_of_photos)
@@ -314,7 +314,8 @@ class Budget:
 
 def endless(batches):
     """A loader's batches, epoch after epoch."""
-    for batches.batch_sampler.epoch in count():
+    for epoch in count():
+        batches.batch_sampler.epoch = epoch
         yield from batches
 
 

@@ -50,7 +50,8 @@ def darker_than_around(grey, block, below):
 def gradient(photo, smooth):
     """Photo -> (dx, dy) int16 as Canny takes them, and the median of their length, which that of the texture is."""
     image = smoothed(photo, smooth)
-    dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, scale=16) for order in ((1, 0), (0, 1)))  # 16: flat slopes count
+    dx = cv2.Sobel(image, cv2.CV_32F, 1, 0, scale=16)  # 16, so that flat slopes count in whole numbers
+    dy = cv2.Sobel(image, cv2.CV_32F, 0, 1, scale=16)
     return dx.astype(np.int16), dy.astype(np.int16), float(np.median(np.hypot(dx, dy)))
 
 
@@ -137,20 +138,27 @@ class Method:
 METHODS = {
     "adaptive threshold": Method(
         "a crack is darker than the road around it, wherever light and shadow put the grey level",
-        smoothed, darker_than_around,
-        {"smooth": (0.7, 1, 2)}, {"block": (15, 31, 61), "below": (4, 7, 10, 14, 20)},
+        smoothed,
+        darker_than_around,
+        {"smooth": (0.7, 1, 2)},
+        {"block": (15, 31, 61), "below": (4, 7, 10, 14, 20)},
     ),
     "Canny edges": Method(
         "a crack has two sharp edges close together; the space between them is filled",
-        gradient, between_edges,
-        {"smooth": (1, 1.5, 2, 3)}, {"strong": (3, 4, 5), "gap": (5, 7, 11, 15)},
+        gradient,
+        between_edges,
+        {"smooth": (1, 1.5, 2, 3)},
+        {"strong": (3, 4, 5), "gap": (5, 7, 11, 15)},
     ),
     "black-hat": Method(
         "a crack is dark, narrow and long; how dark, the photo's own texture says",
-        black_hat, far_above,
-        {"smooth": (1, 2, 3), "size": (5, 7, 11), "length": (1, 17)}, {"above": (3, 5, 8)}, (20, 40, 80),
+        black_hat,
+        far_above,
+        {"smooth": (1, 2, 3), "size": (5, 7, 11), "length": (1, 17)},
+        {"above": (3, 5, 8)},
+        (20, 40, 80),
     ),
-}  # fmt: skip
+}
 
 
 # ---------------------------------------------------------------------------------------------- choice
@@ -164,7 +172,7 @@ def search(method, photos):
         masks = method.masks(photo, method.of_first, method.of_then, method.least)
         found.append([(metrics.counts(mask, truth), metrics.tolerant_counts(mask, truth)) for mask in masks])
     counts, near = np.moveaxis(found, 2, 0)  # (photos, combinations, 4) each
-    cracked = counts[:, 0, [0, 2]].sum(axis=1) > 0
+    cracked = metrics.true_pixels(counts[:, 0]) > 0
     return metrics.iou(counts[cracked]).mean(axis=0), np.nan_to_num(metrics.f1(near.sum(axis=0)))
 
 
@@ -175,10 +183,16 @@ def choose(photos):
         began = time.perf_counter()
         iou, f1 = search(method, photos)
         grid = method.of_first | method.of_then | {"least": method.least}
-        found[name] = {"why": method.why, "grid": grid, "combinations": len(iou),
-            "settings": method.grid[iou.argmax()], "train_iou_cracked": float(iou.max()),
-            "settings_f1_2px": method.grid[f1.argmax()], "train_f1_2px": float(f1.max()),
-            "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
+        found[name] = {
+            "why": method.why,
+            "grid": grid,
+            "combinations": len(iou),
+            "settings": method.grid[iou.argmax()],
+            "train_iou_cracked": float(iou.max()),
+            "settings_f1_2px": method.grid[f1.argmax()],
+            "train_f1_2px": float(f1.max()),
+            "seconds": round(time.perf_counter() - began, 1),
+        }
         print(f"{name}: {found[name]['settings']}, best of {len(iou)} in {found[name]['seconds']:.0f} s", flush=True)
     return found
 
@@ -215,7 +229,9 @@ def each_photo(runs):
 def results(scored):
     """{row of the table: [Scored]} -> {row: what `gathered` gave, and how far ours is ahead of it, photo by photo}."""
     found = {name: gathered(runs) for name, runs in scored.items()}
-    for name in found.keys() - {OURS} if OURS in found else ():
+    if OURS not in found:
+        return found
+    for name in found.keys() - {OURS}:
         gain = each_photo(scored[OURS]) - each_photo(scored[name])
         found[name]["ours_ahead"] = {"difference": metrics.mean(gain), "interval": metrics.interval(gain)}
     return found
@@ -224,7 +240,9 @@ def results(scored):
 def cell(found, key):
     """A score, with the lowest and highest where there are several seeds."""
     low, high = found["lowest_highest"][key]
-    return f"{found[key]:.3f}" + (f" ({low:.3f} to {high:.3f})" if len(found["scored"]) > 1 else "")
+    if len(found["scored"]) == 1:
+        return f"{found[key]:.3f}"
+    return f"{found[key]:.3f} ({low:.3f} to {high:.3f})"
 
 
 def table(found):
@@ -249,7 +267,9 @@ def shown(photos):
 def titled(name, mask, truth):
     """The name, and how right the mask is."""
     c = metrics.counts(mask, truth)
-    return f"{name}: " + (f"IoU {metrics.iou(c):.2f}" if truth.any() else f"{c[1] / c.sum():.1%} called crack")
+    if truth.any():
+        return f"{name}: IoU {metrics.iou(c):.2f}"
+    return f"{name}: {c[1] / c.sum():.1%} called crack"
 
 
 def panels(item, named, canny):
@@ -268,7 +288,8 @@ def picture(photos, named, canny, title):
     items = []
     for item in photos:
         every = list(panels(item, named, canny).items())
-        for (label, image), *others in (every[:4], every[4:]):
+        for first, *others in (every[:4], every[4:]):
+            label, image = first
             items.append((label, {"photo": image} | dict(others)))  # the label stands above the panel "photo"
     return evaluation.rows_figure(items, title)
 
@@ -293,20 +314,22 @@ def arguments(argv):
     add = parser.add_argument
     add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
     add("--splits", type=Path, metavar="FILE", help="splits.json: which photo is in which part")
-    add("--run", nargs="+", type=Path, default=[], metavar="RUN", help="trained runs, the same with several seeds: "
-        "their mean is compared with the detectors")  # fmt: skip
+    run = "trained runs, the same with several seeds: their mean is compared with the detectors"
+    add("--run", nargs="+", type=Path, default=[], metavar="RUN", help=run)
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder for methods.json and methods.jpg")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    args, began = arguments(argv), time.perf_counter()
+    args = arguments(argv)
+    began = time.perf_counter()
     export = open_data(args.data)
     parts = split(export, args.seed, args.splits)
     test = sorted(parts["test"], key=lambda photo: photo.name)
     if not any(photo.cracked for photo in test):
         raise BadInput(f"{args.splits or export.root}: no test photo has a crack; choose another --splits")
-    runs, title = open_runs(args.run, test, choose_device(args.device)), f"{export.root.name}, test, {len(test)} photos"
+    runs = open_runs(args.run, test, choose_device(args.device))
+    title = f"{export.root.name}, test, {len(test)} photos"
 
     chosen = choose(parts["train"])
     named = answers(chosen)

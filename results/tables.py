@@ -166,8 +166,8 @@ def steps_to_95(records, name):
 def study_table(records, content):
     """{row: run} -> table of the runs on CrackForest's course split."""
     first = next(iter(content.values()))
-    header = ["run", "seeds", "`iou_cracked`", "difference from the first", "`f1_2px`", "on the 35 train photos",
-              "95 % reached after"]  # fmt: skip
+    scores = ["`iou_cracked`", "difference from the first", "`f1_2px`", "on the 35 train photos"]
+    header = ["run", "seeds", *scores, "95 % reached after"]
     rows = []
     for words, name in content.items():
         seeds = len(scored(records, name, "cfd-test"))

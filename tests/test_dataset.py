@@ -42,7 +42,7 @@ def test_versions_are_drawn_anew_each_epoch_and_the_photo_itself_is_one_of_them(
     data = CrackDataset(photos, SMALL, augment, versions=2, seed=5)
     assert len(data) == 3 * len(photos)
     first, later = [data[k] for k in range(3)], [data[k + len(data)] for k in range(3)]
-    assert torch.equal(first[0][0], torch.from_numpy(SMALL.to_input(photos[0].read()[0])))
+    assert torch.equal(first[0][0], torch.from_numpy(SMALL.normalise(SMALL.resize(photos[0].read()[0]))))
     assert torch.equal(first[0][0], later[0][0])
     for k in (1, 2):
         assert not torch.equal(first[k][0], first[0][0]) and not torch.equal(first[k][0], later[k][0])
@@ -55,7 +55,9 @@ def test_without_an_augmentation_every_photo_comes_once_and_unchanged(export):
     assert len(data) == len(photos)
     for k, photo in enumerate(photos):
         network_input, mask, index = data[k + 3 * len(data)]
-        assert index == k and torch.equal(network_input, torch.from_numpy(SMALL.to_input(photo.read()[0])))
+        assert index == k and torch.equal(
+            network_input, torch.from_numpy(SMALL.normalise(SMALL.resize(photo.read()[0])))
+        )
         assert mask.shape == (1, 64, 64) and mask.sum() == SMALL.resize(*photo.read())[1].sum()
 
 

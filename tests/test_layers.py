@@ -9,11 +9,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # from the ground up; a file imports from its own line and the lines before it
 LAYERS = [
-    ["command"], ["distributed"], ["formats"], ["quantify"], ["metrics"], ["report"], ["data"], ["model"], ["dataset"],
-    ["augment"], ["runs"], ["inference"], ["evaluate"], ["train"], ["survey", "rank"], ["web"], ["demo"],
+    *[[name] for name in "command distributed formats quantify metrics report data model dataset augment".split()],
+    *[[name] for name in "runs inference evaluate train".split()],
+    ["survey", "rank"],
+    ["web"],
+    ["demo"],
     ["results", "weights"],
-]  # fmt: skip
-MOST_FILES = 25  # that training loads: with the command `python dataset.py`, whose checks of photos and labels are 4
+]
+MOST_FILES = 25  # that training loads; four of them only because `python dataset.py` checks photos and labels
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(file for file in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")] if file.parent.name != "tests")
 NAMES = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in FILES}

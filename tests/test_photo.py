@@ -12,6 +12,11 @@ from formats import photo as module
 from formats.photo import Preprocess, read_mask, read_photo, write_image
 
 
+def to_input(preprocess, photo):
+    """(H, W, 3) uint8 RGB -> (3, h', w') float32, what the network gets."""
+    return preprocess.normalise(preprocess.resize(photo))
+
+
 def save(path, pixels):
     """Write as OpenCV does (BGR), so that a mistake in `write_image` cannot hide one in `read_photo`."""
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
@@ -113,7 +118,7 @@ def test_a_few_kilobytes_that_claim_60_000_by_60_000_pixels_are_refused(tmp_path
 def test_photos_of_two_pixels_and_of_one_row_go_there_and_back(tmp_path, shape, rng):
     photo = read_photo(save(tmp_path / "a.png", rng.integers(0, 256, (*shape, 3), dtype=np.uint8)))
     preprocess = Preprocess()
-    height, width = preprocess.to_input(photo).shape[1:]
+    height, width = to_input(preprocess, photo).shape[1:]
     assert photo.shape == (*shape, 3) and max(height, width) == 512
     assert preprocess.to_photo(np.ones((height, width), np.float32), *shape).shape == shape
 
@@ -163,17 +168,17 @@ def test_a_perfect_soft_mask_survives_the_way_there_and_back(shape):
 
 
 def test_the_aspect_ratio_is_kept_and_the_input_padded_to_32():
-    network_input = Preprocess(size=512).to_input(np.zeros((300, 400, 3), np.uint8))
+    network_input = to_input(Preprocess(size=512), np.zeros((300, 400, 3), np.uint8))
     assert network_input.shape == (3, 384, 512)
-    assert Preprocess(size=100).to_input(np.zeros((400, 300, 3), np.uint8)).shape == (3, 128, 96)
+    assert to_input(Preprocess(size=100), np.zeros((400, 300, 3), np.uint8)).shape == (3, 128, 96)
 
 
 def test_the_input_is_normalised_and_padded_with_the_mean_colour():
     preprocess = Preprocess(size=100)
     photo = np.full((100, 100, 3), np.round(255 * np.array(preprocess.mean)), np.uint8)
-    network_input = preprocess.to_input(photo)
+    network_input = to_input(preprocess, photo)
     assert np.allclose(network_input, 0, atol=0.02)
-    white = preprocess.to_input(np.full((100, 100, 3), 255, np.uint8))
+    white = to_input(preprocess, np.full((100, 100, 3), 255, np.uint8))
     expected = [(1 - mean) / std for mean, std in zip(preprocess.mean, preprocess.std, strict=True)]
     assert white[:, 50, 50].tolist() == pytest.approx(expected, abs=1e-4)
     assert (white[:, :, 100:] == 0).all() and (white[:, 100:] == 0).all()
@@ -199,7 +204,7 @@ def test_a_resized_mask_holds_the_nearest_pixel_and_nothing_in_between(rng):
 
 def test_only_uint8_is_a_photo():
     with pytest.raises(TypeError, match="uint8"):
-        Preprocess().to_input(np.zeros((32, 32, 3), np.float32))
+        to_input(Preprocess(), np.zeros((32, 32, 3), np.float32))
 
 
 @pytest.mark.parametrize("quality", [40, 70, 95])

@@ -22,12 +22,13 @@ from formats.archive import unpacked
 from formats.photo import at_most, write_image
 from inference import open_model, read_one
 from model import fused, predict
-from quantify.budget import COLUMNS, cost_rows, estimate, read_prices, width_edges
+from quantify.budget import COLUMNS, estimate, read_prices, width_edges
 from quantify.damage import fact_rows, scale_words, sentence
 from quantify.measure import WIDTH_EDGES_MM
 from quantify.scale import ScaleOptions, find_scale
 from report.figure import overlay
 from report.records import total_quantities
+from report.survey import budget_rows
 from runs import SHIPPED, finished_runs
 
 PRICES = Path(__file__).parent.parent / "data" / "prices.csv"
@@ -160,7 +161,7 @@ def show(seen, threshold, choice, number, points, prices):
     words = f"**{sentence(row).capitalize()}.**\n\n{scale}"
     budget = []
     if prices:
-        budget = cost_rows(estimate(total_quantities([found.result["quantities"]]), prices))
+        budget = budget_rows(estimate(total_quantities([found.result["quantities"]]), prices))
     before, after, heat = (at_most(picture, SHOWN_PX) for picture in (found.photo, marked, heat))
     return (before, after), heat, words, fact_rows(row), budget
 
