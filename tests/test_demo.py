@@ -89,7 +89,7 @@ def shown(client, *controls):
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "99999"])
 def test_a_port_that_cannot_be_is_refused(port):
-    with pytest.raises(BadInput, match=f"--port {port}: .*65535"):
+    with pytest.raises(BadInput, match=f"--port: {port}: .*65535"):
         demo.arguments(["--port", port])
 
 

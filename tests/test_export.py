@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import draw_crack, draw_road, lively_network
 
-import inference
+import model as networks
 from command import BadInput
 from formats.onnx import export_onnx
 from formats.photo import Preprocess
@@ -48,7 +48,7 @@ def sessions(path):
 
 def test_opencv_and_onnx_runtime_give_the_networks_probability_at_any_size(exported, monkeypatch):
     model, path = exported
-    monkeypatch.setattr(inference, "autocast", lambda device: contextlib.nullcontext())  # both in float32
+    monkeypatch.setattr(networks, "autocast", lambda device: contextlib.nullcontext())  # both in float32
     programs, rng = sessions(path), np.random.default_rng(0)
     for height, width in ((96, 160), (160, 96), (160, 160), (117, 160), (160, 39)):
         photo = draw_road(rng, height, width)

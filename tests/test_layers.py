@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # from the ground up; a file imports from its own line and the lines before it
 LAYERS = [
-    *[[name] for name in "command distributed formats quantify metrics report data model dataset augment".split()],
-    *[[name] for name in "runs inference evaluate train".split()],
+    *[[name] for name in ("command", "distributed", "formats", "quantify", "metrics", "report", "data", "model")],
+    *[[name] for name in ("dataset", "augment", "runs", "inference", "evaluate", "train")],
     ["survey", "rank"],
     ["web"],
     ["demo"],
