@@ -176,7 +176,8 @@ def main(argv=None):
     cracked = [preprocess.resize(*photo.read()) for photo in parts["train"] if photo.cracked]
     undamaged = [photo for photo in parts["train"] if not photo.cracked]
     shown = cracked[:3] + [preprocess.resize(*photo.read()) for photo in undamaged[:1]]
-    picture, histograms = (Path(f"augment-{export.root.resolve().name}{end}.png") for end in ("", "-distribution"))
+    name = f"augment-{export.root.resolve().name}"
+    picture, histograms = Path(f"{name}.png"), Path(f"{name}-distribution.png")
     write_image(picture, sheet(shown, rng))
     save_figure(histograms, distribution(cracked, rng))
     print(f"pictures: {picture}, {histograms}")

@@ -1,6 +1,7 @@
 """(input, mask) pairs for training and validation, and the command that shows an export or a folder of photos."""
 
 import contextlib
+import math
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ class Batches(Sampler):
         self.first = 0
 
     def __len__(self):
-        return -(-self.count // self.batch_size)  # rounded up
+        return math.ceil(self.count / self.batch_size)
 
     def __iter__(self):
         order = np.arange(self.count)

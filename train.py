@@ -153,8 +153,8 @@ def settings_of(args):
     typed = {setting.name: getattr(args, setting.name) for setting in fields(Settings)}
     typed = {name: value for name, value in typed.items() if value is not None}
     if not args.resume:
-        fine_tuning = {"lr": 0.001} if args.start else {"lr": 0.003}
-        return runs.new_run(args.out, args.data), Settings(**fine_tuning | typed)
+        typed.setdefault("lr", 0.001 if args.start else 0.003)
+        return runs.new_run(args.out, args.data), Settings(**typed)
     run = runs.interrupted_run(args.resume)
     data = typed.pop("data", None)
     if args.out:

@@ -33,7 +33,8 @@ BESIDE = f"label more than {BESIDE_PX} pixels beside the crack (at 512 pixels); 
 # ------------------------------------------------------------------------------------------------ the whole audit
 def audit(export, seed=0, shown=12):
     """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
-    preprocess, readable, masks, broken, doubts = Preprocess(), [], [], [], []
+    preprocess = Preprocess()
+    readable, masks, broken, doubts = [], [], [], []
     turned = {problem.name for problem in export.problems if problem.kind == TURNED}
     for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
         try:

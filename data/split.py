@@ -88,7 +88,7 @@ def copies(photos):
             if key is not None:
                 first_with.setdefault(key, i)
                 same.append(first_with[key])
-        group[np.isin(group, group[same])] = group[i]
+        group[np.isin(group, group[same])] = group[i]  # the groups of all that it equals become one
     return group.tolist()
 
 

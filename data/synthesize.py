@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import PROBABILITY, SEED, Parser, execute, number, tally
+from command import SEED, Parser, execute, number, tally
 from data import asphalt, varied
 from data.asphalt import log_uniform
 from data.cracks import SMALLEST_CRACK, cut, draw_cracks, field_of, inner, seen, under
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 
-UNDAMAGED_SHARE = 0.2
+EVERY = 5  # photos, of which the last is undamaged: a longer set begins with the shorter one
 DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
 VARIED_DISTANCES = (0.3, 3.0)  # the same with --varied
 TRIES = 20  # on one road: a slab or a patch may hide its whole middle
@@ -44,13 +44,6 @@ def photo_size(text):
 def arguments(argv):
     parser = Parser("data/synthesize.py", description=__doc__)
     parser.add_argument("--photos", type=number(int, 1), default=60, help="how many photos (default 60)")
-    parser.add_argument(
-        "--undamaged",
-        type=PROBABILITY,
-        default=UNDAMAGED_SHARE,
-        metavar="SHARE",
-        help="share of photos without a crack, 0 to 1 (default 0.2)",
-    )
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same photos (default 0)")
     parser.add_argument(
         "--size",
@@ -126,20 +119,13 @@ class Plan:
     photos: int = 60
     seed: int = 0
     size: tuple = (480, 640)  # height, width
-    undamaged: float = UNDAMAGED_SHARE  # share of the photos without a crack
     draw: Callable = draw_photo  # draw_photo or varied.draw_photo
-
-    def is_cracked(self, index):
-        """Spreads the undamaged photos evenly, at 0.2 every fifth: a longer set begins with the shorter one."""
-        undamaged_so_far = int(index * self.undamaged + 1e-9)
-        undamaged_with_this = int((index + 1) * self.undamaged + 1e-9)
-        return undamaged_with_this == undamaged_so_far
 
 
 def save_photo(folder, plan, index):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
     rng = np.random.default_rng([plan.seed, index])  # a photo's own stream: the same whoever draws it
-    photo, mask = plan.draw(rng, plan.size, plan.is_cracked(index))
+    photo, mask = plan.draw(rng, plan.size, cracked=(index + 1) % EVERY > 0)
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     if not cv2.imwrite(str(folder / name), photo[..., ::-1], quality):
@@ -164,7 +150,7 @@ def draw_export(out, plan=None, workers=2):
 def main(argv=None):
     args = arguments(argv)
     draw = partial(varied.draw_photo if args.varied else draw_photo, distances=args.distances)
-    rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, args.undamaged, draw), args.workers)
+    rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, draw), args.workers)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {tally(len(rows), cracked)}")
 

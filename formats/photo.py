@@ -2,6 +2,7 @@
 
 import glob
 import io
+import math
 import re
 import struct
 from collections import Counter
@@ -458,7 +459,7 @@ class Preprocess:
 
 def ceil32(image):
     """Height and width rounded up to multiples of 32."""
-    return tuple(-(-side // 32) * 32 for side in image.shape[:2])
+    return tuple(math.ceil(side / 32) * 32 for side in image.shape[:2])
 
 
 def pad(image, height, width):

@@ -71,11 +71,6 @@ def test_every_fifth_photo_is_undamaged_and_has_no_annotation(pairs):
     assert [mask.any() for _, mask in pairs] == [True, True, True, True, False] * 4
 
 
-@pytest.mark.parametrize("share, undamaged", [(0, 0), (0.25, 2), (1, 8)])
-def test_share_of_undamaged_photos(share, undamaged):
-    assert sum(not Plan(undamaged=share).is_cracked(index) for index in range(8)) == undamaged
-
-
 @pytest.mark.parametrize("thing", [*asphalt.BUILT, *asphalt.LOOSE], ids=lambda thing: thing.__name__)
 def test_things_on_the_road_change_the_photo_and_stay_finite(thing):
     scene = scene_of(1)
@@ -275,7 +270,9 @@ def test_runs_as_a_script_and_says_what_it_drew(tmp_path):
     assert cv2.imread(str(tmp_path / "drawn" / "asphalt_00001.jpg")).shape == (150, 200, 3)
 
 
-@pytest.mark.parametrize("arguments", [["--photos", "0"], ["--undamaged", "1.5"], ["--workers", "0"], ["--seed", "-1"]])
+@pytest.mark.parametrize(
+    "arguments", [["--photos", "0"], ["--distances", "2", "1"], ["--workers", "0"], ["--seed", "-1"]]
+)
 def test_bad_input_stops_and_names_the_flag(arguments, tmp_path):
     with pytest.raises(BadInput, match=arguments[0]):
         synthesize.main([*arguments, "--out", str(tmp_path / "out")])

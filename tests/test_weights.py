@@ -51,12 +51,6 @@ def test_without_a_run_a_photo_is_segmented_by_the_weights_that_ship(no_run, cap
     assert (no_run / "predictions" / "road_mask.png").is_file()
 
 
-def test_once_there_is_a_run_it_is_taken(no_run):
-    (no_run / "runs" / "mine").mkdir(parents=True)
-    (no_run / "runs" / "mine" / "best.pt").touch()
-    assert runs.newest_run() == no_run / "runs" / "mine"
-
-
 def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monkeypatch):
     data = write_export(no_run / "data", cracked=2, undamaged=1)
     monkeypatch.chdir(runs.SHIPPED.parent.parent)
