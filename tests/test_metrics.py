@@ -4,8 +4,8 @@ import pytest
 from skimage.morphology import skeletonize
 
 from metrics import (
-    DISK,
     THRESHOLDS,
+    TOLERANCE,
     at_best_threshold,
     centreline_counts,
     counts,
@@ -109,7 +109,7 @@ def test_two_pixels_of_tolerance_forgive_two_pixels_and_not_three():
 
 def test_the_tolerance_is_a_disk_of_two_pixels_to_all_sides():
     y, x = np.mgrid[-2:3, -2:3]
-    assert ((x**2 + y**2 <= 4) == DISK).all()
+    assert ((x**2 + y**2 <= 4) == TOLERANCE).all()
 
 
 def test_tolerance_never_lowers_a_score(rng):
