@@ -26,6 +26,16 @@ def in_short(error):
     return shorten(str(error), 100)
 
 
+def quoted(value):
+    """A value from a stranger's file in quotes, at most 80 letters of it."""
+    return f"{value!r:.80}"
+
+
+def last_letters(name, most):
+    """A name of at most `most` letters: its end, which tells photos of one phone apart, after two dots."""
+    return name if len(name) <= most else f"..{name[2 - most :]}"
+
+
 def number_of(count, noun):
     """1, "photo" -> "1 photo"; 2, "photo" -> "2 photos"."""
     if count == 1:

@@ -82,15 +82,15 @@ def note_on(predictor, place):
     return f"a run folder with {number_of(len(pictures), 'picture')} in it; the network is scored, not these"
 
 
-def score_submission(name, path, test, seed, device):
+def score_submission(name, path, test, device):
     """Score one submission on a PhotoSet -> Entry. What cannot be opened counts as empty."""
     try:
         predictor, place = open_submission(name, path, device)
     except BadInput as error:
         problems = [Problem(item.name, UNUSABLE, str(error)) for item in test.photos]
-        return Entry(score(test.photos, all_black, name, test.title, seed), problems)
+        return Entry(score(test.photos, all_black, name, test.title), problems)
     forgiving = Forgiving(predictor)
-    scored = score(test.photos, forgiving, name, test.title, seed)
+    scored = score(test.photos, forgiving, name, test.title)
     if len(forgiving.problems) < len(test.photos):
         note = note_on(predictor, place)
         if note:
@@ -153,6 +153,7 @@ def arguments(argv):
         "ranking.csv, photos.csv and counted_as_empty.csv. A missing or unusable mask counts as empty.",
         "python rank.py submissions/* --data hidden-export",
         "python rank.py anna.zip ben/ runs/first --data hidden-export --split all",
+        common=["device"],
     )
     add = parser.add_argument
     add("submissions", nargs="+", metavar="SUBMISSION", help="folder or .zip of masks, run folder or checkpoint")
@@ -174,7 +175,7 @@ def main(argv=None):
     results_folder(args.out)
     entries = []
     for name, path in zip(names, paths, strict=True):
-        entries.append(score_submission(name, path, test, args.seed, device))
+        entries.append(score_submission(name, path, test, device))
     if all(entry.nothing_usable for entry in entries):
         reason = entries[0].problems[0].reason
         raise BadInput(f"{test.title}: no submission has a usable mask for these photos; check --data. First: {reason}")

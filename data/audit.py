@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, number_of, some, tally
+from command import BadInput, last_letters, number_of, some, tally
 from data.align import find_shift
 from data.split import CRACKED, NOT_VALIDATED, UNDAMAGED, copies, split, what_is_kept
 from formats.coco import TURNED, Problem, each_once
@@ -88,7 +88,7 @@ def why_refused(export, seed):
 def tile(photo, preprocess):
     """(caption, processed photo with its mask outlined)."""
     image, mask = preprocess.resize(*photo.read())
-    return f"{photo.title[-40:]}  {mask.mean():.1%} crack", outlined(image, mask)
+    return f"{last_letters(photo.title, 40)}  {mask.mean():.1%} crack", outlined(image, mask)
 
 
 # -------------------------------------------------------------------------------------------------- what is in it

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import BadInput, number_of, some
+from command import BadInput, last_letters, number_of, some
 from data.overlap import Features, features, overlap, shrunk
 from data.split import CRACKED, UNDAMAGED, copies
 from formats.categories import says_crack
@@ -55,7 +55,7 @@ def plain_doubt(kind, remedy):
 
 def twin_doubt(kind, words, twin, remedy):
     """The Doubt that a photo shows the same as another one: "copy", "copy of", the other Shot, what to do."""
-    return Doubt(kind, f"{words} {twin.name}", remedy, f"{words} {shortened(twin.path.stem, 12)}")
+    return Doubt(kind, f"{words} {twin.name}", remedy, f"{words} {last_letters(twin.path.stem, 12)}")
 
 
 @dataclass
@@ -303,11 +303,6 @@ def tiles(found):
         if shot.doubts:
             cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), ORANGE, 12)
         words = "".join(f", {doubt.caption}" for doubt in shot.doubts)
-        name = shortened(shot.path.stem, max(NAME, CAPTION - len(words)))
+        name = last_letters(shot.path.stem, max(NAME, CAPTION - len(words)))
         pictures.append(((name + words)[: CAPTION + 6], picture))
     return pictures
-
-
-def shortened(name, most):
-    """A name of at most `most` letters: its end, which tells photos of one phone apart."""
-    return name if len(name) <= most else f"..{name[2 - most :]}"

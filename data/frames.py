@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, Parser, execute, number, number_of, write_csv
+from command import BadInput, Parser, execute, last_letters, number, number_of, write_csv
 from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
@@ -194,7 +194,7 @@ def main(argv=None):
     moments = extract(args.video, out, args.count)
     kept = [moment for moment in moments if moment.kept]
     sheet = out.with_name(f"{out.name}.png")
-    tiles = [(f"{moment.name[-CAPTION:]}  {moment.clock}", moment.tile) for moment in kept]
+    tiles = [(f"{last_letters(moment.name, CAPTION)}  {moment.clock}", moment.tile) for moment in kept]
     write_image(sheet, contact_sheet(tiles, columns=6))
     print(f"{out}: {number_of(len(kept), 'frame')} of {number_of(len(moments), 'moment')}")
     lines = dropped(moments)

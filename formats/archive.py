@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from command import BadInput
+from command import BadInput, in_short, quoted
 
 MOST_FILES, MOST_GIGABYTES = 200_000, 20  # that are unpacked
 MOST_RATIO = 200  # of unpacked to packed size: photos hardly shrink, a bomb grows 1000 times
@@ -43,12 +43,12 @@ def unpacked(file, keep, into=None):
                 if not into:
                     print(f"{file}: unpacked to {folder}")
     except (*DAMAGED, *CLASHES) as error:
-        raise BadInput(f"{file}: damaged, or not a zip ({error!s:.80}); download it again") from None
+        raise BadInput(f"{file}: damaged, or not a zip ({in_short(error)}); download it again") from None
     for name, entry in entries.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry.file_size:
             raise BadInput(
-                f"{folder}: differs from {file.name}, {name!r:.80} is missing or has another size; rename or delete "
+                f"{folder}: differs from {file.name}, {quoted(name)} is missing or has another size; rename or delete "
                 "the folder to unpack the zip again, or give the folder to use what lies there"
             )
     return folder
@@ -66,7 +66,7 @@ def entries_by_path(file, archive, keep):
         if problem is None and parts in entries:
             problem = "is in it twice"
         if problem is not None:
-            raise BadInput(f"{file}: its entry {name!r:.80} {problem}; export again and download it anew")
+            raise BadInput(f"{file}: its entry {quoted(name)} {problem}; export again and download it anew")
         entries[parts] = entry
     check_amount(file, list(entries.values()))
     if keep and not any(parts[-1].lower().endswith(".json") for parts in entries):

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from command import BadInput, in_short, number_of, some
+from command import BadInput, in_short, number_of, quoted, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
 from formats.exif import turned_without_trace
@@ -402,7 +402,7 @@ def find_photos(listing):
         name = image["file_name"]
         if not name.isprintable():
             raise BadInput(
-                f"{listing.file}: {name!r:.80} is no name that a file can have; rename the photo and export again"
+                f"{listing.file}: {quoted(name)} is no name that a file can have; rename the photo and export again"
             )
         if name in paths or name in lost or name in absent:
             raise listed_twice(name, listing)
@@ -427,7 +427,7 @@ def find_photos(listing):
 
 def listed_twice(name, listing):
     """BadInput for a photo of which nobody can tell which entry holds its annotations."""
-    return BadInput(f"{listing.file}: {name!r:.80} is listed twice; merge its entries")
+    return BadInput(f"{listing.file}: {quoted(name)} is listed twice; merge its entries")
 
 
 def shown(name, listing):

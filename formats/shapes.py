@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from command import quoted
+
 REQUIRED = {
     "images": {"id": int, "file_name": str, "height": int, "width": int},
     "categories": {"id": int, "name": str},
@@ -45,7 +47,7 @@ def check_entries(content):
             raise ValueError(f"entry {number} of annotations belongs to no listed image and category")
     for entry in content["images"]:
         if not (0 < entry["height"] < 10**6 and 0 < entry["width"] < 10**6):
-            raise ValueError(f"image {entry['file_name']!r:.80} has size {entry['width']}×{entry['height']}")
+            raise ValueError(f"image {quoted(entry['file_name'])} has size {entry['width']}×{entry['height']}")
 
 
 def check_keys(kind, entries, keys):
@@ -58,7 +60,7 @@ def check_keys(kind, entries, keys):
             if wanted is int:
                 value = whole_number(value)
             if type(value) is not wanted:
-                raise ValueError(f"entry {number} of {kind} has {key} {entry.get(key)!r:.40}")
+                raise ValueError(f"entry {number} of {kind} has {key} {quoted(entry.get(key))}")
             entry[key] = value
 
 
@@ -241,7 +243,7 @@ def rle_problem(shape, photo):
         return "run lengths (RLE) that cannot be read"
     sides = [whole_number(side) for side in size] if isinstance(size, list) else None
     if sides != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
-        return f"run lengths (RLE) of size {size!r:.40}, but the photo is listed as [{photo.height}, {photo.width}]"
+        return f"run lengths (RLE) of size {quoted(size)}, but the photo is listed as [{photo.height}, {photo.width}]"
     if sum(runs[1::2]) == 0:
         return "run lengths (RLE) without a pixel"
     return None
