@@ -34,24 +34,7 @@ BESIDE = f"label more than {BESIDE_PX} pixels beside the crack (at 512 pixels); 
 def audit(export, seed=0, shown=12):
     """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
     preprocess = Preprocess()
-    readable, masks, broken, doubts = [], [], [], []
-    turned = {problem.name for problem in export.problems if problem.kind == TURNED}
-    for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
-        try:
-            pixels, mask = preprocess.resize(*photo.read())
-        except BadInput as error:
-            broken.append(str(error))
-            continue
-        readable.append(photo)
-        masks.append(mask)
-        # what a photo and its mask say together is checked here, one photo in memory at a time
-        if photo.name in turned and drawn_unturned(pixels, mask, orientation_of(photo.path)):
-            doubts.append(Problem(DRAWN_UNTURNED, photo.name))
-        elif mask.any():
-            shift = find_shift(pixels, mask)
-            own = max(photo.height, photo.width) / max(mask.shape)  # a small photo was enlarged, and its shift with it
-            if min(1, own) * shift.length > BESIDE_PX and not shift.doubtful:
-                doubts.append(Problem(BESIDE, photo.name))
+    readable, masks, broken, doubts = read_all(export, preprocess)
     usable = replace(export, photos=readable, problems=merged(export.problems, doubts))
     lines, refused = [f"{export.root}: no photo can be used"], ""
     if readable:
@@ -67,6 +50,35 @@ def audit(export, seed=0, shown=12):
     lines += [f"  - {line}" for line in found]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+
+
+def read_all(export, preprocess):
+    """([Photo] that can be read, their masks at the network's size, lines about the others, [Problem] of the labels).
+
+    What a photo and its mask say together is checked here, because only one photo is in memory at a time.
+    """
+    readable, masks, broken, doubts = [], [], [], []
+    turned = {problem.name for problem in export.problems if problem.kind == TURNED}
+    for photo in tqdm(export.photos, "reading", leave=False, unit="photo"):
+        try:
+            pixels, mask = preprocess.resize(*photo.read())
+        except BadInput as error:
+            broken.append(str(error))
+            continue
+        readable.append(photo)
+        masks.append(mask)
+        if photo.name in turned and drawn_unturned(pixels, mask, orientation_of(photo.path)):
+            doubts.append(Problem(DRAWN_UNTURNED, photo.name))
+        elif mask.any() and lies_beside(photo, pixels, mask):
+            doubts.append(Problem(BESIDE, photo.name))
+    return readable, masks, broken, doubts
+
+
+def lies_beside(photo, pixels, mask):
+    """Whether the label of a photo, here with its pixels at the network's size, lies beside its crack."""
+    shift = find_shift(pixels, mask)
+    own = max(photo.height, photo.width) / max(mask.shape)  # a small photo was enlarged, and its shift with it
+    return min(1, own) * shift.length > BESIDE_PX and not shift.doubtful
 
 
 def merged(problems, doubts):
