@@ -53,7 +53,7 @@ def answer_at(model, preprocess, photo):
 
 
 def look(model, preprocess, photo, size):
-    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
+    """Photo -> (H, W) float32 crack probability, from one pass with `size` pixels on the longer side."""
     view = replace(preprocess, size=size, enlarges=True)
     return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
 
@@ -64,7 +64,7 @@ def look_for_wide_cracks(model, preprocess, photo, size):
     answer = answer_at(model, view, photo)
     crack = (answer >= 0.5).astype(np.uint8)
     # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
-    # (not doubled: where all is crack, the distance is the largest float)
+    # (2 * distance >= WIDE would overflow if every pixel is crack: OpenCV's distance is the largest float then)
     middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     # grow them back to the crack's edge, and never beyond the crack
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
@@ -124,7 +124,7 @@ def write_results(start, photo, probability, threshold, with_figure):
 
 
 def read_one(path):
-    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask, which would be taken for an odd photo."""
+    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask that was given instead of its photo."""
     photo = read_photo(path)
     if is_mask(photo):
         raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
@@ -152,7 +152,7 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     names = result_names(list_photos(args.photos, args.out))
-    if args.coco:  # a file that cannot be written is refused now, not after the last photo
+    if args.coco:  # check now that the file can be written, not after the last photo
         keep_labels(args.coco)
         for path in names:
             name_in(args.coco, path)

@@ -20,9 +20,8 @@ from formats.photo import Preprocess
 from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
-LARGEST_SIZE = (
-    8192  # pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
-)
+# pixels of the input's longer side; a downloaded checkpoint could ask for more than any memory holds
+LARGEST_SIZE = 8192
 
 
 def conv_norm(cin, cout, kernel=3, stride=1):
@@ -174,8 +173,8 @@ class TransferNet(Decoder):
         self.squeeze = nn.ModuleList(conv_norm(x.shape[1], c, 1) for x, c in zip(maps, self.widths, strict=True))
 
     def load_trunk(self, weights):
-        """Weights of the whole torchvision network, a state dict, into the trunk. Raises ValueError where they are of
-        another network."""
+        """Load the trunk's part of the state dict of a whole torchvision network. Raises ValueError if it is another
+        network's."""
         shapes = {name: tensor.shape for name, tensor in self.trunk.state_dict().items()}
         if any(getattr(weights.get(name), "shape", None) != shape for name, shape in shapes.items()):
             raise ValueError(f"not the weights of {self.arguments['encoder']}")
@@ -208,7 +207,7 @@ def fused(model):
 
 
 def precision(device):
-    """What the network computes in: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
+    """The number type of the network: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
     T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -229,8 +228,8 @@ def autocast(device):
 def save_checkpoint(path, model, preprocess, threshold, training=None):
     """Write weights, architecture, preprocessing values (dict) and threshold, atomically.
 
-    `training` is what a resumed run needs besides (optimiser, epoch, history ...). Only plain numbers, strings,
-    lists, dicts and tensors, so that `torch.load` reads it with its safe default.
+    `training` is what else a resumed run needs (optimiser, history ...). Everything consists of numbers, strings,
+    lists, dicts and tensors, so that `torch.load` reads it with weights_only=True.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -308,7 +307,7 @@ def rebuilt(network, arguments):
 class WithPreprocessing(nn.Module):
     """Photo (1, 3, H, W) RGB from 0 to 255, of any H and W -> probability (1, 1, H, W).
 
-    Normalises and pads as `Preprocess` does, so that the user of the file has only to resize.
+    Normalises and pads as `Preprocess` does, so that the user of the file only has to resize.
     """
 
     def __init__(self, model, preprocess):
@@ -333,7 +332,7 @@ HOW_TO_RUN = """Run it with OpenCV alone; photo is uint8 RGB, its longer side {s
 
 
 def about_onnx(preprocess, threshold):
-    """What a stranger must know of the ONNX file, as its metadata: {key: text}."""
+    """What a user of the ONNX file must know, as its metadata: {key: text}."""
     return {
         "description": "cracks in asphalt: probability of each pixel of a photo",
         "input": "photo, float32 (1, 3, H, W), values 0 to 255, any H and W",
@@ -409,7 +408,7 @@ def main(argv=None):
         model, preprocess, threshold = load_checkpoint(weights_file(args.run))
     if args.export:
         export_onnx(args.export, model, preprocess, threshold)
-        print(f"written to {args.export}, with what its user must know as metadata")
+        print(f"written to {args.export}, with instructions in its metadata")
         print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
         return 0
     size = args.size or preprocess.size
