@@ -12,7 +12,7 @@ from skimage.morphology import skeletonize
 from quantify.skeleton import widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
-FEWEST = 6  # values that an interval needs: of 5 IoU values as different as usual it would be 0.5 wide and tell nothing
+FEWEST = 6  # values that an interval needs: from 5 typical IoU values it would be 0.5 wide and say nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
 # the tolerance of 2 pixels, at the photo's own size
 DISK = np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8)

@@ -60,7 +60,7 @@ class Scored:
     flips: bool = False  # the probability is the mean over the photo and its three mirror images
     note: str = ""  # about the submitted files
     useless: str = ""  # in words, if the network has learnt nothing
-    known: tuple | None = (0, 0)  # how many photos trained it, chose its epoch and threshold; None: unknown
+    known: tuple | None = (0, 0)  # how many of the photos it was trained on, validated on; None: unknown
 
     @property
     def counts(self):
@@ -85,7 +85,7 @@ class Scored:
         """[sentence] of what to know before believing the score."""
         found = []
         if self.known is None:
-            found.append("unknown whether these photos trained it")
+            found.append("unknown whether it was trained on these photos")
         else:
             trained, chose = self.known
             if trained:
