@@ -104,7 +104,7 @@ class Scored:
 
     @property
     def doubts(self):
-        """[sentence] of what is odd about the masks, or the network behind them."""
+        """[sentence]: warnings about the masks or about the network that made them."""
         predicted = self.counts[:, :2].sum()
         found = []
         if predicted > self.counts.sum() / 2:
