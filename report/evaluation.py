@@ -325,8 +325,8 @@ def how(scored):
     """The paragraph on how the numbers came about."""
     words = f"Each photo is scored at its own size ({scored.sizes} pixels)."
     if scored.threshold is not None:
-        words += f" A pixel is crack if its probability is {scored.threshold:.2f} or more; the validation photos chose "
-        words += "this threshold."
+        words += f" A pixel is crack if its probability is {scored.threshold:.2f} or more; this threshold was "
+        words += "chosen on the validation photos."
     if scored.flips:
         words += " The probability is the mean over the photo and its three mirror images."
     if len(scored.cracked) and not math.isnan(scored.interval[0]):
