@@ -126,7 +126,7 @@ def is_cracked(index, undamaged):
 
 def save_photo(folder, index, seed, size, cracked, draw):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
-    rng = np.random.default_rng([seed, index])  # a photo's own stream: the same whoever draws it
+    rng = np.random.default_rng([seed, index])  # a photo's own stream: the same in every process
     photo, mask = draw(rng, size, cracked)
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
