@@ -52,7 +52,7 @@ def write_results(start, photo, probability, threshold, with_figure):
 
 
 def read_one(path):
-    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask, which would be taken for an odd photo."""
+    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask that was given instead of its photo."""
     photo = read_photo(path)
     if is_mask(photo):
         raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
@@ -80,7 +80,7 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     names = result_names(list_photos(args.photos, args.out))
-    if args.coco:  # a file that cannot be written is refused now, not after the last photo
+    if args.coco:  # check now that the file can be written, not after the last photo
         keep_labels(args.coco)
         for path in names:
             name_in(args.coco, path)

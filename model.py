@@ -21,7 +21,7 @@ from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
 BEST = "best.pt"  # the checkpoint in a run folder; runs.py has the other files
-# pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
+# pixels of the input's longer side; a downloaded checkpoint could ask for more than any memory holds
 LARGEST_SIZE = 8192
 
 
@@ -174,8 +174,8 @@ class TransferNet(Decoder):
         self.squeeze = nn.ModuleList(conv_norm(x.shape[1], c, 1) for x, c in zip(maps, self.widths, strict=True))
 
     def load_trunk(self, weights):
-        """Weights of the whole torchvision network, a state dict, into the trunk. Raises ValueError where they are of
-        another network."""
+        """Load the trunk's part of the state dict of a whole torchvision network. Raises ValueError if it is another
+        network's."""
         shapes = {name: tensor.shape for name, tensor in self.trunk.state_dict().items()}
         if any(getattr(weights.get(name), "shape", None) != shape for name, shape in shapes.items()):
             raise ValueError(f"not the weights of {self.arguments['encoder']}")
@@ -226,7 +226,7 @@ def fused(model):
 
 
 def precision(device):
-    """What the network computes in: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
+    """The number type of the network: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
     T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -276,18 +276,18 @@ def answer_at(model, preprocess, photo):
 
 
 def look(model, preprocess, photo, size):
-    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
+    """Photo -> (H, W) float32 crack probability, from one pass with `size` pixels on the longer side."""
     view = replace(preprocess, size=size, enlarges=True)
     return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
 
 
 def look_for_wide_cracks(model, preprocess, photo, size):
-    """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
+    """The same, but 0 where no crack is at least WIDE pixels wide at this size, whatever threshold makes the mask."""
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= SURE).astype(np.uint8)
     # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
-    # (not doubled: where all is crack, the distance is the largest float)
+    # (2 * distance >= WIDE would overflow if every pixel is crack: OpenCV's distance is the largest float then)
     middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     # grow them back to the crack's edge, and never beyond the crack
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
@@ -297,7 +297,8 @@ def look_for_wide_cracks(model, preprocess, photo, size):
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side to which to resize the photo; default: the rule above.
+    size: pixels on the longer side to which to resize the photo, without the pass for wide cracks; default: the rule
+    above.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
     model.eval()
@@ -322,8 +323,8 @@ def predict(model, preprocess, photo, size=None, flips=False):
 def save_checkpoint(path, model, preprocess, threshold, training=None):
     """Write weights, architecture, preprocessing values (dict) and threshold, atomically.
 
-    `training` is what a resumed run needs besides (optimiser, epoch, history ...). Only plain numbers, strings,
-    lists, dicts and tensors, so that `torch.load` reads it with its safe default.
+    `training` is what else a resumed run needs (optimiser, history ...). Everything consists of numbers, strings,
+    lists, dicts and tensors, so that `torch.load` reads it with weights_only=True.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -423,7 +424,7 @@ def main(argv=None):
         model, preprocess, threshold = load_checkpoint(args.run)
     if args.export:
         export_onnx(args.export, model, preprocess, threshold, LARGEST_SIZE)
-        print(f"written to {args.export}, with what its user must know as metadata")
+        print(f"written to {args.export}, with instructions in its metadata")
         print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
         return 0
     size = args.size or preprocess.size

@@ -48,22 +48,22 @@ VERSION = 1  # raise it when a number or a column changes: records of other vers
 
 @dataclass(frozen=True)
 class Options:
-    """The network, and what is done with every photo."""
+    """The network, and the settings that hold for every photo."""
 
     model: nn.Module
     preprocess: Preprocess
     weights: str  # SHA-1 of the weights file
     threshold: float
-    factor: float | None  # of a photo's own size at which to look at it; None: the size that the network learnt at
+    factor: float | None  # --scale: times full resolution; None: the sizes that inference.py chooses
     flips: bool
     scale: ScaleOptions
     width_edges_mm: tuple  # limits of the width classes that have a price each
-    every: float  # seconds between two frames of a video that are looked at
+    every: float  # seconds between two analysed frames of a video
     figures: bool
     places: bool = True  # keep where a photo was taken, which its EXIF says
 
     def made_with(self, path):
-        """Photo or video -> dict of everything that its results depend on. A record that says the same is kept."""
+        """Photo or video -> dict of everything that its results depend on. A record with an equal dict is kept."""
         about = path.stat()
         scale = asdict(self.scale)
         if scale["reference"]:
@@ -87,7 +87,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Examined:
-    """One photo, looked at and measured."""
+    """One photo, with its mask and what was measured."""
 
     mask: np.ndarray  # (H, W) uint8 0/1, as large as the photo
     # what was measured: the same again, or, with a sheet or marker, the road seen from above
@@ -99,7 +99,7 @@ class Examined:
 
 
 def examine(photo, path, options):
-    """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput where there is no scale to be found."""
+    """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput if the scale cannot be found."""
     scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
     size = size_from_factor(photo, options.factor)
     probability = predict(options.model, options.preprocess, photo, size, options.flips)

@@ -1,4 +1,4 @@
-"""Many photos in one command: which files the user means, what their results are called, what if one of them fails."""
+"""Many photos in one command: which files are meant, the names of their results, and what happens if one fails."""
 
 import errno
 import sys
@@ -31,7 +31,9 @@ def list_photos(arguments, out):
         if path.resolve() == out.resolve():
             raise BadInput(f"--out {out}: the photos lie there; give the results another folder")
         if not photos:
-            raise BadInput(f"{path}: no photo directly in this folder, only {others or 'nothing'}; give another folder")
+            raise BadInput(
+                f"{path}: no photo directly in this folder (it holds {others or 'nothing'}); give another folder"
+            )
         if others:
             print(f"note: {path}: skipped {others}")
         files += photos

@@ -62,7 +62,7 @@ def visible(folder):
 
 
 def pictures_in(folder, suffixes=frozenset(SUFFIXES)):
-    """The pictures directly in a folder, sorted: photos and masks, whoever made them. Told by their suffix."""
+    """The pictures directly in a folder, sorted: photos and masks. Recognised by their suffix."""
     return [path for path in visible(folder) if path.suffix.lower() in suffixes and not path.is_dir()]
 
 

@@ -325,7 +325,7 @@ def budget_parts(money):
     if money["not_priced"]:
         parts.append(page.notice(f"Not in the total, because the table has no price for it: {not_priced(money)}."))
     how = (
-        "Low is the low price of the amount less its ±, high the high price of the amount plus its ±. Costs are "
+        "Low is the amount minus its ±, at the low price. High is the amount plus its ±, at the high price. Costs are "
         "rounded, so a column may differ from its total by one."
     )
     prices = f"Source of the prices: {sources or 'the table does not say'}."

@@ -49,7 +49,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo the network has looked at. It is kept, so that moving the threshold does not run the network again."""
+    """A photo and its crack probability, kept so that moving the threshold does not run the network again."""
 
     path: Path
     photo: np.ndarray  # (H, W, 3) uint8 RGB
