@@ -7,16 +7,17 @@ pixels wide (not with --scale)."""
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
+from command import FEW, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
-from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, is_mask, read_mask, read_photo, tiles, write_image
+from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, result_names, why
+from formats.photo import RESULTS, read_mask, read_one, tiles, write_image
 from model import autocast, fused, load_checkpoint, weights_file
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
@@ -27,6 +28,7 @@ from runs import doubt, newest_run
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
+ONE_THREAD = Lock()  # PyTorch on Apple's GPUs crashes where two threads use it
 
 
 def default_sizes(preprocess, shape):
@@ -44,11 +46,11 @@ def answer_at(model, preprocess, photo):
     for rows, down in tiles(seen.shape[0]):
         for columns, across in tiles(seen.shape[1]):
             tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
-            with autocast(device):
+            with ONE_THREAD, autocast(device):
                 logits = model(tile.to(device, memory_format=torch.channels_last))
+                answer = logits.float().sigmoid()[0, 0].cpu().numpy()
             # the network's input was padded on the right and below: cut that off
-            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
-            probability[rows, columns] += np.outer(down, across) * answer
+            probability[rows, columns] += np.outer(down, across) * answer[: len(down), : len(across)]
     return probability
 
 
@@ -86,11 +88,14 @@ def predict(model, preprocess, photo, size=None, flips=False):
             answer = look(model, preprocess, mirrored, size)
         else:
             sizes = default_sizes(preprocess, photo.shape)
-            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
+            answer = look(model, preprocess, mirrored, sizes[0])
+            for each in sizes[1:]:
+                answer += look(model, preprocess, mirrored, each)
+            answer /= len(sizes)  # in place, here and below, because copies of a large photo take time
             wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
-            answer = np.maximum(answer, wide)
+            np.maximum(answer, wide, out=answer)
         total += np.flip(answer, axes)
-    return total / len(mirrors)
+    return np.divide(total, len(mirrors), out=total)
 
 
 def size_from_factor(photo, factor):
@@ -117,18 +122,11 @@ def write_results(start, photo, probability, threshold, with_figure):
     measured = measure(mask)
     row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": start.name}
     write_image(beside(start, MASK), 255 * mask)
-    write_image(beside(start, OVERLAY), overlay(photo, mask, measured, row))
+    marked = overlay(photo, mask, measured, row)
+    write_image(beside(start, OVERLAY), marked)
     if with_figure:
-        save_figure(beside(start, FIGURE), figure(photo, probability, mask, measured, row))
+        save_figure(beside(start, FIGURE), figure(photo, probability, mask, marked, row))
     return row
-
-
-def read_one(path):
-    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask, which would be taken for an odd photo."""
-    photo = read_photo(path)
-    if is_mask(photo):
-        raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
-    return photo
 
 
 def arguments(argv):
@@ -167,12 +165,16 @@ def main(argv=None):
         print(f"WARNING: {doubtful}")
 
     with_figures = args.figures or len(names) <= FEW
+
+    def segment(path):
+        photo = read_one(path)
+        answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
+        return write_results(args.out / names[path], photo, answer, threshold, with_figures)
+
     rows, failed = {}, []
-    for path, name in tqdm(names.items(), unit="photo", disable=len(names) == 1 or None):
+    for path, row in tqdm(in_threads(segment, names), total=len(names), unit="photo", disable=len(names) == 1 or None):
         try:
-            photo = read_one(path)
-            answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
-            rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
+            rows[path] = row.result()
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")
         except FAULTS as error:
