@@ -228,8 +228,8 @@ def at_best_threshold(c):
 def best_threshold(counts):
     """(photos, thresholds, 4) counts -> threshold with the best mean IoU over photos with a crack; 0.5 without such.
 
-    Among the thresholds within FLAT of the highest IoU, the one nearest to 0.5 is taken: on few photos many thresholds score nearly the
-    same, and which of them is highest is chance (measured: results/experiments.md).
+    Among the thresholds within FLAT of the highest IoU, the one nearest to 0.5 is taken: on few photos many thresholds
+    score nearly the same, and which of them is highest is chance (measured: results/experiments.md).
     """
     cracked = counts[true_pixels(counts[:, 0]) > 0]
     if not len(cracked):

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -249,6 +250,7 @@ def autocast(device):
 # least WIDE pixels wide (not where the caller gives a size).
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
+ONE_THREAD = Lock()  # PyTorch on Apple's GPUs crashes where two threads use it
 SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
 
 
@@ -267,11 +269,11 @@ def answer_at(model, preprocess, photo):
     for rows, down in tiles(seen.shape[0]):
         for columns, across in tiles(seen.shape[1]):
             tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
-            with autocast(device):
+            with ONE_THREAD, autocast(device):
                 logits = model(tile.to(device, memory_format=torch.channels_last))
+                answer = logits.float().sigmoid()[0, 0].cpu().numpy()
             # the network's input was padded on the right and below: cut that off
-            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
-            probability[rows, columns] += np.outer(down, across) * answer
+            probability[rows, columns] += np.outer(down, across) * answer[: len(down), : len(across)]
     return probability
 
 
@@ -310,11 +312,14 @@ def predict(model, preprocess, photo, size=None, flips=False):
             answer = look(model, preprocess, mirrored, size)
         else:
             sizes = default_sizes(preprocess, photo.shape)
-            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
+            answer = look(model, preprocess, mirrored, sizes[0])
+            for each in sizes[1:]:
+                answer += look(model, preprocess, mirrored, each)
+            answer /= len(sizes)  # in place, here and below, because copies of a large photo take time
             wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
-            answer = np.maximum(answer, wide)
+            np.maximum(answer, wide, out=answer)
         total += np.flip(answer, axes)
-    return total / len(mirrors)
+    return np.divide(total, len(mirrors), out=total)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoint

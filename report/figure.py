@@ -187,14 +187,17 @@ def write_text(drawn, text, x, y):
 
 
 # ---------------------------------------------------------------------------------------------- figures
-def figure(photo, probability, mask, measured, row):
-    """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2."""
+def figure(photo, probability, mask, marked, row):
+    """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2.
+
+    marked: what `overlay` gave; row: of `damage`, with the photo's name.
+    """
     height, width = mask.shape
     rows, columns = (1, 4) if height > width else (2, 2)
     panel = 12 / columns
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
     fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
-    images = [photo, probability, mask, overlay(photo, mask, measured, row)]
+    images = [photo, probability, mask, marked]
     for axes, name, image in zip(fig.subplots(rows, columns).flat, PANELS, images, strict=True):
         step = 1 + max(image.shape) // FIGURE_PX
         axes.imshow(image[::step, ::step], cmap="gray" if name == "mask" else "inferno", vmin=0, vmax=1)
