@@ -168,7 +168,7 @@ def test_a_piece_is_a_speck_by_the_diagonal_of_its_box_whatever_its_shape(rng):
 
 def test_one_thread_at_a_time_uses_the_network(rng):
     held, model = [], lively_network()
-    model.register_forward_pre_hook(lambda *_: held.append(inference.ONE_THREAD.locked()))
+    model.register_forward_pre_hook(lambda *_: held.append(networks.ONE_THREAD.locked()))
     predict(model, Preprocess(size=64), rng.integers(0, 255, (64, 64, 3), np.uint8))
     assert held == [True, True]
 
