@@ -123,7 +123,7 @@ def test_scoring_photos_that_were_trained_on_warns(trained, tmp_path, capsys, mo
     data, run = trained
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: None)  # the reports take seconds
     evaluate.main([str(run), "--split", "train", "--out", str(tmp_path / "a")])
-    assert "WARNING: 13 of 13" in capsys.readouterr().out
+    assert "13 of these 13" in capsys.readouterr().out
     evaluate.main([str(run), "--out", str(tmp_path / "b")])
     assert "WARNING" not in capsys.readouterr().out
     other = write_export(tmp_path / "other", cracked=2, undamaged=0, seed=9)  # the same names, other photos
