@@ -47,7 +47,7 @@ def matrix(shape, rotation, scale, **_):
 
 
 def warp(image, affine, interpolation):
-    """Rotation and scale in one interpolation; what moves in from outside is the mirrored image."""
+    """Rotation and scale in one interpolation; the border is filled with the mirrored image."""
     return cv2.warpAffine(image, affine, image.shape[1::-1], flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -71,7 +71,7 @@ def relight(photo, brightness, contrast, noise, rng):
 
 
 def apply(photo, mask, parameters, rng):
-    """One version with the given parameters; the mask stays as it is under light and noise."""
+    """One version with the given parameters; brightness, contrast and noise do not change the mask."""
     affine = matrix(mask.shape, **parameters)
     photo, mask = warp(photo, affine, cv2.INTER_LINEAR), warp(mask, affine, cv2.INTER_NEAREST)
     return relight(photo, parameters["brightness"], parameters["contrast"], parameters["noise"], rng), mask
@@ -80,7 +80,7 @@ def apply(photo, mask, parameters, rng):
 def augment(photo, mask, rng, without=()):
     """(H, W, 3) uint8 photo and (H, W) uint8 mask -> changed copies of the same size; `rng` is a numpy Generator.
 
-    `without` names those of UNCHANGED that are left out; the others are drawn as they would be with them.
+    `without` names the changes of UNCHANGED to leave out; the values drawn for the others stay the same.
     """
     return apply(photo, mask, draw(mask, rng, without), rng)
 

@@ -13,7 +13,7 @@ from textwrap import shorten
 
 ROOT = Path(__file__).resolve().parent
 PARTS = ("train", "valid", "test")
-FEW = 20  # photos; up to so many, each gets a line on the screen and a figure, which takes a second
+FEW = 20  # for up to this many photos, each gets a line on the screen and a figure, which takes a second
 HALF_WRITTEN = ".half-written-"  # prefix of a file that is still being written; a killed process may leave one behind
 
 

@@ -116,7 +116,7 @@ def collate(items):
 
 
 def loader(data, batch_size, workers=0, seed=None, pin=False):
-    """DataLoader over a CrackDataset, shuffled if a seed is given; `pin` the memory where a GPU will fetch it."""
+    """DataLoader over a CrackDataset, shuffled if a seed is given; `pin` for pinned memory (with a GPU)."""
     return DataLoader(
         data,
         batch_sampler=Batches(len(data), batch_size, seed),
@@ -138,8 +138,8 @@ def ignore_signals(worker):
 
 @contextlib.contextmanager
 def workers_ended(batches):
-    """Ends the workers of a loader after the block, also after an error. PyTorch only ends them when nothing refers to
-    the loader any more, and a traceback does."""
+    """Ends the workers of a loader after the block, also after an error. PyTorch ends them only when nothing refers to
+    the loader any more; after an error the traceback still refers to it."""
     try:
         yield
     finally:
@@ -172,7 +172,7 @@ def open_data(data=None, classes=None):
 
 
 def show_photos(folder, out):
-    """Print what is good and doubtful about photos without labels; save a picture of them. Raises BadInput."""
+    """Print a check of photos without labels; save a picture of them. Raises BadInput."""
     found = collection.check(folder)
     print(collection.table(found), *collection.not_labels(folder), sep="\n")
     tiles = collection.tiles(found)

@@ -57,7 +57,7 @@ def joined(device):
     # a process waits this long for another, whose part of a huge folder may take that much longer
     distributed.init_process_group(backend, timeout=timedelta(days=1))
     with contextlib.ExitStack() as stack:
-        if rank() > 0:  # one progress bar, one voice
+        if rank() > 0:  # only process 0 prints and shows a progress bar
             tqdm.__init__ = functools.partialmethod(tqdm.__init__, disable=True)
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))

@@ -90,7 +90,7 @@ def score(photos, predictor, name, title, seed=0, change=unchanged):
 # -------------------------------------------------------------------------------------- what is scored on what
 @dataclass(frozen=True)
 class Network:
-    """A trained network as a predictor. Its mask is the one that inference.py writes: what is scored is what ships."""
+    """A trained network as a predictor. Its masks are those that inference.py writes."""
 
     model: torch.nn.Module
     preprocess: Preprocess
@@ -121,7 +121,7 @@ class PhotoSet:
 def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
     """Run, --data, --split, --splits, --classes, each may be None -> PhotoSet. Raises BadInput.
 
-    Without flags a run is scored on the test photos of its own split. Other photos in the place of its own are refused.
+    Without flags a run is scored on the test photos of its own split, and refused if the folder now has other photos.
     """
     facts = read_facts(run) if run else {}
     export = open_data(data or own_data(run, facts), classes or facts.get("classes"))
@@ -157,23 +157,22 @@ def photos_of(export, part, splits, seed):
 
 
 def known_photos(photos, path, called):
-    """Run folder or checkpoint -> how many of the photos (trained it, chose its epoch and threshold), or None if that
-    is unknown. Prints it; `called` is its name in the message."""
+    """Run folder or checkpoint -> how many of the photos (it was trained on, it was validated on), or None if that is
+    unknown. Prints it; `called` is its name in the message."""
     file = run_of(path).splits
     try:
         trained, chose = trained_on(file, photos, "train"), trained_on(file, photos, "valid")
     except BadInput as error:
-        print(f"note: {called}: unknown whether these photos trained it: {error}")
+        print(f"note: {called}: unknown whether it was trained on these photos: {error}")
         return None
     if trained is None:
-        print(f"note: {called}: unknown whether these photos trained it: no {file.name} beside it says so")
+        print(f"note: {called}: unknown whether it was trained on these photos: no {file.name} beside it says so")
         return None
     if trained:
-        print(
-            f"WARNING: {len(trained)} of {len(photos)} photos trained {called} ({trained[0]} ...): not an honest score"
-        )
+        share = f"{len(trained)} of these {len(photos)} photos ({trained[0]} ...)"
+        print(f"WARNING: {called} was trained on {share}, so its score is too good")
     if chose:
-        print(f"note: {len(chose)} of {len(photos)} photos were the validation photos of {called}")
+        print(f"note: {len(chose)} of these {len(photos)} photos were validation photos of {called}")
     return len(trained), len(chose)
 
 

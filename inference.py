@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from command import FEW, BadInput, add_network_flags, choose_device, execute, flags, number_of, results_folder
+from command import FEW, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import keep_labels, name_in, write_coco
-from formats.batch import FAULTS, beside, exit_code, list_photos, result_names, why
-from formats.photo import RESULTS, is_mask, read_mask, read_photo, write_image
+from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, result_names, why
+from formats.photo import RESULTS, read_mask, read_one, write_image
 from model import SMALLEST, fused, load_checkpoint, predict
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
@@ -45,18 +45,11 @@ def write_results(start, photo, probability, threshold, with_figure):
     measured = measure(mask)
     row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": start.name}
     write_image(beside(start, MASK), 255 * mask)
-    write_image(beside(start, OVERLAY), overlay(photo, mask, measured, row))
+    marked = overlay(photo, mask, measured, row)
+    write_image(beside(start, OVERLAY), marked)
     if with_figure:
-        save_figure(beside(start, FIGURE), figure(photo, probability, mask, measured, row))
+        save_figure(beside(start, FIGURE), figure(photo, probability, mask, marked, row))
     return row
-
-
-def read_one(path):
-    """File -> (H, W, 3) uint8 RGB. Raises BadInput, also for a mask, which would be taken for an odd photo."""
-    photo = read_photo(path)
-    if is_mask(photo):
-        raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
-    return photo
 
 
 def arguments(argv):
@@ -80,7 +73,7 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     names = result_names(list_photos(args.photos, args.out))
-    if args.coco:  # a file that cannot be written is refused now, not after the last photo
+    if args.coco:  # check now that the file can be written, not after the last photo
         keep_labels(args.coco)
         for path in names:
             name_in(args.coco, path)
@@ -95,12 +88,16 @@ def main(argv=None):
         print(f"WARNING: {doubtful}")
 
     with_figures = args.figures or len(names) <= FEW
+
+    def segment(path):
+        photo = read_one(path)
+        answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
+        return write_results(args.out / names[path], photo, answer, threshold, with_figures)
+
     rows, failed = {}, []
-    for path, name in tqdm(names.items(), unit="photo", disable=len(names) == 1 or None):
+    for path, row in tqdm(in_threads(segment, names), total=len(names), unit="photo", disable=len(names) == 1 or None):
         try:
-            photo = read_one(path)
-            answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
-            rows[path] = write_results(args.out / name, photo, answer, threshold, with_figures)
+            rows[path] = row.result()
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")
         except FAULTS as error:

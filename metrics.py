@@ -12,8 +12,8 @@ from skimage.morphology import disk, skeletonize
 from quantify.skeleton import widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
-FLAT = 0.005  # of IoU on validation: a smaller difference is noise, so it decides nothing
-FEWEST = 6  # values that an interval needs: of 5 IoU values as different as usual it would be 0.5 wide and tell nothing
+FLAT = 0.005  # differences in validation IoU up to this are treated as noise
+FEWEST = 6  # values that an interval needs: from 5 typical IoU values it would be 0.5 wide and say nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
 TOLERANCE = disk(2)  # of f1_2px: 2 pixels, at the photo's own size
 
@@ -226,10 +226,10 @@ def at_best_threshold(c):
 
 
 def best_threshold(counts):
-    """(photos, thresholds, 4) counts -> threshold that is best for the mean IoU over photos with a crack; 0.5 if none.
+    """(photos, thresholds, 4) counts -> threshold with the best mean IoU over photos with a crack; 0.5 without such.
 
-    Of those within FLAT of the highest it is the one nearest to 0.5: on few photos many thresholds score nearly the
-    same, and which of them is highest is chance (measured: results/experiments.md).
+    Among the thresholds within FLAT of the highest IoU, the one nearest to 0.5 is taken: on few photos many thresholds
+    score nearly the same, and which of them is highest is chance (measured: results/experiments.md).
     """
     cracked = counts[true_pixels(counts[:, 0]) > 0]
     if not len(cracked):

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from report.architecture import layers, table
 
 CHECKPOINT_FORMAT = 4  # raised when the meaning of a key changes
 BEST = "best.pt"  # the checkpoint in a run folder; runs.py has the other files
-# pixels of the input's longer side; a checkpoint may come from a stranger, and more fills any memory
+# pixels of the input's longer side; a downloaded checkpoint could ask for more than any memory holds
 LARGEST_SIZE = 8192
 
 
@@ -174,8 +175,8 @@ class TransferNet(Decoder):
         self.squeeze = nn.ModuleList(conv_norm(x.shape[1], c, 1) for x, c in zip(maps, self.widths, strict=True))
 
     def load_trunk(self, weights):
-        """Weights of the whole torchvision network, a state dict, into the trunk. Raises ValueError where they are of
-        another network."""
+        """Load the trunk's part of the state dict of a whole torchvision network. Raises ValueError if it is another
+        network's."""
         shapes = {name: tensor.shape for name, tensor in self.trunk.state_dict().items()}
         if any(getattr(weights.get(name), "shape", None) != shape for name, shape in shapes.items()):
             raise ValueError(f"not the weights of {self.arguments['encoder']}")
@@ -226,7 +227,7 @@ def fused(model):
 
 
 def precision(device):
-    """What the network computes in: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
+    """The number type of the network: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
     T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -249,6 +250,7 @@ def autocast(device):
 # least WIDE pixels wide (not where the caller gives a size).
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
+ONE_THREAD = Lock()  # PyTorch on Apple's GPUs crashes where two threads use it
 SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
 
 
@@ -267,27 +269,27 @@ def answer_at(model, preprocess, photo):
     for rows, down in tiles(seen.shape[0]):
         for columns, across in tiles(seen.shape[1]):
             tile = torch.from_numpy(preprocess.normalise(seen[rows, columns]))[None]
-            with autocast(device):
+            with ONE_THREAD, autocast(device):
                 logits = model(tile.to(device, memory_format=torch.channels_last))
+                answer = logits.float().sigmoid()[0, 0].cpu().numpy()
             # the network's input was padded on the right and below: cut that off
-            answer = logits.float().sigmoid()[0, 0, : len(down), : len(across)].cpu().numpy()
-            probability[rows, columns] += np.outer(down, across) * answer
+            probability[rows, columns] += np.outer(down, across) * answer[: len(down), : len(across)]
     return probability
 
 
 def look(model, preprocess, photo, size):
-    """Photo -> (H, W) float32 crack probability, looked at once, with `size` pixels on the longer side."""
+    """Photo -> (H, W) float32 crack probability, from one pass with `size` pixels on the longer side."""
     view = replace(preprocess, size=size, enlarges=True)
     return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
 
 
 def look_for_wide_cracks(model, preprocess, photo, size):
-    """The same, but 0 where no crack is at least WIDE pixels wide at this size."""
+    """The same, but 0 where no crack is at least WIDE pixels wide at this size, whatever threshold makes the mask."""
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= SURE).astype(np.uint8)
     # pixels whose distance to the edge is at least WIDE / 2 lie in the middle of a wide crack
-    # (not doubled: where all is crack, the distance is the largest float)
+    # (2 * distance >= WIDE would overflow if every pixel is crack: OpenCV's distance is the largest float then)
     middle = (cv2.distanceTransform(crack, cv2.DIST_L2, 5) >= WIDE / 2).astype(np.uint8)
     # grow them back to the crack's edge, and never beyond the crack
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE + 1, WIDE + 1))
@@ -297,7 +299,8 @@ def look_for_wide_cracks(model, preprocess, photo, size):
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side to which to resize the photo; default: the rule above.
+    size: pixels on the longer side to which to resize the photo, without the pass for wide cracks; default: the rule
+    above.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
     model.eval()
@@ -309,11 +312,14 @@ def predict(model, preprocess, photo, size=None, flips=False):
             answer = look(model, preprocess, mirrored, size)
         else:
             sizes = default_sizes(preprocess, photo.shape)
-            answer = sum(look(model, preprocess, mirrored, each) for each in sizes) / len(sizes)
+            answer = look(model, preprocess, mirrored, sizes[0])
+            for each in sizes[1:]:
+                answer += look(model, preprocess, mirrored, each)
+            answer /= len(sizes)  # in place, here and below, because copies of a large photo take time
             wide = look_for_wide_cracks(model, preprocess, mirrored, max(SMALLEST, sizes[0] // 2))
-            answer = np.maximum(answer, wide)
+            np.maximum(answer, wide, out=answer)
         total += np.flip(answer, axes)
-    return total / len(mirrors)
+    return np.divide(total, len(mirrors), out=total)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoint
@@ -322,8 +328,8 @@ def predict(model, preprocess, photo, size=None, flips=False):
 def save_checkpoint(path, model, preprocess, threshold, training=None):
     """Write weights, architecture, preprocessing values (dict) and threshold, atomically.
 
-    `training` is what a resumed run needs besides (optimiser, epoch, history ...). Only plain numbers, strings,
-    lists, dicts and tensors, so that `torch.load` reads it with its safe default.
+    `training` is what else a resumed run needs (optimiser, history ...). Everything consists of numbers, strings,
+    lists, dicts and tensors, so that `torch.load` reads it with weights_only=True.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -423,7 +429,7 @@ def main(argv=None):
         model, preprocess, threshold = load_checkpoint(args.run)
     if args.export:
         export_onnx(args.export, model, preprocess, threshold, LARGEST_SIZE)
-        print(f"written to {args.export}, with what its user must know as metadata")
+        print(f"written to {args.export}, with instructions in its metadata")
         print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
         return 0
     size = args.size or preprocess.size

@@ -12,7 +12,7 @@ from formats.photo import expand, pictures_in, visible
 from report.ranking import MISSING, UNUSABLE, Entry, Problem, rank
 from runs import Run, doubt, run_of
 
-PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # somebody handed it in, though only .zip can be opened
+PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # counts as a submission, though only .zip can be opened
 NEITHER = "neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)"
 
 

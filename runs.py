@@ -1,6 +1,6 @@
-"""The run folder: the only file that knows what lies in it, how it is written, and how an interrupted run continues.
+"""The run folder: what it contains, how it is written, and how an interrupted run continues.
 
-best.pt         weights of the best epoch with their threshold: what predicts
+best.pt         weights and threshold of the best epoch, for prediction
 last.pt         everything that an interrupted training needs to continue
 history.csv     losses and scores of every epoch        curves.png   the same as curves
 splits.json     which photo was in which part           arguments.json   settings, code and machine
@@ -31,11 +31,11 @@ from report.pictures import save_figure
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"
-NOTHING_LEARNT = 0.1  # IoU of the crack: where all is called crack it is the crack's share of the photo, a few percent
+NOTHING_LEARNT = 0.1  # IoU of the crack: a mask that is all crack reaches the crack's share of the photo, a few percent
 FEW_CRACKED = {"train": 10, "valid": 3}  # fewer cracked photos than this are said to be few
 LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of history.csv, words
 IOUS = {
-    "iou_at_threshold": "crack, at the epoch's best threshold: chooses",
+    "iou_at_threshold": "crack, at the epoch's best threshold (chooses)",
     "iou_cracked": "crack, at 0.5",
     "iou_all": "all photos, at 0.5",
     "iou_pooled": "all pixels together, at 0.5",
@@ -111,7 +111,7 @@ def interrupted_run(folder):
     """Run that was interrupted in this folder. Raises BadInput."""
     last = Run(folder).last
     if not last.is_file():
-        raise BadInput(f"--resume {folder}: no {last.name} there; give the folder of a run that has saved")
+        raise BadInput(f"--resume {folder}: no {last.name} there; give a run folder, as the training printed it")
     saved = read_checkpoint(last)
     if not {"settings", "history"} <= set(saved.get("training") or ()):
         raise BadInput(f"--resume {folder}: its last.pt is of another version; start a new run with --from {folder}")
@@ -129,7 +129,7 @@ def own_settings(run, typed):
 
 
 def restore(run, state):
-    """Bring a TrainState to where last.pt left it. Raises BadInput."""
+    """Load the state in last.pt into a TrainState. Raises BadInput."""
     try:
         state.load_state_dict(run.saved["training"])
     except (KeyError, TypeError, ValueError, RuntimeError):
@@ -143,7 +143,7 @@ def restore(run, state):
 
 @distributed.by_process_0
 def write_facts(run, settings, parts, device):
-    """splits.json and arguments.json: what the run was given, by which code on what machine."""
+    """splits.json and arguments.json: photos, settings, version of the code, machine."""
     for half_written in run.folder.glob(f"{HALF_WRITTEN}*"):  # of a killed process
         half_written.unlink()
     start = run_of(settings.start).splits if settings.start else None
@@ -165,7 +165,7 @@ def save(run, state, preprocess, settings):
 def save_epoch(run, state, preprocess, settings):
     """best.pt if the epoch that has just ended is the best, last.pt, history and curves.
 
-    In this order: a run killed in between repeats some of it.
+    In this order: if the run is killed in between, it repeats some of it after --resume.
     """
     newest = state.history[-1]
     if best_epoch(state.history) is newest:
@@ -211,8 +211,8 @@ def autosave(save_now, minutes, device):
 
 
 def merit(row):
-    """What the best epoch is chosen by: validation IoU of the crack at the epoch's own threshold, which ships with it;
-    the loss where no validation photo has a crack."""
+    """The score that chooses the best epoch: validation IoU of the crack at the epoch's own threshold, which is saved
+    with it, or minus the loss if no validation photo has a crack."""
     iou = row["iou_at_threshold"]
     return iou if math.isfinite(iou) else -row["valid_loss"]
 
@@ -259,7 +259,7 @@ def commit():
 
 
 def introduction(run, parts, model, settings, device):
-    """What is about to be trained, on what, and how to stop and continue: a few lines."""
+    """A few lines: data, network, device, and how to stop and continue."""
     cracked = {part: sum(photo.cracked for photo in photos) for part, photos in parts.items()}
     counts = ", ".join(f"{len(photos)} {part} ({cracked[part]} cracked)" for part, photos in parts.items())
     place = str(device) if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
@@ -283,7 +283,7 @@ def introduction(run, parts, model, settings, device):
 
 
 def about_start(parts, settings):
-    """Lines on the network that --from names; a warning if it has learnt from photos that it will be scored on."""
+    """Lines on the network that --from names; a warning if it was trained on valid or test photos of this run."""
     lines = [f"starts from the network and weights of {settings.start}"]
     learnt_at = read_checkpoint(weights_file(settings.start))["preprocess"]["size"]
     if settings.size != learnt_at:
@@ -320,7 +320,7 @@ def duration(seconds):
 
 
 def conclusion(run, history, validated, data):
-    """What came of the training, and the next commands."""
+    """The result of the training, and the next commands."""
     best = best_epoch(history)
     lines = [
         f"{number_of(len(history), 'epoch')} done; best epoch {best['epoch']}, chosen with its threshold by IoU of the "

@@ -5,9 +5,8 @@ on where it stopped, several processes of torchrun can share a folder, and memor
 """
 
 import hashlib
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +27,10 @@ from command import (
     results_folder,
 )
 from formats import video
-from formats.batch import FAULTS, beside, exit_code, list_photos, why
+from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, why
 from formats.exif import exif
-from formats.photo import Preprocess, write_image
-from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, read_one, size_from_factor
+from formats.photo import Preprocess, read_one, write_image
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
 from model import fused, predict
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
@@ -48,22 +47,22 @@ VERSION = 1  # raise it when a number or a column changes: records of other vers
 
 @dataclass(frozen=True)
 class Options:
-    """The network, and what is done with every photo."""
+    """The network, and the settings that hold for every photo."""
 
     model: nn.Module
     preprocess: Preprocess
     weights: str  # SHA-1 of the weights file
     threshold: float
-    factor: float | None  # of a photo's own size at which to look at it; None: the size that the network learnt at
+    factor: float | None  # --scale: times full resolution; None: the sizes that inference.py chooses
     flips: bool
     scale: ScaleOptions
     width_edges_mm: tuple  # limits of the width classes that have a price each
-    every: float  # seconds between two frames of a video that are looked at
+    every: float  # seconds between two analysed frames of a video
     figures: bool
     places: bool = True  # keep where a photo was taken, which its EXIF says
 
     def made_with(self, path):
-        """Photo or video -> dict of everything that its results depend on. A record that says the same is kept."""
+        """Photo or video -> dict of everything that its results depend on. A record with an equal dict is kept."""
         about = path.stat()
         scale = asdict(self.scale)
         if scale["reference"]:
@@ -87,7 +86,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Examined:
-    """One photo, looked at and measured."""
+    """One photo, with its mask and what was measured."""
 
     mask: np.ndarray  # (H, W) uint8 0/1, as large as the photo
     # what was measured: the same again, or, with a sheet or marker, the road seen from above
@@ -99,7 +98,7 @@ class Examined:
 
 
 def examine(photo, path, options):
-    """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput where there is no scale to be found."""
+    """(H, W, 3) uint8 RGB, its file, Options -> Examined. Raises BadInput if the scale cannot be found."""
     scale = find_scale(photo, path, options.scale)  # first, because a missing sheet saves running the network
     size = size_from_factor(photo, options.factor)
     probability = predict(options.model, options.preprocess, photo, size, options.flips)
@@ -138,16 +137,17 @@ def with_origin(result, path, start, photo, places, second=None):
     return result | {"row": origin | result["row"]}
 
 
-def survey_photo(path, photo, start, options):
+def survey_photo(path, start, options):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last the record; returns that."""
+    photo = read_one(path)
     seen = examine(photo, path, options)
     result = with_origin(seen.result, path, start, photo, options.places)
     row = result["row"]
     write_image(beside(start, MASK), 255 * seen.mask)
-    write_image(beside(start, OVERLAY), overlay(seen.photo, seen.flat_mask, seen.measured, row))
+    marked = overlay(seen.photo, seen.flat_mask, seen.measured, row)
+    write_image(beside(start, OVERLAY), marked)
     if options.figures:
-        fig = figure(seen.photo, seen.probability, seen.flat_mask, seen.measured, row)
-        save_figure(beside(start, FIGURE), fig)
+        save_figure(beside(start, FIGURE), figure(seen.photo, seen.probability, seen.flat_mask, marked, row))
     return save_record(start, path, options.made_with(path), [result])
 
 
@@ -187,28 +187,23 @@ def kept_record(path, start, options, figures=False):
     return finished(start, made_with, result_files(path, start, figures))
 
 
-def read_ahead(paths, ahead=3):
-    """Yields (path, Future of the photo, or None for a video); a few photos are decoded ahead, in threads."""
-    with ThreadPoolExecutor(2) as pool:
-        waiting = deque()
-        for path in paths:
-            waiting.append((path, None if is_video(path) else pool.submit(read_one, path)))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting
+def records_of(todo, names, out, options):
+    """Yields (file, function that returns its record or raises one of FAULTS): photos in threads, then videos."""
+    photos = [path for path in todo if not is_video(path)]
+    for path, record in in_threads(lambda path: survey_photo(path, out / names[path], options), photos):
+        yield path, record.result
+    for path in filter(is_video, todo):  # not in a thread, which Ctrl-C would not stop
+        yield path, partial(survey_video, path, out / names[path], options)
 
 
 def survey_all(todo, names, out, options):
     """Files to do now, {file: name of its results}, their folder -> [(file, line about it)] of those that failed."""
     failed = []
     hidden = len(todo) < 2 or distributed.rank() > 0
-    for path, photo in tqdm(read_ahead(todo), total=len(todo), disable=hidden or None, unit="photo"):
-        start = out / names[path]
+    waiting = records_of(todo, names, out, options)
+    for path, record_of_file in tqdm(waiting, total=len(todo), disable=hidden or None, unit="photo"):
         try:
-            if photo is None:
-                record = survey_video(path, start, options)
-            else:
-                record = survey_photo(path, photo.result(), start, options)
+            record = record_of_file()
         except FAULTS as error:
             failed.append((path, why(path, error)))
             continue

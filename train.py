@@ -28,7 +28,7 @@ from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint
 # How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.517 to
 # 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 4,600 reach 0.717,
 # still rising.
-# So steps grow with the photos, and the most is what two CPU cores make in about three quarters of an hour.
+# So the steps grow with the number of photos. The maximum takes two CPU cores about three quarters of an hour.
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
 MOST_STEPS = 8000
@@ -41,9 +41,9 @@ MEASURED = 20  # steps after which the time that the training will take is estim
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides how a training ends. It is saved with the run, and --resume takes it from there.
+    """Every setting that affects the result of a training. --resume reads them from the run.
 
-    The flags of `arguments` by name (`start` is --from). What is None is decided by the data or by --from.
+    They are named after the flags in `arguments`, except `start` (--from). None means: decided by the data or --from.
     """
 
     data: str | None = None
@@ -86,7 +86,7 @@ def arguments(argv):
     add(
         "--splits",
         metavar="FILE",
-        help="which photo is in train, valid and test (default: the export's, else 70/15/15)",
+        help="splits.json: which photo is in train, valid and test (default: the export's own, else 70/15/15)",
     )
     add(
         "--versions",
@@ -94,7 +94,7 @@ def arguments(argv):
         help=f"augmented versions of each train photo per epoch (default: {VERSIONS})",
     )
     add("--without", nargs="+", choices=tuple(UNCHANGED), help="leave these changes out of the augmentation")
-    add("--once", action="store_true", default=None, help="draw the versions once instead of anew in each epoch")
+    add("--once", action="store_true", default=None, help="use the same versions in every epoch")
     add(
         "--size",
         type=number(int, 32, at_most=LARGEST_SIZE),
@@ -110,13 +110,18 @@ def arguments(argv):
     add(
         "--dropout",
         type=number(float, 0, below=1),
-        help="dropout at the coarsest maps (default: that of --from, else no such layer)",
+        help="dropout rate at the coarsest feature maps (default: that of --from, else 0)",
     )
-    add("--encoder", choices=tuple(TransferNet.MAPS), help="use this encoder of torchvision instead of CrackNet's own")
+    add("--encoder", choices=tuple(TransferNet.MAPS), help="torchvision encoder to use instead of CrackNet's own")
     add(
         "--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: random weights)"
     )
-    add("--encoder-rate", type=number(float, 0), metavar="FACTOR", help="its share of --lr; 0 freezes it (default: 1)")
+    add(
+        "--encoder-rate",
+        type=number(float, 0),
+        metavar="FACTOR",
+        help="factor on --lr for the encoder; 0 freezes it (default: 1)",
+    )
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")
     add("--batch-size", type=number(int, 1), help="photos per step, over all processes (default: 4)")
@@ -135,7 +140,7 @@ def arguments(argv):
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/DATA-TIME)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run with its original settings")
     add("--workers", type=number(int, 0), default=2, help="processes that read and augment photos (default: 2)")
-    add("--save-minutes", type=number(float, 0), default=5, help="also save this often within an epoch (default: 5)")
+    add("--save-minutes", type=number(float, 0), default=5, help="minutes between saves within an epoch (default: 5)")
     args = parser.parse_args(argv)
     if args.dice == 0 and args.bce == 0:
         parser.error("--dice and --bce cannot both be 0")
@@ -243,14 +248,14 @@ class TrainState:
     """Everything that changes while a network learns."""
 
     model: nn.Module
-    parallel: nn.Module  # the same network as training calls it, see distributed.parallel
+    parallel: nn.Module  # the same network, wrapped for several processes, see distributed.parallel
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
     steps: int  # of the whole training
     average: AveragedModel | None = None  # of the weights, with --ema
     history: list = field(default_factory=list)  # a row for each finished epoch: losses and scores
-    progress: Progress = field(default_factory=Progress)  # of the epoch after them
+    progress: Progress = field(default_factory=Progress)  # of the epoch that is not finished
 
     @property
     def for_prediction(self):
@@ -258,14 +263,14 @@ class TrainState:
         return self.average.module if self.average else self.model
 
     def end_epoch(self, scores, seconds):
-        """Add the epoch that has just been trained to the history, with the result of `validate` and what it took."""
+        """Add the epoch that has just ended to the history, with the result of `validate` and the seconds it took."""
         done = self.progress
         row = {"epoch": len(self.history) + 1, "train_loss": done.loss / done.photos}
         self.history.append(row | scores | {"seconds": done.seconds + seconds})
         self.progress = Progress()
 
     def state_dict(self):
-        """All but the network itself, as `torch.save` takes it."""
+        """Everything except the network's own weights, for `torch.save`."""
         content = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -281,7 +286,7 @@ class TrainState:
         """The inverse of `state_dict`."""
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
-        if content["scaler"]:  # empty where the run began on a device that needs no loss scaling
+        if content["scaler"]:  # empty if the run began on a device that needs no loss scaling
             self.scaler.load_state_dict(content["scaler"])
         self.history = content["history"]
         self.progress = Progress(**content["progress"])
@@ -301,7 +306,7 @@ def pace(step, steps):
 
 
 def optimisation(model, settings, steps, device):
-    """TrainState to begin with: AdamW, warm-up then cosine over so many steps, loss scaling, EMA where it is wanted."""
+    """The initial TrainState: AdamW, warm-up then cosine over all `steps`, loss scaling in float16, EMA with --ema."""
     parallel = distributed.parallel(model, device)
     groups = [{"params": list(model.parameters())}]
     if settings.encoder_rate != 1:
@@ -322,9 +327,9 @@ def optimisation(model, settings, steps, device):
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     """(N, 1, H, W) logits and 0/1 mask -> weighted sum of soft Dice loss and binary cross-entropy.
 
-    Dice is computed over the whole batch, because per photo an undamaged one gives almost no gradient (Milletari et al.
-    2016; batch variant as in nnU-Net). The batch is that of all processes, so the four sums are added up over all
-    processes.
+    Dice is computed over the whole batch, not for each photo, because an undamaged photo alone gives almost no gradient
+    (Milletari et al. 2016; batch variant as in nnU-Net). With several processes, the batch is that of all processes, so
+    the four sums are added up over them.
     """
     probability = logits.sigmoid()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()
@@ -339,7 +344,7 @@ def train_step(state, inputs, masks, loss_of):
     """Learn from one batch; its loss. Raises FloatingPointError when that is not finite."""
     with autocast(inputs.device):
         logits = state.parallel(inputs)
-    # a process without a share ran one photo that does not count
+    # a process without a photo in this batch ran one all the same: it has no mask, so its logits are cut off
     loss = loss_of(logits[: len(masks)].float(), masks.float())
     value = loss.item()
     if not math.isfinite(value):
@@ -402,7 +407,7 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
 def threshold_counts(model, preprocess, photos):
     """(photos, thresholds, 4) counts at each photo's own size for `metrics.THRESHOLDS`.
 
-    Specks are in these masks: to take them out at every threshold would cost seconds on a phone's photo.
+    Specks are not removed: doing that at every threshold would take seconds for a phone's photo.
     """
     result = []
     for item in tqdm(photos, "validating", leave=False, unit="photo"):

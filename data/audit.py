@@ -46,7 +46,7 @@ def audit(export, seed=0, shown=12):
         lines.append(f"would stop training: {number_of(len(broken), 'photo')}; fix or remove what is listed:")
         lines += [f"  - {line}" for line in broken]
     found = suspicions(usable)
-    lines.append("to check by eye:" if found else "nothing to check")
+    lines.append("to check by eye:" if found else "no problem found")
     lines += [f"  - {line}" for line in found]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
@@ -130,7 +130,7 @@ def describe_cracks(masks):
     every = np.concatenate([widths(mask, skeleton(mask)) for mask in masks])
     low, median, high = np.percentile(every, [10, 50, 90])
     return [
-        f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, most {max(fractions):.2%}",
+        f"crack fraction of a cracked photo: median {np.median(fractions):.2%}, maximum {max(fractions):.2%}",
         f"crack width at 512 pixels on the longer side: median {median:.0f} px, 10th percentile {low:.0f}, "
         f"90th {high:.0f}",
     ]

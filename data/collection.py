@@ -1,4 +1,4 @@
-"""Is a folder of photos, not yet labelled, good enough to learn from? `python dataset.py PHOTOS/` asks this file."""
+"""The check of photos that are not labelled yet, for `python dataset.py PHOTOS/`."""
 
 import math
 from collections import Counter
@@ -23,8 +23,8 @@ BRIGHT, DARK = 250, 50  # grey values: from here on clipped, up to here dark
 CLIPPED_SHARE, DARK_SHARE = 0.05, 0.30  # of the photo; more is doubtful
 SAME_ROAD = 0.1  # share of a photo that another one may show too
 SHOWN, TILE = 60, 320  # photos on the contact sheet, pixels of the longer side of each
-CAPTION, NAME = 34, 14  # letters that fit under a picture; at least so many are left for the photo's name
-HEIC_SUFFIXES = {".heic", ".heif"}  # phones write them and OpenCV cannot read them: listed, so that nobody misses them
+CAPTION, NAME = 34, 14  # letters that fit under a picture; letters at least kept for the photo's name
+HEIC_SUFFIXES = {".heic", ".heif"}  # from phones, not readable by OpenCV: listed, so that they are not missed
 TOO_THIN = f"the width of cracks under {MEASURABLE_PX} pixels cannot be measured"
 COPY = "copy"  # kind of Doubt
 SECOND_DERIVATIVES = (  # along the two axes and the two diagonals
@@ -37,7 +37,7 @@ SECOND_DERIVATIVES = (  # along the two axes and the two diagonals
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a photo may be of no use."""
+    """Why a photo may not be usable."""
 
     kind: str  # the same words for every photo, to be counted
     what: str  # for the table
@@ -91,7 +91,7 @@ def folders_in(folder):
 
 
 def unlabelled(folder):
-    """Does this folder hold photos and no labels? COCO files of inference.py that nobody has corrected are none."""
+    """Does this folder hold photos and no labels? Uncorrected COCO files of inference.py do not count as labels."""
     folder = Path(folder)
     if not folder.is_dir() or not shots(folder):
         return False
@@ -108,7 +108,7 @@ def label_files(folder):
 
 
 def not_labels(folder):
-    """Lines about JSON files of a folder without labels: masks that nobody has corrected, and files of another kind."""
+    """Lines about JSON files of a folder without labels: uncorrected masks of inference.py, and other files."""
     folder = Path(folder)
     lines = [f"note: {file}: {NOT_LABELS}; until then only the photos are checked" for file in label_files(folder)]
     others = other_json(folder)
@@ -253,7 +253,7 @@ def counts(found):
     lines = [line]
     if are_small([shot for shot in found if shot.features]):
         lines.append(
-            f"all are small, under {SMALL} pixels on the short side: {TOO_THIN}; send the originals if you can"
+            f"all are small, under {SMALL} pixels on the shorter side: {TOO_THIN}; use the originals if you can"
         )
     if all(shot.cracked is None for shot in found):
         lines.append("put them into sub-folders cracked/ and undamaged/ to count the two kinds separately")

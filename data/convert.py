@@ -25,7 +25,7 @@ def arguments(argv):
     parser = Parser(
         prog="data/convert.py",
         description=__doc__,
-        epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey edges are split at half. road7.jpg\n"
+        epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey counts from half white on. road7.jpg\n"
         "goes with road7.png or road7_mask.png. An undamaged photo has an all-black mask.\n\n"
         "example: python data/convert.py SUT/images SUT/masks data/sut",
     )

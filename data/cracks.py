@@ -13,7 +13,7 @@ from data.asphalt import log_uniform, noise, smooth_step
 FINE = 2  # crack strokes are drawn this much finer than the photo
 THINNEST = 3  # of these finer pixels; thinner strokes would break up in the photo's pixels
 SMALLEST_CRACK = 0.002  # of the picture's middle; with less, the cracks missed it and are drawn again
-LIGHT = (0.03, 0.6)  # that comes out of a crack, as a share of what its road sends back: on the screen 0.2 to 0.8
+LIGHT = (0.03, 0.6)  # from a crack, as a share of the light from its road: 0.2 to 0.8 times its grey values
 
 
 # ----------------------------------------------------------------------------------------------------- paths
@@ -140,7 +140,7 @@ def crumble(rng, distance, width, unit):
 
 
 def without_crumbs(distance, smallest):
-    """Sets specks of crack of fewer than `smallest` pixels to just outside: nobody would draw round them."""
+    """Sets specks of crack of fewer than `smallest` pixels to just outside: a labeller would not outline them."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((distance > 0).astype(np.uint8), connectivity=8)
     speck = stats[:, cv2.CC_STAT_AREA] < smallest
     return np.where(speck[labels], np.float32(-0.5), distance)

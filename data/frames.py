@@ -24,7 +24,7 @@ from formats.photo import at_most, write_image
 from formats.video import read_frames
 from report.pictures import contact_sheet
 
-LOOK = 0.1  # seconds between frames that are looked at
+LOOK = 0.1  # seconds between frames that are analysed
 MOMENT = 0.5  # seconds; of each, only the sharpest frame may be kept
 MOST = 600  # moments that are compared with each other; a longer video gets longer moments
 SOFT = 0.6  # of the sharpness that a tenth of the moments exceed; below, a frame is blurred

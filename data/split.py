@@ -21,7 +21,7 @@ KEPT = "training keeps these parts"
 VALID_FROM_TRAIN = "training keeps test and takes valid from train"
 ANEW = "training splits all photos again"
 NOT_VALIDATED = "no photo is left for validation; label at least 3 photos, better 50, or give --splits"
-ALIKE = 40  # two photos are copies if at most so many of the 256 signs of their fingerprints differ
+ALIKE = 40  # two photos are copies if at most this many of the 256 signs of their fingerprints differ
 
 
 # ------------------------------------------------------------------------------------------------------- copies

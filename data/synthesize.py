@@ -124,7 +124,7 @@ class Plan:
 
 def save_photo(folder, plan, index):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
-    rng = np.random.default_rng([plan.seed, index])  # a photo's own stream: the same whoever draws it
+    rng = np.random.default_rng([plan.seed, index])  # a photo's own stream: the same in every process
     photo, mask = plan.draw(rng, plan.size, cracked=(index + 1) % EVERY > 0)
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]

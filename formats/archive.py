@@ -1,6 +1,6 @@
 """An export that comes as one .zip file -> the folder beside it, unpacked atomically.
 
-A zip may come from a stranger. One with an entry that points outside, a link, a password or far more content than its
+A zip may come from anywhere. One with an entry that points outside, a link, a password or far more content than its
 size suggests is refused before anything is written.
 """
 
@@ -66,7 +66,7 @@ def entries_by_path(file, archive, keep):
         if problem is None and parts in entries:
             problem = "is in it twice"
         if problem is not None:
-            raise BadInput(f"{file}: its entry {quoted(name)} {problem}; export again and download it anew")
+            raise BadInput(f"{file}: its entry {quoted(name)} {problem}; export and download it again")
         entries[parts] = entry
     check_amount(file, list(entries.values()))
     if keep and not any(parts[-1].lower().endswith(".json") for parts in entries):

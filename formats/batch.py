@@ -1,16 +1,19 @@
-"""Many photos in one command: which files the user means, what their results are called, what if one of them fails."""
+"""Many photos in one command: which files are meant, the names of their results, and what happens if one fails."""
 
 import errno
 import sys
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import torch
 
 from command import BadInput, number_of
 from formats.photo import expand, left_out, photos_in
 
 NOT_PHOTOS = (".json", ".csv", ".txt", ".html")  # lie beside photos, so photos/* names them too
 FAULTS = (BadInput, OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, cv2.error)  # of a single photo
+AT_A_TIME = 2  # photos in work; one of 12 megapixels takes about 300 MB
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # a full or locked disk: every photo would fail
 
 
@@ -31,7 +34,9 @@ def list_photos(arguments, out):
         if path.resolve() == out.resolve():
             raise BadInput(f"--out {out}: the photos lie there; give the results another folder")
         if not photos:
-            raise BadInput(f"{path}: no photo directly in this folder, only {others or 'nothing'}; give another folder")
+            raise BadInput(
+                f"{path}: no photo directly in this folder (it holds {others or 'nothing'}); give another folder"
+            )
         if others:
             print(f"note: {path}: skipped {others}")
         files += photos
@@ -68,6 +73,27 @@ def different(names):
 def beside(start, end):
     """Path of results so far, end of the name -> the whole path: out/road, _mask.png -> out/road_mask.png."""
     return start.with_name(start.name + end)
+
+
+def in_threads(work, paths):
+    """Yields (path, Future of work(path)) for each of the paths, in their order.
+
+    AT_A_TIME photos are in work at a time, each with its share of PyTorch's threads: with more threads than the machine
+    has processors, PyTorch's wait for one another most of the time.
+    """
+    threads = torch.get_num_threads()
+    workers = max(1, min(AT_A_TIME, threads, len(paths)))
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=[threads // workers])
+    waiting = deque()
+    try:
+        for path in paths:
+            waiting.append((path, pool.submit(work, path)))
+            if len(waiting) > workers:
+                yield waiting.popleft()
+        yield from waiting
+    finally:  # after Ctrl-C, photos that were begun are finished and the others left
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def why(path, error):

@@ -197,7 +197,7 @@ def check_usable(export):
 
 
 def refuse_masks(export):
-    """Raises BadInput where the labels are the network's own masks and nobody has corrected them."""
+    """Raises BadInput if the labels are uncorrected masks of inference.py."""
     for problem in export.problems:
         if problem.kind == NOT_LABELS:
             raise BadInput(problem)
@@ -426,7 +426,7 @@ def find_photos(listing):
 
 
 def listed_twice(name, listing):
-    """BadInput for a photo of which nobody can tell which entry holds its annotations."""
+    """BadInput for a photo for which it is unclear which entry holds its annotations."""
     return BadInput(f"{listing.file}: {quoted(name)} is listed twice; merge its entries")
 
 

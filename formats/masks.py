@@ -65,7 +65,7 @@ class MaskFolder:
             )
 
     def content(self):
-        """What the folder holds, in a sentence, for whoever looks for a missing mask."""
+        """What the folder holds, in a sentence, to help find a missing mask."""
         if self.files:
             first = next(iter(self.files.values())).name
             return f"The folder holds {number_of(len(self.files), 'picture')}, such as {first}"

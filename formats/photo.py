@@ -62,7 +62,7 @@ def visible(folder):
 
 
 def pictures_in(folder, suffixes=frozenset(SUFFIXES)):
-    """The pictures directly in a folder, sorted: photos and masks, whoever made them. Told by their suffix."""
+    """The pictures directly in a folder, sorted: photos and masks. Recognised by their suffix."""
     return [path for path in visible(folder) if path.suffix.lower() in suffixes and not path.is_dir()]
 
 
@@ -137,7 +137,8 @@ class Header:
 def read_photo(path, flags=cv2.IMREAD_COLOR):
     """Any image file -> (H, W, 3) uint8 RGB, upright as EXIF says; grey, alpha and 16 bit become RGB of 8 bit.
 
-    With cv2.IMREAD_REDUCED_GRAYSCALE_4 it is (H/4, W/4) uint8 grey, several times faster.
+    With cv2.IMREAD_REDUCED_GRAYSCALE_4 it is (H/4, W/4) uint8 grey, several times faster; with another flag of that
+    kind as that says.
 
     Raises BadInput for a file that is missing, is no image, is larger than MEGAPIXELS, ends too early or holds no
     picture. Damage in the middle of a JPEG passes: the decoder fills it in.
@@ -147,6 +148,14 @@ def read_photo(path, flags=cv2.IMREAD_COLOR):
     if flags == cv2.IMREAD_COLOR:  # averaged over 4 × 4 pixels, a smooth road can be nearly uniform
         check_picture(path, photo)
     return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB) if photo.ndim == 3 else photo
+
+
+def read_one(path):
+    """The same, but raises BadInput for a mask, too, which would be taken for an odd photo."""
+    photo = read_photo(path)
+    if is_mask(photo):
+        raise BadInput(f"{path}: a mask, all black and white; give the photo itself")
+    return photo
 
 
 def load(path):
@@ -265,6 +274,9 @@ def eight_bit(path, pixels, largest=None):
 
 def check_picture(path, photo):
     """Raises BadInput where the values of (H, W, 3) uint8 span almost nothing of 0 to 255, as in no photo."""
+    sample = value_ranges(photo[::4, ::4], 16 * STRAY)  # all that it leaves out as stray may be all the stray there is
+    if max(high - low for low, high in sample) >= SPAN:
+        return
     low, high = max(value_ranges(photo), key=lambda ends: ends[1] - ends[0])
     if high - low < SPAN:
         raise BadInput(
@@ -272,13 +284,13 @@ def check_picture(path, photo):
         )
 
 
-def value_ranges(photo):
+def value_ranges(photo, stray=STRAY):
     """(H, W) or (H, W, C) uint8 -> [(lowest, highest value) of each channel], without a few hot or dead pixels."""
     ranges = []
     for channel in cv2.split(photo):
         counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel()
         share = np.cumsum(counts, dtype=np.float64) / channel.size
-        low, high = np.searchsorted(share, STRAY, side="right"), np.searchsorted(share, 1 - STRAY)
+        low, high = np.searchsorted(share, stray, side="right"), np.searchsorted(share, 1 - stray)
         ranges.append((int(low), int(high)))
     return ranges
 

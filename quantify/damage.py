@@ -114,7 +114,7 @@ def give_or_take(value, unsure, decimals=2):
 
 
 def sentence(row):
-    """A row -> its finding in words, with uncertainties where there is a scale, and what speaks against that."""
+    """A row -> its finding in words, with uncertainties where there is a scale, and warnings."""
     specks = f" ({number_of(row['specks'], 'speck')} left out)" if row["specks"] else ""
     if not row["crack_area_px"]:
         return f"no crack found{specks}"
@@ -129,16 +129,16 @@ def sentence(row):
 def film_sentence(rows):
     """Rows of a video's frames -> what was found in them, in words."""
     cracked = [row for row in rows if row["crack_area_px"]]
-    looked_at = f"{number_of(len(rows), 'frame')} looked at, {len(cracked) or 'none'} with a crack"
+    analysed = f"{number_of(len(rows), 'frame')} analysed, {len(cracked) or 'none'} with a crack"
     clear = [row for row in cracked if row["width_max_px"] is not None]
     if not clear:
-        return looked_at
+        return analysed
     most = max(clear, key=lambda row: row["width_max_px"])
-    return f"{looked_at}; the widest place {widest(most)}, at second {most['second']:.1f}"
+    return f"{analysed}; the widest place {widest(most)}, at second {most['second']:.1f}"
 
 
 def width_words(row):
-    """How wide the crack of a row is at most; nothing where no place is clear of junctions and ends."""
+    """The largest width of a row in words; nothing if every place is near a junction or an end."""
     if row["width_max_px"] is None:
         return ""
     if row["width_max_px"] < MEASURABLE_PX:

@@ -11,7 +11,7 @@ import numpy as np
 
 FARTHEST = 0.35  # parts of the road 1 / 0.35 times as far from the camera as the sheet are too coarse to measure
 CORNER_PX = 0.3  # standard deviation of a corner that was found in the photo
-GRID = 7  # points of the photo along each side at which errors are looked at
+GRID = 7  # points of the photo along each side at which errors are computed
 
 
 def project(homography, points):

@@ -24,6 +24,11 @@ def check_mask(mask):
     return mask
 
 
+def ones(mask):
+    """(H, W) uint8 0/1 -> (N,) flat indices of its ones. NumPy finds them ten times as fast in bool."""
+    return np.flatnonzero(mask.view(bool))
+
+
 def skeleton(mask):
     """(H, W) uint8 0/1 -> (H, W) uint8 0/1: centre line one pixel thin, spurs under the local width cut off.
 
@@ -36,8 +41,16 @@ def skeleton(mask):
 
 
 def depth(padded):
-    """(H, W) float32: distance to the nearest road pixel. On a centre line that is half the width and half a pixel."""
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    """(H, W) float32: distance to the nearest road pixel. On a centre line that is half the width and half a pixel.
+
+    Computed for the part that holds all of the crack, and the road next to it: the rest is 0.
+    """
+    x, y, width, height = cv2.boundingRect(padded)
+    rows = slice(max(0, y - 1), y + height + 1)
+    columns = slice(max(0, x - 1), x + width + 1)
+    deep = np.zeros(padded.shape, np.float32)
+    deep[rows, columns] = cv2.distanceTransform(padded[rows, columns], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return deep
 
 
 def widths(mask, line):
@@ -103,7 +116,7 @@ def thin(padded):
     neighbours of those that went in the two halves before; the first turn looks at all.
     """
     line, offsets = padded.ravel().copy(), _offsets(padded)
-    pixels = np.flatnonzero(line)
+    pixels = ones(line)
     codes = np.zeros(line.size, np.uint8)
     codes[pixels] = _codes(line, pixels, offsets)
     before, latest = pixels[:0], pixels
@@ -127,7 +140,7 @@ def _trace(line):
 
     degree: to how many pixels the line goes on: 1 at an end, 2 along it, more at a junction.
     """
-    pixels, offsets = np.flatnonzero(line), _offsets(line)
+    pixels, offsets = ones(line), _offsets(line)
     steps = STEPS[_codes(line.ravel(), pixels, offsets)]
     neighbours = pixels[:, None] + offsets
     degree = steps.sum(axis=1)
@@ -226,6 +239,12 @@ def junctions(chains, degree, depth):
             rest.append(chain)
     spots = np.zeros(depth.shape, np.uint8)
     spots.ravel()[nodes] = 1
-    _, number, _, middle = cv2.connectedComponentsWithStats(spots, connectivity=8)
+    count, number = cv2.connectedComponents(spots, connectivity=8)
+    # the mean place of each; not connectedComponentsWithStats, which is eight times as slow
+    pixels = ones(spots)
+    y, x = np.divmod(pixels, depth.shape[1])
+    junction = number.ravel()[pixels]
+    sums = np.stack([np.bincount(junction, place, count) for place in (x, y)], axis=1)
+    middle = sums / np.maximum(np.bincount(junction, minlength=count), 1)[:, None]
     x, y = np.rint(middle).astype(int).T
     return number, np.c_[middle, depth[y, x]], rest

@@ -61,7 +61,7 @@ class Scored:
     flips: bool = False  # the probability is the mean over the photo and its three mirror images
     note: str = ""  # about the submitted files
     useless: str = ""  # in words, if the network has learnt nothing
-    known: tuple | None = (0, 0)  # how many photos trained it, chose its epoch and threshold; None: unknown
+    known: tuple | None = (0, 0)  # how many of the photos it was trained on, validated on; None: unknown
 
     @property
     def counts(self):
@@ -86,7 +86,7 @@ class Scored:
         """[sentence] of what to know before believing the score."""
         found = []
         if self.known is None:
-            found.append("unknown whether these photos trained it")
+            found.append("unknown whether it was trained on these photos")
         else:
             trained, chose = self.known
             if trained:
@@ -105,7 +105,7 @@ class Scored:
 
     @property
     def doubts(self):
-        """[sentence] of what is odd about the masks, or the network behind them."""
+        """[sentence]: warnings about the masks or about the network that made them."""
         predicted = metrics.predicted_pixels(self.counts).sum()
         found = []
         if predicted > self.counts.sum() / 2:
@@ -327,8 +327,8 @@ def how(scored):
     """The paragraph on how the numbers came about."""
     words = f"Each photo is scored at its own size ({scored.sizes} pixels)."
     if scored.threshold is not None:
-        words += f" A pixel is crack if its probability is {scored.threshold:.2f} or more; the validation photos chose "
-        words += "this threshold."
+        words += f" A pixel is crack if its probability is {scored.threshold:.2f} or more; this threshold was "
+        words += "chosen on the validation photos."
     if scored.flips:
         words += " The probability is the mean over the photo and its three mirror images."
     if len(scored.cracked) and not math.isnan(scored.interval[0]):

@@ -73,7 +73,7 @@ def overlay(photo, mask, measured, row):
         photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
         mask = (cv2.resize(255 * mask, size, interpolation=cv2.INTER_AREA) > 63).astype(np.uint8)
         measured = moved(measured, shrink)
-    # a thin crack is widened a little, because a large picture is looked at shrunk
+    # a thin crack is widened a little, because a large picture is shown smaller than it is
     reach = 2 * (max(mask.shape) // 1000) + 1
     width = cv2.dilate(width_map(mask, measured), np.ones((reach, reach), np.uint8))
     crack = width > 0
@@ -87,7 +87,7 @@ def overlay(photo, mask, measured, row):
 
 
 def moved(measured, factor):
-    """What `measure` gave -> the same with its places where they lie in a photo resized by the factor; widths stay."""
+    """What `measure` gave -> the same in the coordinates of a photo resized by the factor; widths stay."""
     points = dict(measured["points"])
     for key in ("x_px", "y_px"):
         points[key] = (points[key] + 0.5) * factor - 0.5  # pixel centres lie at whole numbers
@@ -187,14 +187,17 @@ def write_text(drawn, text, x, y):
 
 
 # ---------------------------------------------------------------------------------------------- figures
-def figure(photo, probability, mask, measured, row):
-    """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2."""
+def figure(photo, probability, mask, marked, row):
+    """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2.
+
+    marked: what `overlay` gave; row: of `damage`, with the photo's name.
+    """
     height, width = mask.shape
     rows, columns = (1, 4) if height > width else (2, 2)
     panel = 12 / columns
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
     fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
-    images = [photo, probability, mask, overlay(photo, mask, measured, row)]
+    images = [photo, probability, mask, marked]
     for axes, name, image in zip(fig.subplots(rows, columns).flat, PANELS, images, strict=True):
         step = 1 + max(image.shape) // FIGURE_PX
         axes.imshow(image[::step, ::step], cmap="gray" if name == "mask" else "inferno", vmin=0, vmax=1)

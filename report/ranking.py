@@ -273,6 +273,6 @@ def write_ranking(path, entries, rows, left_out):
 
 def photos_block(entries):
     """The table of `every_photo`, and what its cells mean."""
-    said = "As in photos.csv. On an undamaged photo a cell is empty if it was left empty, 0 for a false alarm. The "
+    said = "The same as photos.csv. On an undamaged photo, a false alarm is 0 and an empty mask an empty cell. The "
     said += "mean is over all submissions, with 0 for a missing or unusable mask."
     return page.Html(page.paragraph(said) + page.table(*every_photo(entries), "Every photo"))

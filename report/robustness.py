@@ -37,7 +37,7 @@ def jpeg(photo, mask, rng):
 
 
 def shadow(photo, mask, rng):
-    """Half the light is gone on one side of a straight edge through the middle third, 1 % of the photo soft."""
+    """A shadow with half the light; its straight edge crosses the middle third and is soft over 1 % of the photo."""
     height, width = mask.shape
     angle, middle = rng.uniform(0, 2 * np.pi), rng.uniform(1 / 3, 2 / 3, 2) * (width, height)
     x, y = np.arange(width) - middle[0], (np.arange(height) - middle[1])[:, None]

@@ -191,10 +191,12 @@ def marked(start, row):
 
 def unmarked(file, result):
     """The photo itself, as its overlay shows it; None for frames, for photos shown from above, or if it is gone."""
-    if result["row"]["second"] is not None or result["from_above"]:
+    row = result["row"]
+    if row["second"] is not None or result["from_above"]:
         return None
-    try:
-        return at_most(read_photo(file), GALLERY_PX)
+    large = max(row["photo_width"], row["photo_height"]) >= 2 * GALLERY_PX
+    try:  # a JPEG is decoded to half its size in half the time
+        return at_most(read_photo(file, cv2.IMREAD_REDUCED_COLOR_2 if large else cv2.IMREAD_COLOR), GALLERY_PX)
     except BadInput:
         return None
 
@@ -325,7 +327,7 @@ def budget_parts(money):
     if money["not_priced"]:
         parts.append(page.notice(f"Not in the total, because the table has no price for it: {not_priced(money)}."))
     how = (
-        "Low is the low price of the amount less its ±, high the high price of the amount plus its ±. Costs are "
+        "Low is the amount minus its ±, at the low price. High is the amount plus its ±, at the high price. Costs are "
         "rounded, so a column may differ from its total by one."
     )
     prices = f"Source of the prices: {sources or 'the table does not say'}."

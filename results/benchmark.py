@@ -36,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
 
+import inference
 import runs
 import survey
 from augment import augment
@@ -44,10 +45,15 @@ from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
 from evaluate import score_photo, score_sheet
-from formats.photo import Preprocess, read_photo, write_image
-from inference import crack_mask, open_model
+from formats.batch import beside
+from formats.photo import Preprocess, read_one, read_photo, write_image
+from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model
 from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, autocast, fused, parameter_count, precision, predict
+from quantify.damage import damage
+from quantify.measure import measure
+from report.figure import figure, overlay
+from report.pictures import save_figure
 from results.contenders import CONTENDERS, available
 from runs import number_type
 from train import Settings, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
@@ -195,7 +201,7 @@ def print_cost(results, dtype):
 # ---------------------------------------------------------------------------------------------- whole photos
 
 SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48: (6000, 8000)}  # megapixels: h, w
-FOLDERS = {0.25: 60, 12: 12}  # megapixels: photos in a folder to survey
+FOLDERS = {0.25: 60, 12: 12}  # megapixels: photos in a folder
 
 
 @cache
@@ -232,15 +238,40 @@ def drawn_file(folder, megapixels, copy=0):
     return path
 
 
-def survey_rate(folder, megapixels, photos):
-    """Photos per second of `survey.py FOLDER` with the shipped weights: mask, measures, overlay, tables, report."""
-    files = folder / f"folder-{megapixels}"
-    files.mkdir()
-    for copy in range(photos):
-        drawn_file(files, megapixels, copy)
+def stages(path):
+    """{stage: its share of the processor time}: what inference.py and survey.py do with one photo.
+
+    Processor time and not wall time, because the two commands work on two photos at a time.
+    """
+    model, preprocess, threshold = shipped()
+    spent = {}
+
+    def timed(stage, function, *args):
+        began = time.process_time()
+        result = function(*args)
+        spent[stage] = spent.get(stage, 0) + time.process_time() - began
+        return result
+
+    start = path.with_suffix("")
+    photo = timed("read", read_one, path)
+    probability = timed("network and resizing", predict, model, preprocess, photo)
+    mask, specks = timed("threshold and specks", crack_mask, probability, threshold)
+    measured = timed("measure", measure, mask)
+    row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": path.name}
+    marked = timed("overlay", overlay, photo, mask, measured, row)
+    timed("mask and overlay to files", write_image, beside(start, MASK), 255 * mask)
+    timed("mask and overlay to files", write_image, beside(start, OVERLAY), marked)
+    fig = timed("figure (up to 20 photos)", figure, photo, probability, mask, marked, row)
+    timed("figure (up to 20 photos)", save_figure, beside(start, FIGURE), fig)
+    total = sum(spent.values())
+    return {stage: seconds / total for stage, seconds in spent.items()}
+
+
+def folder_rate(command, files, out):
+    """Photos per second of `survey.py FOLDER` or `inference.py FOLDER`, given as a module, with the shipped weights."""
     began = time.perf_counter()
-    survey.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(folder / f"out-{megapixels}")])
-    return photos / (time.perf_counter() - began)
+    command.main([str(files), "--checkpoint", str(runs.SHIPPED), "--out", str(out), "--device", "cpu"])
+    return len(list(files.iterdir())) / (time.perf_counter() - began)
 
 
 def loader_rates(train_photos):
@@ -276,10 +307,26 @@ def photos(train_photos, file, results):
             at_full = f"at full resolution {row['native']:.2f} s, peak {row['native_mb']:.0f} MB"
             print(f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, {at_full}", flush=True)
             write_json(file, results)
-        for megapixels, count_of_photos in FOLDERS.items():
-            rate = survey_rate(folder, megapixels, count_of_photos)
-            found[f"folder of {megapixels} MP, photos/s"] = rate
-            print(f"{megapixels:5} MP, survey.py on a folder: {rate:.2f} photos/s", flush=True)
+        for megapixels, number in FOLDERS.items():
+            found |= folder_times(folder, megapixels, number, found[f"{megapixels} MP"]["usual"])
+            write_json(file, results)
+
+
+def folder_times(folder, megapixels, number, alone):
+    """Print and return what so many photos in a folder take, beside the seconds that one alone takes to its mask."""
+    found, files = {}, folder / f"folder-{megapixels}"
+    files.mkdir()
+    for copy in range(number):
+        photo = drawn_file(files, megapixels, copy)
+    for command in (inference, survey):
+        name = f"{command.__name__}.py on {number} photos of {megapixels} MP"
+        rate = folder_rate(command, files, folder / f"{command.__name__}-{megapixels}")
+        found[f"{name}, photos/s"] = rate
+        print(f"{name}: {rate:.2f} photos/s, {1 / rate / alone:.1f} times as long as file to mask", flush=True)
+    stages(photo)  # to warm up
+    shares = found[f"stages of {megapixels} MP"] = stages(photo)
+    print("of the processor time:", ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items()), flush=True)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- quality

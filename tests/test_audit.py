@@ -95,7 +95,7 @@ def test_an_export_made_from_masks_raises_no_doubt_about_empty_masks_and_specks(
         mask[90, 120 : 120 + photo.cracked] = 255
         cv2.imwrite(str(masks / f"{photo.path.stem}.png"), mask)
     convert(folder, masks, tmp_path / "converted")
-    assert "nothing to check" in report(tmp_path / "converted")
+    assert "no problem found" in report(tmp_path / "converted")
     file = tmp_path / "converted" / "_annotations.coco.json"
     content = json.loads(file.read_text())
     content["annotations"].pop()  # now it is somebody's own work

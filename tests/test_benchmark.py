@@ -24,6 +24,12 @@ def test_a_budget_of_minutes_is_as_many_steps_as_training_and_loader_need():
     assert benchmark.Budget(10, 1024).steps("CrackNet", COST) == pytest.approx(steps / 4, abs=1)
 
 
+def test_the_stages_of_a_photo_are_shares_of_its_time(tmp_path):
+    shares = benchmark.stages(benchmark.drawn_file(tmp_path, 0.25))
+    assert list(shares)[0] == "read" and len(shares) == 7
+    assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0
+
+
 @pytest.fixture
 def quality(tmp_path, monkeypatch):
     """A Quality of 10 minutes whose trainings are only noted: the IoU on validation is ten times the rate."""

@@ -256,8 +256,8 @@ def test_that_photos_trained_the_network_stands_wherever_the_score_does(export, 
     report = (tmp_path / "out" / "run" / "report.html").read_text()
     assert all(part.capitalize()[1:] in report or part[1:] in report for part in words.split("; "))
     assert words in (tmp_path / "out" / "comparison.html").read_text()
-    assert "unknown whether these photos trained it" in (tmp_path / "out" / "comparison.html").read_text()
-    assert "WARNING: 4 of 10 photos trained" in capsys.readouterr().out
+    assert "unknown whether it was trained on these photos" in (tmp_path / "out" / "comparison.html").read_text()
+    assert "was trained on 4 of these 10 photos" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 30])

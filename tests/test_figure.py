@@ -77,7 +77,8 @@ def test_the_figures_title_has_every_uncertainty_and_says_where_the_scale_is_fro
             ["crack 0.08 ± 0.01 m long", "up to 24.0 ± 2.4 mm", "A4 sheet, 2 mm a pixel ± 5 %"],
         ),
     ):
-        title = figure(np.zeros((60, 80, 3), np.uint8), mask * 1.0, mask, *found(mask, scale)).get_suptitle()
+        photo, (_, row) = np.zeros((60, 80, 3), np.uint8), found(mask, scale)
+        title = figure(photo, mask * 1.0, mask, photo, row).get_suptitle()
         assert all(words in title for words in ["road.jpg", *says])
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import shutil
+import threading
 
 import cv2
 import numpy as np
@@ -18,11 +19,13 @@ import survey
 from command import BadInput, execute
 from formats import annotate
 from formats import photo as photo_format
+from formats.batch import AT_A_TIME, in_threads
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
 from inference import crack_mask
 from model import CrackNet, default_sizes, look, predict
 from quantify.damage import damage, sentence
 from quantify.measure import measure
+from quantify.specks import SPECK_SHARE, without_specks
 
 
 @pytest.fixture
@@ -149,6 +152,67 @@ def test_an_answer_of_specks_alone_is_an_empty_mask_and_a_whole_one_is_no_speck(
         assert count == 0 and clean.dtype == np.uint8 and np.array_equal(clean, whole)
 
 
+def test_a_piece_is_a_speck_by_the_diagonal_of_its_box_whatever_its_shape(rng):
+    specks = 0
+    for sigma in (0.5, 1, 2, 2, 2):
+        noise = cv2.GaussianBlur(rng.random((180, 240)).astype(np.float32), (0, 0), sigma)
+        mask = (noise > np.quantile(noise, 0.8)).astype(np.uint8)
+        clean, count = without_specks(mask)
+        pieces, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        small = [k for k in range(1, pieces) if np.hypot(boxes[k, 2], boxes[k, 3]) < SPECK_SHARE * 240]
+        assert count == len(small) < pieces - 1
+        assert np.array_equal(clean, mask * ~np.isin(labels, small))
+        specks += count
+    assert specks > 100
+
+
+def test_one_thread_at_a_time_uses_the_network(rng):
+    held, model = [], lively_network()
+    model.register_forward_pre_hook(lambda *_: held.append(networks.ONE_THREAD.locked()))
+    predict(model, Preprocess(size=64), rng.integers(0, 255, (64, 64, 3), np.uint8))
+    assert held == [True, True]
+
+
+# ------------------------------------------------------------------------------------------------ several photos
+def test_two_photos_are_in_work_at_a_time_and_come_back_in_order():
+    together, running, most = threading.Barrier(AT_A_TIME, timeout=60), [], []
+
+    def work(path):
+        running.append(path)
+        together.wait()  # both of a pair are here, or this fails
+        most.append(len(running))
+        together.wait()
+        running.remove(path)
+        return path.upper(), torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 * AT_A_TIME)
+    try:
+        done = [(path, *future.result()) for path, future in in_threads(work, list("abcdef"))]
+        assert torch.get_num_threads() == 2 * AT_A_TIME
+    finally:
+        torch.set_num_threads(before)
+    assert done == [(letter, letter.upper(), 2) for letter in "abcdef"] and max(most) == AT_A_TIME
+
+
+def test_a_single_photo_and_a_single_processor_get_no_second_thread(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    shares = []
+    monkeypatch.setattr(torch, "set_num_threads", shares.append)
+    for threads, paths, share in ((8, "a", 8), (1, "abc", 1), (3, "abc", 1)):
+        shares.clear()
+        assert [path for path, _ in in_threads(str, paths)] == list(paths)
+        assert shares[0] == share and shares[-1] == threads
+
+
+def test_after_a_failure_the_photos_that_were_not_begun_are_left():
+    begun = []
+    for path, _ in in_threads(begun.append, range(100)):
+        if path == 3:
+            break
+    assert len(begun) <= 4 + AT_A_TIME + 1
+
+
 # ------------------------------------------------------------------------------------------------ the command
 def test_each_photo_gets_a_mask_of_its_size_and_an_overlay_and_one_line_with_its_crack(
     strips, run, monkeypatch, capsys
@@ -213,6 +277,8 @@ def test_whatever_fails_with_one_photo_one_line_names_it_and_the_others_are_done
 
 def test_a_full_disk_ends_the_command_at_once(strips, run, monkeypatch):
     tried = []
+    for number in range(6):
+        shutil.copy(strips / "a.png", strips / f"e{number}.png")
 
     def full(*_):
         tried.append(1)
@@ -221,7 +287,7 @@ def test_a_full_disk_ends_the_command_at_once(strips, run, monkeypatch):
     monkeypatch.setattr(inference, "write_image", full)
     with pytest.raises(OSError, match="full"):
         run(strips)
-    assert len(tried) == 1
+    assert len(tried) <= AT_A_TIME + 1  # those that were begun
 
 
 def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before_any_work(strips, run, tmp_path):

@@ -9,7 +9,7 @@ from conftest import write_export
 
 from quantify import measure
 from quantify.centreline import smoothed
-from quantify.skeleton import check_mask, skeleton
+from quantify.skeleton import check_mask, depth, junctions, skeleton
 from results import accuracy
 from results.accuracy import arc, cross, draw, ring, strip, zigzag, zigzag_length
 
@@ -113,6 +113,29 @@ def test_the_skeleton_is_thin_lies_in_the_mask_and_keeps_its_pieces_and_holes(wr
     assert holes(line) == holes(wriggle) > 0
     assert cv2.filter2D(line, cv2.CV_8U, np.ones((2, 2)), borderType=cv2.BORDER_CONSTANT).max() < 4
     assert np.array_equal(skeleton(line), line)
+
+
+def test_the_depth_is_the_distance_to_the_nearest_road_wherever_the_crack_lies(rng):
+    for _ in range(20):
+        mask = np.zeros((90, 120), np.uint8)
+        x, y = rng.integers(0, (100, 70))
+        mask[y : y + 20, x : x + 20] = rng.random((20, 20)) > 0.1
+        roads = np.argwhere(mask == 0)
+        expected = [np.hypot(*(roads - place).T).min() for place in np.argwhere(mask)]
+        assert depth(mask)[mask > 0] == pytest.approx(expected, abs=1e-4) and not depth(mask)[mask == 0].any()
+    assert not depth(np.zeros((5, 7), np.uint8)).any()
+
+
+def test_close_junctions_are_one_in_their_middle(rng):
+    forks = rng.random((40, 50)) > 0.8
+    forks[[0, -1]] = forks[:, [0, -1]] = False
+    pixels = np.flatnonzero(forks)
+    degree, depths = 3 * forks.astype(np.uint8).ravel(), np.zeros(forks.shape, np.float32)
+    number, middles, rest = junctions([[pixel, pixel] for pixel in pixels.tolist()], degree, depths)
+    assert len(rest) == len(pixels) and number.max() == len(middles) - 1 > 20
+    for k in range(1, len(middles)):
+        y, x = np.nonzero(number == k)
+        assert middles[k, :2] == pytest.approx((x.mean(), y.mean()))
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 7])

@@ -407,6 +407,19 @@ def test_a_photo_whose_values_span_almost_nothing_is_refused(tmp_path, low, high
         read_photo(save(tmp_path / "a.png", pixels))
 
 
+def test_hot_pixels_make_no_picture_wherever_they_lie_and_one_more_in_ten_thousand_does(tmp_path):
+    """Of 160,000 pixels 16 may be hot: all of them, none or a few lie where check_picture looks first."""
+    for step, offset in ((4, 0), (4, 1), (3, 0)):
+        for count, refused in ((16, True), (17, False)):
+            photo = np.full((400, 400, 3), 90, np.uint8)
+            photo[offset : step * count : step, offset] = 250
+            if refused:
+                with pytest.raises(BadInput, match="no picture"):
+                    module.check_picture("a.png", photo)
+            else:
+                module.check_picture("a.png", photo)
+
+
 def test_one_colour_is_no_picture_and_a_hot_pixel_makes_none(tmp_path):
     pixels = np.full((200, 200, 3), (10, 90, 200), np.uint8)
     pixels[7, 7] = 255

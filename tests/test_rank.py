@@ -293,7 +293,7 @@ def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(
     rows = ranking(tmp_path / "out", [inverted, good, run, alone], export)
     assert "inverted?" in rows["inverted"]["remarks"] and "trained on 3 of" in rows["run"]["remarks"]
     assert not rows["good"]["remarks"] and "alone: unknown whether" in capsys.readouterr().out
-    assert "unknown whether these photos trained it" in rows["alone"]["remarks"]
+    assert "unknown whether it was trained on these photos" in rows["alone"]["remarks"]
 
 
 def test_one_mask_is_never_scored_for_two_photos(export, photos, tmp_path):
@@ -327,7 +327,7 @@ def test_a_spoilt_splits_json_of_a_student_stops_nobody_and_makes_the_run_one_of
     text = json.dumps(content) if spoilt in content else spoilt
     (run / "splits.json").write_text(text)
     rows = ranking(tmp_path / "out", [run, hand_in(tmp_path / "good", photos)], export)
-    assert "unknown whether these photos trained it" in rows["run"]["remarks"]
+    assert "unknown whether it was trained on these photos" in rows["run"]["remarks"]
 
 
 def test_where_no_mask_of_anybody_fits_the_data_is_doubted_and_nothing_ranked(export, photos, tmp_path):

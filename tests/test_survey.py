@@ -20,6 +20,7 @@ from conftest import draw_crack, draw_road, finding_dark, lively_network, write_
 import distributed
 import survey
 from command import BadInput
+from formats.batch import AT_A_TIME
 from formats.photo import Preprocess
 from model import save_checkpoint
 from quantify.scale import Scale, ScaleOptions
@@ -125,7 +126,7 @@ def test_whatever_fails_with_one_photo_the_others_are_done_and_one_line_names_it
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypatch, number):
-    folder, tried = write_folder(tmp_path / "photos", 3, 0), []
+    folder, tried = write_folder(tmp_path / "photos", 9, 0), []
 
     def full(*_):
         tried.append(1)
@@ -134,7 +135,7 @@ def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypat
     monkeypatch.setattr(survey, "write_image", full)
     with pytest.raises(OSError, match=os.strerror(number)):
         run(folder)
-    assert len(tried) == 1
+    assert len(tried) <= AT_A_TIME + 1  # those that were begun
 
 
 # ------------------------------------------------------------------------------------------------ started again

@@ -6,18 +6,20 @@ import re
 import shutil
 from html import unescape
 
+import cv2
 import numpy as np
 import pytest
-from conftest import finding_dark, write_strip
+from conftest import finding_dark, turn, write_strip
 
 import survey
 from command import BadInput, execute
-from formats.photo import read_photo
+from formats.photo import at_most, read_photo
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, give_or_take, sentence
 from quantify.measure import measure
 from quantify.scale import Scale
 from report import records
+from report.survey import GALLERY_PX, unmarked
 
 
 @pytest.fixture
@@ -171,13 +173,15 @@ def test_ctrl_c_says_that_the_same_command_goes_on(strips, run, monkeypatch, cap
     assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted: run the same command again")
 
 
-def test_photos_are_decoded_ahead_but_never_all_at_once(strips, monkeypatch):
-    paths, started = [strips / "a.png"] * 12, []
-    monkeypatch.setattr(survey, "read_one", lambda path: started.append(path))
-    for done, (_, photo) in enumerate(survey.read_ahead(paths), start=1):
-        photo.result()
-        assert len(started) <= done + 3
-    assert len(started) == 12
+def test_the_photo_beside_its_overlay_is_as_large_and_as_upright_as_that(tmp_path, rng):
+    for width, height in ((2400, 1200), (1500, 900), (300, 200)):
+        photo = cv2.resize(rng.integers(0, 256, (6, 12, 3), np.uint8), (width, height))
+        cv2.imwrite(str(tmp_path / "a.jpg"), photo)
+        turn(tmp_path / "a.jpg", 6)
+        row = {"second": None, "photo_width": width, "photo_height": height}
+        picture = unmarked(tmp_path / "a.jpg", {"row": row, "from_above": False}).astype(int)
+        expected = at_most(photo[..., ::-1], GALLERY_PX)
+        assert picture.shape == expected.shape and np.abs(picture - expected).mean() < 3
 
 
 def test_gps_positions_become_a_plain_scatter(strips, run, monkeypatch):

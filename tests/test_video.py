@@ -59,7 +59,7 @@ def test_an_annotated_video_and_a_row_a_frame(drive, run, monkeypatch, capsys):
     assert [float(row["second"]) for row in rows] == [0, 0.5, 1, 1.5]
     assert [float(row["width_median_px"]) for row in rows] == pytest.approx([6, 12, 18, 24], abs=2)
     assert "drive.mp4, second 1.5" in (out / "report.html").read_text()
-    assert "4 frames looked at, 4 with a crack; the widest place 2" in capsys.readouterr().out
+    assert "4 frames analysed, 4 with a crack; the widest place 2" in capsys.readouterr().out
 
 
 def test_frames_overlap_so_they_are_not_added_up(drive, run, capsys):

@@ -19,8 +19,8 @@ import survey
 from command import BadInput, write_csv
 from formats.annotate import write_coco
 from formats.archive import unpacked
-from formats.photo import at_most, write_image
-from inference import open_model, read_one
+from formats.photo import at_most, read_one, write_image
+from inference import open_model
 from model import fused, predict
 from quantify.budget import COLUMNS, estimate, read_prices, width_edges
 from quantify.damage import fact_rows, scale_words, sentence
@@ -49,7 +49,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo the network has looked at. It is kept, so that moving the threshold does not run the network again."""
+    """A photo and its crack probability, kept so that moving the threshold does not run the network again."""
 
     path: Path
     photo: np.ndarray  # (H, W, 3) uint8 RGB
