@@ -257,16 +257,14 @@ def test_runs_as_a_script_and_says_what_it_drew(tmp_path):
         sys.executable,
         ROOT / "data" / "synthesize.py",
         "--photos",
-        "2",
+        "5",
         "--size",
         "200x150",
-        "--undamaged",
-        "0.5",
         "--out",
         "drawn",
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and "2 photos, 1 cracked, 1 undamaged" in done.stdout
+    assert done.returncode == 0 and "5 photos, 4 cracked, 1 undamaged" in done.stdout
     assert cv2.imread(str(tmp_path / "drawn" / "asphalt_00001.jpg")).shape == (150, 200, 3)
 
 
