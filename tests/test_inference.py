@@ -207,7 +207,8 @@ def test_a_single_photo_and_a_single_processor_get_no_second_thread(monkeypatch)
 
 def test_after_a_failure_the_photos_that_were_not_begun_are_left():
     begun = []
-    for path, _ in in_threads(begun.append, range(100)):
+    for path, future in in_threads(begun.append, range(100)):
+        future.result()
         if path == 3:
             break
     assert len(begun) <= 4 + AT_A_TIME + 1
