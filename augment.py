@@ -98,9 +98,13 @@ def sheet(originals, rng):
     for photo, mask in originals:
         tiles.append((f"original  crack {mask.mean():.2%}", outlined(photo, mask)))
         for parameters, changed, truth in versions(photo, mask, rng):
-            words = "{rotation:+.0f} degrees, scale {scale:.2f}, brightness {brightness:+.0%}, contrast {contrast:+.0%}"
-            tiles.append((words.format(**parameters), outlined(changed, truth)))
+            tiles.append((caption(**parameters), outlined(changed, truth)))
     return contact_sheet(tiles, columns=1 + VERSIONS)
+
+
+def caption(rotation, scale, brightness, contrast, **_):
+    """The drawn parameters in words; the z in the format makes -0 to +0."""
+    return f"{rotation:+z.0f} degrees, scale {scale:.2f}, brightness {brightness:+z.0%}, contrast {contrast:+z.0%}"
 
 
 def distribution(originals, rng):

@@ -106,14 +106,17 @@ def number(kind, at_least=-math.inf, at_most=math.inf, above=-math.inf, below=ma
     """int or float, and limits -> the `type` of a flag of argparse: makes its text a number within the limits."""
     limits = {"at least": at_least, "at most": at_most, "above": above, "below": below}
     words = " and ".join(f"{name} {limit}" for name, limit in limits.items() if math.isfinite(limit))
+    noun = "whole number" if kind is int else "number"
 
     def parse(text):
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
         if not (at_least <= value <= at_most and above < value < below):  # also refuses nan and inf
-            raise argparse.ArgumentTypeError(f"{text}: must be {words or 'finite'}")
+            raise argparse.ArgumentTypeError(f"{text}: must be a {noun} {words}".rstrip())
         return value
 
-    parse.__name__ = kind.__name__  # argparse names it where the text is no number
     return parse
 
 
@@ -208,6 +211,8 @@ def results_folder(path):
     """Create the folder for results if it is missing, before any work is done; returns it. Raises BadInput."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):  # the path itself, or a folder above it
+        raise BadInput(f"--out {path}: is a file, not a folder; name another") from None
     except OSError as error:
         raise BadInput(f"--out {path}: cannot be made a folder ({error.strerror}); name another") from None
     return path

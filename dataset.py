@@ -28,7 +28,8 @@ DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
-    Key e * len(self) + k means item k of epoch e. The random changes depend only on seed, e and k, so the number of
+    Key e * len(self) + k means item k of epoch e: a worker gets nothing but the key, and its copy of this object does
+    not learn which epoch it is. The random changes depend only on seed, e and k, so the number of
     workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of all epochs are those
     of epoch 0.
     """
@@ -56,7 +57,8 @@ class CrackDataset(Dataset):
         return torch.from_numpy(self.preprocess.normalise(photo)), mask, index
 
 
-@lru_cache(maxsize=128)  # 0.8 MB a photo at 512: each worker decodes a course-sized set once
+# 0.8 MB a photo at 512: each worker decodes a course-sized set once. Photo and Preprocess are hashable
+@lru_cache(maxsize=128)
 def resized(photo, preprocess):
     """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size."""
     return preprocess.resize(*photo.read())
@@ -143,6 +145,7 @@ def workers_ended(batches):
     try:
         yield
     finally:
+        # private, because PyTorch has no public way to end workers that stay from epoch to epoch (persistent_workers)
         if batches._iterator:
             batches._iterator._shutdown_workers()
 

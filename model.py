@@ -220,7 +220,7 @@ def parameter_count(model):
 def fused(model):
     """Copy of the network for prediction: what `conv_norm` made becomes one convolution each, for speed."""
     model = copy.deepcopy(model).eval()
-    for module in model.modules():
+    for module in list(model.modules()):  # a list, because the loop replaces children
         if isinstance(module, nn.Sequential) and [type(layer) for layer in module] == [nn.Conv2d, nn.BatchNorm2d]:
             module[0], module[1] = fuse_conv_bn_eval(*module), nn.Identity()
     return model
@@ -352,13 +352,24 @@ def read_checkpoint(path):
     """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises BadInput for anything else."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
+    except FileNotFoundError:
+        raise BadInput(f"{no_such_file(Path(path))}; give a run folder or its {BEST}") from None
+    except (PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
         raise BadInput(f"{path}: cannot be read ({error.strerror}); give a run folder or its best.pt") from None
     except Exception:  # torch.load raises a dozen types for files that are cut, foreign or hold code
         raise BadInput(f"{path}: not a checkpoint, or damaged; give a best.pt that train.py wrote") from None
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+    if not isinstance(content, dict) or "format" not in content:
+        raise BadInput(f"{path}: not a checkpoint of train.py; give a {BEST} that train.py wrote")
+    if content["format"] != CHECKPOINT_FORMAT:
         raise BadInput(f"{path}: not a checkpoint of this version; train again or use the matching release")
     return content
+
+
+def no_such_file(path):
+    """What is wrong with the path of a checkpoint that is not there, in words."""
+    if path.name == BEST and path.parent.is_dir():  # most often only the folder was named
+        return f"{path.parent}: no {BEST} in this folder"
+    return f"{path}: no such file or folder"
 
 
 def load_checkpoint(path):

@@ -301,7 +301,8 @@ def in_words(history, epochs):
     took = duration(row["seconds"])
     left = epochs - row["epoch"]
     if left:
-        took += f", about {duration(left * row['seconds'])} left"
+        a_mean_epoch = sum(done["seconds"] for done in history) / len(history)
+        took += f", about {duration(left * a_mean_epoch)} left"
     return (
         f"epoch {row['epoch']:3d}/{epochs}  loss: train {row['train_loss']:.4f}, valid {row['valid_loss']:.4f}  "
         f"valid IoU of the crack: {row['iou_at_threshold']:.4f} at its best threshold {row['threshold']:.2f}, "

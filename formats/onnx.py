@@ -18,7 +18,9 @@ from command import BadInput, written_whole
 class WithPreprocessing(nn.Module):
     """Photo (1, 3, H, W) RGB from 0 to 255, of any H and W -> probability (1, 1, H, W).
 
-    Normalises and pads as `Preprocess` does, so that the user of the file has only to resize.
+    Normalises and pads as `Preprocess` does, so that the user of the file has only to resize. The network needs only
+    multiples of 16, but with the 32 of `Preprocess` its answers are exactly those of inference.py: what is padded
+    changes the pixels beside it a little.
     """
 
     def __init__(self, model, preprocess):

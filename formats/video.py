@@ -32,7 +32,12 @@ def read_frames(path, every):
     `number` counts all frames of the video. `second` is the time that the container gives for the frame, which is right
     for a variable frame rate too: phones film slower in the dark. Raises BadInput, also for a video without a frame.
     """
-    rate = frame_rate(path)
+    rate = frame_rate(path)  # here, not in the generator, so that a wrong file is refused before any progress bar
+    return decoded_frames(path, every, rate)
+
+
+def decoded_frames(path, every, rate):
+    """The generator behind `read_frames`; rate: frames a second."""
     video = opened(path)
     number, second, wanted = 0, 0.0, 0.0
     try:
