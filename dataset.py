@@ -186,18 +186,21 @@ def show_photos(folder, out):
 
 
 def show_export(export, out, seed):
-    """Print an audit of a COCO export; save a picture of some photos with their masks. Raises BadInput."""
-    report, tiles = audit(export, seed)
+    """Print an audit of a COCO export; save a picture of some photos with their masks -> exit code, 1 if the export
+    would stop training. Raises BadInput."""
+    report, tiles, stops = audit(export, seed)
     print(report)
     if not tiles:
         raise BadInput(f"{export.root}: no photo can be used; the list above says why")
     write_image(out, contact_sheet(tiles))
     print(f"picture of {number_of(len(tiles), 'photo')}: {out}")
+    return 1 if stops else 0
 
 
 def arguments(argv):
     parser = flags(
-        "Look at a COCO export before training: prints an audit and saves a picture of photos with their masks. "
+        "Look at a COCO export before training: prints an audit and saves a picture of photos with their masks. The "
+        "exit code is 1 if the export would stop training. "
         "Or look at photos before labelling: are there enough, are they sharp and well lit, is any place photographed "
         "twice?",
         "python dataset.py",
@@ -219,9 +222,8 @@ def main(argv=None):
     out = picture_name(args.out or f"audit-{name}.png")  # checked before the work
     if args.data and collection.unlabelled(args.data):
         show_photos(args.data, out)
-    else:
-        show_export(find_export(args.data, args.classes), out, args.seed)
-    return 0
+        return 0
+    return show_export(find_export(args.data, args.classes), out, args.seed)
 
 
 if __name__ == "__main__":

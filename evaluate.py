@@ -11,7 +11,7 @@ from tqdm import tqdm
 import metrics
 from command import COMMON, PARTS, BadInput, choose_device, execute, flags, number_of, results_folder, write_json
 from data.split import same_photos, split, trained_on
-from dataset import open_data
+from dataset import SAMPLE, open_data
 from formats.masks import CHECKPOINTS, MaskFolder, located
 from formats.photo import Preprocess
 from inference import crack_mask, open_model
@@ -239,10 +239,11 @@ def check_jobs(jobs):
 
 
 # ------------------------------------------------------------------------------------------------- results
-def evaluate(scored, out, curves=None, harder=None):
+def evaluate(scored, out, curves=None, harder=None, in_full=True):
     """Write scores.json, photos.csv, pictures and report.html of one Scored to `out`; prints the score sheet.
 
-    curves: picture of the training curves, if there is one. harder: what `robustness` gave.
+    curves: picture of the training curves, if there is one. harder: what `robustness` gave. in_full: print the whole
+    sheet, not only its first score.
     """
     evaluation.write_photos(out / "photos.csv", scored)
     write_json(out / "scores.json", evaluation.facts(scored))
@@ -250,8 +251,12 @@ def evaluate(scored, out, curves=None, harder=None):
     evaluation.write_report(out / "report.html", scored, curves, harder)
     for doubt_about_it in scored.doubts:
         print(f"WARNING: {doubt_about_it}")
-    print(evaluation.table(scored))
-    print(f"written to {out}; open {out / 'report.html'}", flush=True)
+    if in_full:
+        print(evaluation.table(scored))
+        print(f"written to {out}; open {out / 'report.html'}", flush=True)
+    else:
+        said = evaluation.in_brackets(scored.interval)
+        print(f"iou_cracked {scored.sheet['iou_cracked']:.4f} {said}; all scores: {out / 'report.html'}", flush=True)
 
 
 def robustness(scored, predictor, out, seed):
@@ -284,8 +289,8 @@ def add_data_flags(parser):
 def arguments(argv):
     parser = flags(
         "Score runs on photos they have not seen, at each photo's own size. Writes report.html, scores.json, "
-        "photos.csv and pictures into the run folder; for several runs comparison.html as well. With --predictions it "
-        "scores a folder of masks instead. To rank a whole class use rank.py.",
+        "photos.csv and pictures into the run folder; for several runs, also comparison.html into a folder of its own. "
+        "With --predictions it scores a folder of masks instead. To rank a whole class use rank.py.",
         "python evaluate.py",
         "python evaluate.py runs/first runs/second runs/third",
         "python evaluate.py runs/sample-20260101-120000 --split valid",
@@ -302,7 +307,8 @@ def arguments(argv):
     add("--predictions", type=Path, metavar="FOLDER", help=masks)
     add("--robustness", action="store_true", help="also score the photos made darker, noisy, blurred, turned ...")
     add("--flips", **COMMON["flips"])
-    out = "folder for results (default: inside the run; for the shipped weights runs/crack/, for masks scores/)"
+    out = "folder for results (default: inside the run; for the shipped weights runs/crack/, for masks scores/, for a "
+    out += "comparison runs/comparison/)"
     add("--out", type=Path, metavar="FOLDER", help=out)
     args = parser.parse_args(argv)
     if args.predictions and args.runs:
@@ -337,6 +343,8 @@ def main(argv=None):
     jobs = []
     if args.predictions:
         check_masks(args.predictions)
+        if not args.data:
+            print(f"note: no --data, so {args.predictions} is scored against the sample, {SAMPLE}")
         jobs.append(masks_job(args.predictions, choose_photos(None, *choice)))
     else:
         device = choose_device(args.device)
@@ -359,9 +367,9 @@ def main(argv=None):
         harder = None
         if args.robustness:
             harder = robustness(runs[-1], job.predictor, out, args.seed)
-        evaluate(runs[-1], out, Run(job.folder).curves, harder)
+        evaluate(runs[-1], out, Run(job.folder).curves, harder, in_full=len(jobs) == 1)
     if len(runs) > 1:
-        compare(runs, args.out or jobs[0].out)
+        compare(runs, args.out or RUNS / "comparison" / jobs[0].test.folder)
     return 0
 
 

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from command import FEW, add_network_flags, choose_device, execute, flags, number_of, results_folder
-from formats.annotate import keep_labels, name_in, write_coco
+from formats.annotate import check_coco_file, name_in, write_coco
 from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, result_names, why
 from formats.photo import RESULTS, read_mask, read_one, write_image
 from model import SMALLEST, fused, load_checkpoint, predict
@@ -48,7 +48,8 @@ def write_results(start, photo, probability, threshold, with_figure):
     marked = overlay(photo, mask, measured, row)
     write_image(beside(start, OVERLAY), marked)
     if with_figure:
-        save_figure(beside(start, FIGURE), figure(photo, probability, mask, marked, row))
+        title = f"{start.name}: {sentence(row)}"
+        save_figure(beside(start, FIGURE), figure(photo, probability, mask, marked, title))
     return row
 
 
@@ -74,7 +75,7 @@ def main(argv=None):
     args = arguments(argv)
     names = result_names(list_photos(args.photos, args.out))
     if args.coco:  # check now that the file can be written, not after the last photo
-        keep_labels(args.coco)
+        check_coco_file(args.coco)
         for path in names:
             name_in(args.coco, path)
     checkpoint = args.checkpoint or newest_run()
@@ -86,6 +87,9 @@ def main(argv=None):
     doubtful = doubt(checkpoint)
     if doubtful:
         print(f"WARNING: {doubtful}")
+    old = sum(beside(args.out / name, MASK).exists() for name in names.values())
+    if old:
+        print(f"note: {number_of(old, 'earlier mask')} in {args.out} will be overwritten; another --out would keep it")
 
     with_figures = args.figures or len(names) <= FEW
 
@@ -106,7 +110,7 @@ def main(argv=None):
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
     if rows:
         print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
-    else:
+    elif len(names) > 1:  # of a single photo, the error says all
         print(f"no photo could be used; nothing new in {args.out}/")
     warning = too_much(rows.values())
     if warning:
@@ -114,7 +118,7 @@ def main(argv=None):
     if args.coco and rows:
         write_coco(args.coco, ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows))
         print(f"outlines to correct: {args.coco}")
-    elif args.coco:
+    elif args.coco and len(names) > 1:
         print(f"{args.coco}: not written, because no photo could be used")
     return exit_code(failed, len(names))
 

@@ -107,8 +107,11 @@ def new_run(out=None, data=None):
     return run
 
 
-def interrupted_run(folder):
-    """Run that was interrupted in this folder. Raises BadInput."""
+def interrupted_run(path):
+    """Run that was interrupted, from its folder or a checkpoint in it. Raises BadInput."""
+    if not path.exists():
+        raise BadInput(f"--resume {path}: no such folder; give a run folder, as the training printed it")
+    folder = run_of(path).folder
     last = Run(folder).last
     if not last.is_file():
         raise BadInput(f"--resume {folder}: no {last.name} there; give a run folder, as the training printed it")
@@ -124,8 +127,16 @@ def own_settings(run, typed):
     for name, value in sorted(typed.items()):
         if name not in own or value != own[name]:
             flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
-            raise BadInput(f"--resume {run.folder}: a run keeps its own {flag}; leave it out, or start a new run")
+            instead = "start a new run"
+            if name == "epochs":
+                instead = f"train on from its weights: {new_run_from(run, own['data'])} --epochs {value}"
+            raise BadInput(f"--resume {run.folder}: a run keeps its own {flag}; leave it out, or {instead}")
     return own
+
+
+def new_run_from(run, data):
+    """The command that fine-tunes the weights of this run on the same data."""
+    return f"python train.py --data {data} --from {run.folder}"
 
 
 def restore(run, state):
@@ -150,7 +161,8 @@ def write_facts(run, settings, parts, device):
     write_splits(run.splits, parts, start)
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     code = {"commit": commit(), "torch": torch.__version__}
-    write_json(run.arguments, asdict(settings) | code | machine)
+    data = {"cracked": cracked_in(parts)}
+    write_json(run.arguments, asdict(settings) | data | code | machine)
 
 
 @distributed.by_process_0
@@ -260,7 +272,7 @@ def commit():
 
 def introduction(run, parts, model, settings, device):
     """A few lines: data, network, device, and how to stop and continue."""
-    cracked = {part: sum(photo.cracked for photo in photos) for part, photos in parts.items()}
+    cracked = cracked_in(parts)
     counts = ", ".join(f"{len(photos)} {part} ({cracked[part]} cracked)" for part, photos in parts.items())
     place = str(device) if distributed.world() == 1 else f"{distributed.world()} processes on {device}"
     lines = [
@@ -280,6 +292,11 @@ def introduction(run, parts, model, settings, device):
         lines += about_start(parts, settings)
     lines.append(f"run folder {run.folder}; Ctrl-C saves, and python train.py --resume {run.folder} continues")
     return "\n".join(lines)
+
+
+def cracked_in(parts):
+    """{part: [Photo]} -> {part: number of cracked photos}."""
+    return {part: sum(photo.cracked for photo in photos) for part, photos in parts.items()}
 
 
 def about_start(parts, settings):
@@ -360,15 +377,32 @@ def newest_run():
 
 
 def doubt(checkpoint):
-    """A warning that the run of this checkpoint has learnt nothing, by its history.csv; "" without one, or if it has
-    learnt."""
-    try:
-        iou = max(float(row["iou_at_threshold"]) for row in read_csv(run_of(checkpoint).history))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error):  # a student may hand in any file of that name
-        return ""
+    """A warning about the run of this checkpoint: it has learnt nothing, or too few cracked photos chose its epoch and
+    threshold. "" where neither is known."""
+    run = run_of(checkpoint)
+    iou, cracked = best_iou(run), validated_on(run)
     if iou < NOTHING_LEARNT:
         return f"this network reached an IoU of only {iou:.3f} on validation: its masks mean nothing"
+    if cracked < FEW_CRACKED["valid"]:
+        photos = number_of(cracked, "cracked validation photo")
+        return f"only {photos} chose the epoch and threshold of this network, so its masks may be poor"
     return ""
+
+
+def best_iou(run):
+    """The highest IoU on validation in the run's history.csv; nan where that does not say."""
+    try:
+        return max(float(row["iou_at_threshold"]) for row in read_csv(run.history))
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):  # a student may hand in any file of that name
+        return math.nan
+
+
+def validated_on(run):
+    """Number of cracked validation photos by the run's arguments.json; nan where that does not say."""
+    try:
+        return int(read_facts(run)["cracked"]["valid"])
+    except (BadInput, KeyError, TypeError, ValueError):  # written by an earlier version, or handed in
+        return math.nan
 
 
 def read_facts(run):

@@ -33,7 +33,7 @@ from formats.photo import Preprocess, read_one, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
 from model import fused, predict
 from quantify.budget import read_prices, width_edges
-from quantify.damage import NO_SCALE, damage, film_sentence, sentence, too_much
+from quantify.damage import NO_SCALE, damage, film_sentence, scale_words, sentence, too_much
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
 from report.figure import figure, overlay
@@ -147,7 +147,8 @@ def survey_photo(path, start, options):
     marked = overlay(seen.photo, seen.flat_mask, seen.measured, row)
     write_image(beside(start, OVERLAY), marked)
     if options.figures:
-        save_figure(beside(start, FIGURE), figure(seen.photo, seen.probability, seen.flat_mask, marked, row))
+        title = f"{row['photo']}: {sentence(row)}\n{scale_words(row)}"
+        save_figure(beside(start, FIGURE), figure(seen.photo, seen.probability, seen.flat_mask, marked, title))
     return save_record(start, path, options.made_with(path), [result])
 
 
@@ -350,7 +351,8 @@ def collect(names, out, options):
 def summarise(out, found):
     """Findings -> tables and report in the folder, and what was found on the screen."""
     if not found.results:
-        print(f"no file could be used; nothing to report in {out}/")
+        if len(found.failed) > 1:  # of a single file, the error says all
+            print(f"no file could be used; nothing to report in {out}/")
         return
     write_tables(out, found)
     write_report(out / "report.html", found)

@@ -32,7 +32,11 @@ from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
 MOST_STEPS = 8000
-LENGTH = f"{STEPS_A_PHOTO} steps for each train photo, at least {FEWEST_STEPS:,} and at most {MOST_STEPS:,}"
+MOST_STEPS_A_PHOTO = 100  # goes before FEWEST_STEPS: 1,000 steps would be hundreds of epochs of two or three photos
+LENGTH = (
+    f"{STEPS_A_PHOTO} steps for each train photo, at least {FEWEST_STEPS:,} (but at most {MOST_STEPS_A_PHOTO} for each "
+    f"photo) and at most {MOST_STEPS:,}"
+)
 MEASURED = 20  # steps after which the time that the training will take is estimated
 
 
@@ -195,9 +199,10 @@ def loaders(parts, preprocess, settings, workers=0, pin=False):
 def network(settings, run):
     """(network, Preprocess): of the run to continue, of --from, or new. Raises BadInput."""
     preprocess = Preprocess()
-    start = run.last if run.saved else settings.start
-    if start:
-        model, preprocess, _ = load_checkpoint(runs.weights_file(start))
+    if run.saved:  # --resume: last.pt has everything, also of a run that began with --from
+        model, preprocess, _ = load_checkpoint(run.last)
+    elif settings.start:
+        model, preprocess, _ = load_checkpoint(runs.weights_file(settings.start))
     elif settings.encoder:
         model = transfer_net(settings.encoder, settings.encoder_weights)
     else:
@@ -206,7 +211,7 @@ def network(settings, run):
         model = with_dropout(model, settings.dropout)
     if settings.encoder_rate != 1 and not isinstance(model, TransferNet):
         raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
-    if settings.encoder_rate == 0:
+    if settings.encoder_rate == 0:  # frozen: without a gradient the optimiser leaves it as it is
         model.trunk.requires_grad_(False)
     return model, replace(preprocess, size=settings.size or preprocess.size)
 
@@ -224,7 +229,8 @@ def length(epochs, photos, batches):
     """--epochs or None, number of train photos, batches in an epoch -> (epochs, in words what was chosen and why)."""
     why = ""
     if epochs is None:
-        steps = min(max(STEPS_A_PHOTO * photos, FEWEST_STEPS), MOST_STEPS)
+        fewest = min(FEWEST_STEPS, MOST_STEPS_A_PHOTO * photos)
+        steps = min(max(STEPS_A_PHOTO * photos, fewest), MOST_STEPS)
         epochs = max(1, round(steps / batches))
         why = f" ({LENGTH}; --epochs changes it)"
     return epochs, f"{epochs * batches:,} steps in {number_of(epochs, 'epoch')}{why}"
@@ -311,9 +317,10 @@ def optimisation(model, settings, steps, device):
     groups = [{"params": list(model.parameters())}]
     if settings.encoder_rate != 1:
         trunk = set(model.trunk.parameters())
-        groups = [{"params": [weight for weight in model.parameters() if weight not in trunk]}]
-        if settings.encoder_rate > 0:
-            groups.append({"params": list(model.trunk.parameters()), "lr": settings.lr * settings.encoder_rate})
+        groups = [
+            {"params": [weight for weight in model.parameters() if weight not in trunk]},
+            {"params": list(model.trunk.parameters()), "lr": settings.lr * settings.encoder_rate},
+        ]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = LambdaLR(optimizer, partial(pace, steps=steps))
     # in float16 small gradients would become 0, so the loss is scaled up
@@ -350,7 +357,9 @@ def train_step(state, inputs, masks, loss_of):
     if not math.isfinite(value):
         raise FloatingPointError(f"loss is {value}")
     state.optimizer.zero_grad(set_to_none=True)
-    loss = loss * distributed.world()  # the gradients are averaged over the processes, not summed
+    # With several processes, each one's gradient is only its own photos' part of the whole. PyTorch averages these
+    # parts over the processes, so the loss is multiplied by their number to get the sum.
+    loss = loss * distributed.world()
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)
     nn.utils.clip_grad_norm_(state.parallel.parameters(), 1.0)
@@ -471,7 +480,7 @@ def train(settings, run, device, workers=0, save_minutes=5):
         runs.restore(run, state)
         runs.write_history(run, state.history, settings)  # a run killed while it saved may lack the last row
     if len(state.history) >= epochs:
-        print(f"{run.folder}: already finished; nothing left to train")
+        print(f"{run.folder}: already finished; to train on, {runs.new_run_from(run, data)} --epochs {epochs}")
         print(runs.conclusion(run, state.history, len(parts["valid"]), data))
         return
 

@@ -32,7 +32,8 @@ BESIDE = f"label more than {BESIDE_PX} pixels beside the crack (at 512 pixels); 
 
 # ------------------------------------------------------------------------------------------------ the whole audit
 def audit(export, seed=0, shown=12):
-    """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed) of an export."""
+    """(report in words, tiles for the contact sheet of `shown` photos drawn by the seed, whether the export would stop
+    training) of an export."""
     preprocess = Preprocess()
     readable, masks, broken, doubts = read_all(export, preprocess)
     usable = replace(export, photos=readable, problems=merged(export.problems, doubts))
@@ -49,7 +50,8 @@ def audit(export, seed=0, shown=12):
     lines.append("to check by eye:" if found else "no problem found")
     lines += [f"  - {line}" for line in found]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
-    return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen]
+    stops = bool(refused or broken)
+    return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen], stops
 
 
 def read_all(export, preprocess):

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import torch
 
-from command import BadInput, number_of
-from formats.photo import expand, left_out, photos_in
+from command import BadInput
+from formats.photo import BESIDE_PHOTOS, expand, left_out, photos_in
 
-NOT_PHOTOS = (".json", ".csv", ".txt", ".html")  # lie beside photos, so photos/* names them too
 FAULTS = (BadInput, OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, cv2.error)  # of a single photo
 AT_A_TIME = 2  # photos in work; one of 12 megapixels takes about 300 MB
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # a full or locked disk: every photo would fail
@@ -30,22 +29,17 @@ def list_photos(arguments, out):
             files.append(path)
             continue
         photos = photos_in(path)
-        others = left_out(path, photos)
         if path.resolve() == out.resolve():
             raise BadInput(f"--out {out}: the photos lie there; give the results another folder")
         if not photos:
-            raise BadInput(
-                f"{path}: no photo directly in this folder (it holds {others or 'nothing'}); give another folder"
-            )
+            held = left_out(path, photos) or "nothing"
+            raise BadInput(f"{path}: no photo directly in this folder (it holds {held}); give another folder")
+        others = left_out(path, photos, silent=BESIDE_PHOTOS)
         if others:
             print(f"note: {path}: skipped {others}")
         files += photos
-    if len(files) > 1:
-        others = [path for path in files if path.suffix.lower() in NOT_PHOTOS]
-        if others:
-            print(f"note: skipped {number_of(len(others), 'file')} that cannot be a photo, such as {others[0]}")
-        files = [path for path in files if path not in others]
-    return list(dict.fromkeys(files))
+    photos = [path for path in files if path.suffix.lower() not in BESIDE_PHOTOS]  # photos/* names them, too
+    return list(dict.fromkeys(photos or files))  # with nothing else, reading them says what is wrong
 
 
 def long_name(path):

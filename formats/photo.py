@@ -19,6 +19,7 @@ from formats.exif import orientation
 
 ORANGE = (230, 159, 0)  # a drawn crack: of Okabe and Ito's palette, safe for colour-blind readers
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+BESIDE_PHOTOS = (".json", ".csv", ".txt", ".html")  # lie beside photos and are none: passed over without a note
 RESULTS = ("_mask.png", "_overlay.jpg", "_figure.png")  # what inference.py writes for NAME, in this order
 MEGAPIXELS = 120  # more is refused: phones reach 50, some 108; a few kilobytes can claim thousands
 SPAN = 16  # of 255: a photo whose values span less holds no picture; the noise of a camera alone spans more
@@ -86,13 +87,13 @@ def results_in(folder):
     return results
 
 
-def left_out(folder, photos):
+def left_out(folder, photos, silent=()):
     """What a folder holds besides these photos, in words such as "2 folders, 1 .heic file"; "" if there is nothing.
 
-    Hidden files are not mentioned. HEIC is named with what to do about it.
+    Hidden files and those with a suffix in `silent` are not mentioned. HEIC is named with what to do about it.
     """
     photos = set(photos)
-    others = [path for path in visible(folder) if path not in photos]
+    others = [path for path in visible(folder) if path not in photos and path.suffix.lower() not in silent]
     folders = [path for path in others if path.is_dir()]
     results = results_in(folder) & set(others)
     kinds = Counter(path.suffix.lower() for path in others if path not in results and path not in folders)
@@ -109,10 +110,13 @@ def left_out(folder, photos):
 def expand(arguments):
     """Paths from the command line -> list of Path, with *, ? and [...] expanded where the shell (on Windows) did not.
 
-    Raises BadInput for a pattern that nothing matches. A file whose own name holds such a letter is taken as it is.
+    Raises BadInput for a pattern that nothing matches and for a web address. A file whose own name holds such a letter
+    is taken as it is.
     """
     paths = []
     for argument in map(str, arguments):
+        if "://" in argument:
+            raise BadInput(f"{argument}: a web address; download it first and give the file")
         if not glob.has_magic(argument) or Path(argument).exists():
             paths.append(Path(argument))
             continue

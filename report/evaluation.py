@@ -60,7 +60,7 @@ class Scored:
     threshold: float | None = None
     flips: bool = False  # the probability is the mean over the photo and its three mirror images
     note: str = ""  # about the submitted files
-    useless: str = ""  # in words, if the network has learnt nothing
+    useless: str = ""  # what `runs.doubt` says about the network
     known: tuple | None = (0, 0)  # how many of the photos it was trained on, validated on; None: unknown
 
     @property

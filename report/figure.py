@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from quantify.damage import scale_words, sentence, widest
+from quantify.damage import widest
 from quantify.measure import full_width_px
 from report.pictures import BLACK, WHITE
 
@@ -187,16 +187,16 @@ def write_text(drawn, text, x, y):
 
 
 # ---------------------------------------------------------------------------------------------- figures
-def figure(photo, probability, mask, marked, row):
+def figure(photo, probability, mask, marked, title):
     """Matplotlib figure of photo, probability, mask and overlay: side by side for a tall photo, else 2 by 2.
 
-    marked: what `overlay` gave; row: of `damage`, with the photo's name.
+    marked: what `overlay` gave.
     """
     height, width = mask.shape
     rows, columns = (1, 4) if height > width else (2, 2)
     panel = 12 / columns
     fig = Figure(figsize=(12, rows * (panel * height / width + 0.35) + 0.6), layout="constrained")
-    fig.suptitle(f"{row['photo']}: {sentence(row)}\n{scale_words(row)}")
+    fig.suptitle(title)
     images = [photo, probability, mask, marked]
     for axes, name, image in zip(fig.subplots(rows, columns).flat, PANELS, images, strict=True):
         step = 1 + max(image.shape) // FIGURE_PX

@@ -64,6 +64,8 @@ def budget_line(found):
     seal = give_or_take(total["seal_m"], total["seal_plus_minus_m"])
     patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
     line = f"to seal: {seal} m, to patch: {patch} m²"
+    if total["patch_m2"]:
+        line = f"{line} of networks, which hold the rest of the {crack_length(found):.2f} m of cracks"
     if money is None:
         return f"{line}; --prices data/prices.csv adds a budget"
     line += f"; budget {money['scope']}: {money['central']:.0f} {money['currency']}"
@@ -128,15 +130,23 @@ def cards(found):
     return page.cards(items)
 
 
+def crack_length(found):
+    """Metres of crack in the photos that are added up."""
+    return sum(result["row"]["length_m"] for result in found.photos)
+
+
 def quantity_cards(found):
     """Cards of metres and square metres."""
     total, photos = found.quantities, [result["row"] for result in found.photos]
-    length = sum(row["length_m"] for row in photos)
+    length = crack_length(found)
     unsure = sum(row["length_plus_minus_m"] for row in photos)
     road = sum(row["photographed_m2"] for row in photos)
     patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
+    remark = f"{give_or_take(length, unsure)} m on {road:.2f} m² of road"
+    if total["patch_m2"]:
+        remark += f"; {total['seal_m']:.2f} m to seal, the rest in networks to patch"
     return [
-        ("length of cracks", f"{length:.2f} m", f"{give_or_take(length, unsure)} m on {road:.2f} m² of road"),
+        ("length of cracks", f"{length:.2f} m", remark),
         ("to patch", f"{patch.split(' ')[0]} m²", f"{patch} m² of networks of cracks"),
     ]
 
@@ -351,7 +361,7 @@ def table_cell(row, column):
     if isinstance(column, str):
         return row[column]
     key, decimals = column
-    if row[key] is None:
+    if row[key] is None or (key == "patch_m2" and row[key] == 0):  # 0.00 ± 0.00 in most rows would hide the others
         return None
     stem, unit = key.rsplit("_", 1)
     text = give_or_take(row[key], row[f"{stem}_plus_minus_{unit}"], decimals)

@@ -45,7 +45,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "zip entries written anywhere": ("formats/archive.py", "what_is_wrong", '".." in parts or', "", "archive"),
     "zip bombs unpacked": ("formats/archive.py", "check_amount", "size > MOST_RATIO * packed", "False", "archive"),
     "changed folder taken for the zip": ("formats/archive.py", "unpacked", "!= entry.file_size", "< 0", "archive"),
-    "corrected labels overwritten": ("formats/annotate.py", "keep_labels", "not uncorrected", "False and not", "collection"),
+    "corrected labels overwritten": ("formats/annotate.py", "check_coco_file", "not uncorrected", "False and not", "collection"),
     # splits and data set
     "split without seed": ("data/split.py", "stratified", "default_rng(seed)", "default_rng()", "split"),
     "copies in different parts": ("data/split.py", "alike", "256 - 2 * ALIKE", "999", "split"),

@@ -11,7 +11,7 @@ from command import BadInput
 from data import collection
 from data.collection import unlabelled
 from data.overlap import shrunk
-from formats.annotate import keep_labels, write_coco
+from formats.annotate import check_coco_file, write_coco
 from formats.coco import NOT_LABELS, read_export
 
 
@@ -175,7 +175,7 @@ def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_ar
     mask[20:30, 10:100] = 1
     write_coco(file, [(photo, mask)])
     (tmp_path / "a_cracks.json").write_text("{}")
-    keep_labels(file)
+    check_coco_file(file)
     assert unlabelled(tmp_path) and read_export(tmp_path).problems[0].kind == NOT_LABELS
     with pytest.raises(BadInput, match="to-correct.json: masks of inference.py"):
         dataset.open_data(tmp_path)
@@ -184,7 +184,7 @@ def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_ar
     file.write_text(json.dumps(content))
     assert not unlabelled(tmp_path) and dataset.open_data(tmp_path).photos
     with pytest.raises(BadInput, match="perhaps labels"):
-        keep_labels(file)
+        check_coco_file(file)
 
 
 def test_photos_that_nobody_can_read_have_their_table_and_no_traceback(tmp_path, capsys):

@@ -209,7 +209,9 @@ def test_a_finished_run_that_was_killed_before_its_last_row_was_written_gets_it_
     assert (tmp_path / "history.csv").read_bytes() == whole
 
 
-@pytest.mark.parametrize("photos, steps", [(3, FEWEST_STEPS), (35, 1050), (42, 1260), (255, 7650), (5000, MOST_STEPS)])
+@pytest.mark.parametrize(
+    "photos, steps", [(1, 100), (3, 300), (12, FEWEST_STEPS), (35, 1050), (42, 1260), (255, 7650), (5000, MOST_STEPS)]
+)
 @pytest.mark.parametrize("versions, batch_size", [(5, 4), (0, 4), (5, 16)])
 def test_the_length_of_a_training_is_steps_for_each_photo_whatever_an_epoch_is(photos, steps, versions, batch_size):
     batches = math.ceil(photos * (1 + versions) / batch_size)
