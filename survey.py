@@ -137,6 +137,11 @@ def with_origin(result, path, start, photo, places, second=None):
     return result | {"row": origin | result["row"]}
 
 
+def title_of(row):
+    """Row of `damage` -> title of its figure: what was found, and where the scale is from."""
+    return f"{row['photo']}: {sentence(row)}\n{scale_words(row)}"
+
+
 def survey_photo(path, start, options):
     """Write START_mask.png (0 and 255), _overlay.jpg, perhaps _figure.png, and last the record; returns that."""
     photo = read_one(path)
@@ -147,8 +152,8 @@ def survey_photo(path, start, options):
     marked = overlay(seen.photo, seen.flat_mask, seen.measured, row)
     write_image(beside(start, OVERLAY), marked)
     if options.figures:
-        title = f"{row['photo']}: {sentence(row)}\n{scale_words(row)}"
-        save_figure(beside(start, FIGURE), figure(seen.photo, seen.probability, seen.flat_mask, marked, title))
+        fig = figure(seen.photo, seen.probability, seen.flat_mask, marked, title_of(row))
+        save_figure(beside(start, FIGURE), fig)
     return save_record(start, path, options.made_with(path), [result])
 
 

@@ -64,6 +64,7 @@ def arguments(argv):
         action="store_true",
         help="harder photos: faint cracks, flat roads, filled cracks, low camera, things beside the road",
     )
+    parser.add_argument("--undamaged-only", action="store_true", help="no photo has a crack")
     parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
     parser.add_argument(
         "--workers", type=number(int, 1), default=2, help="photos drawn at once; never changes a photo (default 2)"
@@ -120,12 +121,14 @@ class Plan:
     seed: int = 0
     size: tuple = (480, 640)  # height, width
     draw: Callable = draw_photo  # draw_photo or varied.draw_photo
+    undamaged_only: bool = False
 
 
 def save_photo(folder, plan, index):
     """Draws photo number `index` into the folder; -> (file name, height, width, annotations)."""
     rng = np.random.default_rng([plan.seed, index])  # a photo's own stream: the same in every process
-    photo, mask = plan.draw(rng, plan.size, cracked=(index + 1) % EVERY > 0)
+    cracked = (index + 1) % EVERY > 0 and not plan.undamaged_only
+    photo, mask = plan.draw(rng, plan.size, cracked)
     name = f"asphalt_{index + 1:05d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     if not cv2.imwrite(str(folder / name), photo[..., ::-1], quality):
@@ -150,7 +153,7 @@ def draw_export(out, plan=None, workers=2):
 def main(argv=None):
     args = arguments(argv)
     draw = partial(varied.draw_photo if args.varied else draw_photo, distances=args.distances)
-    rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, draw), args.workers)
+    rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, draw, args.undamaged_only), args.workers)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {tally(len(rows), cracked)}")
 

@@ -12,12 +12,15 @@ from data import asphalt, cracks, surroundings
 from data.asphalt import log_uniform, noise, smooth_step
 
 BESIDE_SHARE = 0.35  # of the photos that show something beside the road
-ROAD_SHARE = 0.25  # of the photos with thin shadows, letters or drops
+ROAD_SHARE = 0.15  # of the photos with thin shadows, letters or drops
 LOW_CAMERA = 0.3  # share of the photos that look along the road
+WARM = 0.25  # share of the roads in the colours of stone and concrete: beige, yellow, pink
+OUT_OF_FOCUS = 0.2  # share of the photos that are blurred, all over or towards one side
+BLURS = 1, 5  # pixels of a 640x480 photo: sigma of that blur
 FILLED = 0.4  # share of the wide cracks that are filled with gravel or sand
 WIDE = 12  # pixels of a 640x480 photo from which a crack is wide
 FLATTEST, ROUGHEST = 0.2, 1.2  # times the road's texture
-BUILT = asphalt.BUILT | {asphalt.manhole: 2, asphalt.drain: 1, asphalt.tar_seal: 2.5}
+BUILT = asphalt.BUILT | {asphalt.manhole: 2, asphalt.drain: 1, asphalt.tar_seal: 1.5}
 
 
 # ------------------------------------------------------------------------------------------------------ the road
@@ -28,6 +31,13 @@ def flatten(rng, scene):
     scene.colour += (share - 1) * (scene.colour - around)
     np.maximum(scene.colour, 0.002, out=scene.colour)
     scene.height *= np.float32(share)
+
+
+def warm(rng, scene):
+    """Gives the road the colour of stone or concrete."""
+    if rng.random() < WARM:
+        strength = rng.uniform(0.3, 1)
+        scene.colour *= np.exp(strength * rng.normal([0.3, 0.05, -0.35], 0.1)).astype(np.float32)
 
 
 def view(rng, size):
@@ -69,13 +79,13 @@ def from_something(rng, scene, half, gaps):
 def draw_cracks(rng, scene, pixel):
     """-> cracks as in cracks.py, and their typical width in pixels."""
     shape, unit = scene.shape, scene.unit
-    kinds = {cracks.line_crack: 0.58, bundle: 0.05, cracks.alligator: 0.15, cracks.block: 0.1, hairlines: 0.12}
+    kinds = {cracks.line_crack: 0.7, bundle: 0.06, cracks.alligator: 0.1, cracks.block: 0.06, hairlines: 0.08}
     kind = rng.choice(list(kinds), p=list(kinds.values()))
     width = max(np.exp(rng.normal(1.9, 0.6)) * unit, 1.4 * pixel)
     chance = rng.random()
     if kind is hairlines or chance < 0.2:
         width = rng.uniform(1.4, 2.6) * pixel
-    elif chance < 0.38:
+    elif chance < 0.45:
         width = log_uniform(rng, WIDE, 50) * pixel
     gaps = rng.choice([0, rng.uniform(0.05, 0.3)], p=[0.75, 0.25])
     found = kind(rng, shape, unit, width / 2, gaps)
@@ -131,6 +141,7 @@ def built_road(rng, size, unit, share):
     scene = asphalt.road(rng, size, unit)
     asphalt.scatter(rng, scene, BUILT, share)
     flatten(rng, scene)
+    warm(rng, scene)
     return scene
 
 
@@ -147,19 +158,34 @@ def into_view(rng, scene, homography):
     return photo
 
 
+def out_of_focus(rng, photo, sigma):
+    """Blurs a photo (H, W, 3) all over, or the more the farther from a line across it."""
+    blurred = cv2.GaussianBlur(photo, (0, 0), sigma)
+    if rng.random() < 0.5:
+        return blurred
+    h, w = photo.shape[:2]
+    across = np.linspace(-1, 1, w, dtype=np.float32) * rng.normal(0, 0.4)
+    down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+    share = np.clip(1.5 * np.abs(down + across - rng.uniform(-1, 1)) - 0.3, 0, 1)[..., None]
+    return photo + share * (blurred - photo)
+
+
 def draw_photo(rng, size, cracked, distances=(0.3, 3.0)):
     """size (height, width) -> photo (H, W, 3) uint8 RGB, mask (H, W) uint8 of 0 and 1."""
     pixel = float(np.sqrt(size[0] * size[1] / (480 * 640)))
     while True:
         unit = pixel * log_uniform(rng, *distances)
         scene, homography = built_road(rng, size, unit, 1.1 if cracked else 1.8), view(rng, size)
-        distance = np.full(size, -1e3, np.float32)
+        distance, width = np.full(size, -1e3, np.float32), np.inf
         if cracked:
             found, width = draw_cracks(rng, scene, pixel)
             distance = cracks.field_of(rng, found, scene, width)
             cut(rng, scene, distance, width)
         asphalt.scatter(rng, scene, asphalt.LOOSE, 0.5 if cracked else 0.9)
         photo = into_view(rng, scene, homography)
+        if rng.random() < OUT_OF_FOCUS:  # but never so much that the crack could not be seen
+            sigma = min(log_uniform(rng, *BLURS) * pixel, width / 6)
+            photo.colour = out_of_focus(rng, photo.colour, sigma)
         distance = np.minimum(distance, cracks.under(scene))
         distance = np.minimum(cracks.seen(distance, homography), cracks.under(photo))
         mask = (distance > 0).astype(np.uint8)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import survey
 from quantify.damage import damage
 from quantify.measure import measure
 from quantify.scale import Scale
@@ -78,7 +79,7 @@ def test_the_figures_title_has_every_uncertainty_and_says_where_the_scale_is_fro
         ),
     ):
         photo, (_, row) = np.zeros((60, 80, 3), np.uint8), found(mask, scale)
-        title = figure(photo, mask * 1.0, mask, photo, row).get_suptitle()
+        title = figure(photo, mask * 1.0, mask, photo, survey.title_of(row)).get_suptitle()
         assert all(words in title for words in ["road.jpg", *says])
 
 

@@ -302,9 +302,13 @@ def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before
     assert not run.seen
 
 
-def test_what_cannot_be_a_photo_is_skipped_among_several_files_and_refused_alone(strips, run, capsys):
+def test_what_lies_beside_photos_is_passed_over_among_several_files_and_refused_alone(strips, run, capsys):
+    photos = len(list(strips.iterdir()))
     (strips / "to-correct.json").write_text("{}")
-    assert run(*sorted(strips.iterdir()))[0] == 0 and "to-correct.json" in capsys.readouterr().out
+    for paths in (sorted(strips.iterdir()), [strips]):
+        assert run(*paths)[0] == 0
+        shown = capsys.readouterr().out
+        assert f"{photos} photos" in shown and "json" not in shown
     assert run(strips / "to-correct.json")[0] == 2
 
 

@@ -231,7 +231,7 @@ def test_prices_without_a_scale_and_a_folder_that_cannot_be_are_refused_before_a
     with pytest.raises(BadInput, match="--prices .*--mm-per-pixel"):
         run(strips, "--prices", "data/prices.csv")
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(BadInput, match="--out .*out: cannot be made a folder"):
+    with pytest.raises(BadInput, match="--out .*out: is a file"):
         run(strips)
     assert not run.seen
 

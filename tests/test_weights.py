@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +12,10 @@ import inference
 import runs
 from data.split import PARTS
 from data.synthesize import draw_photo
+from formats.coco import read_export
 from formats.photo import write_image
 from model import CrackNet, load_checkpoint, predict, save_checkpoint
-from weights import average, train_weights, variety
+from weights import average, mine, train_weights, variety
 
 SEEDS = range(90000, 90004)  # photos that the weights were not trained on
 
@@ -82,14 +84,14 @@ def test_the_mask_stays_on_its_crack_whatever_changes(monkeypatch):
         assert len(crack) and crack.mean() < road.mean() - 5
 
 
-def test_a_crop_shows_the_photo_between_half_and_twice_its_size(monkeypatch):
+def test_a_crop_shows_the_photo_between_half_and_three_times_its_size(monkeypatch):
     monkeypatch.setattr(variety, "CRACK_IN_CROP", 1.0)
     photo, mask = black_line(half=8)
     widths = []
     for seed in range(60):
         _, label = variety.place(photo, mask, np.random.default_rng(seed))
         widths.append(2 * cv2.distanceTransform(label, cv2.DIST_L2, 5).max())
-    assert 6 < min(widths) < 11 and 24 < max(widths) < 36
+    assert 6 < min(widths) < 11 and 36 < max(widths) < 53
 
 
 def test_fading_a_crack_changes_nothing_but_the_crack():
@@ -165,3 +167,14 @@ def test_the_average_of_two_networks_lies_halfway(tmp_path):
         expected = (one[0].state_dict()[name].float() + other[0].state_dict()[name].float()) / 2
         torch.testing.assert_close(tensor.float(), expected)
     assert mean[1:] == other[1:] and (tmp_path / "mean" / "splits.json").read_text() == '"other"'
+
+
+def test_hard_negatives_are_the_undamaged_photos_in_which_the_network_finds_a_crack(tmp_path, monkeypatch):
+    data = write_export(tmp_path / "data", cracked=2, undamaged=3)
+    undamaged = sorted(Path(photo.path).name for photo in read_export(data).photos if not photo.cracked)
+    answers = iter([0.35, 0.2, 0.9])  # of the three, in this order
+    monkeypatch.setattr(mine, "predict", lambda model, preprocess, photo: np.full(photo.shape[:2], next(answers)))
+    mine.main([str(data), "--checkpoint", str(runs.SHIPPED), "--out", str(tmp_path / "hard")])
+    found = read_export(tmp_path / "hard").photos
+    assert sorted(Path(photo.path).name for photo in found) == [undamaged[0], undamaged[2]]
+    assert not any(photo.cracked for photo in found)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing: about an hour and a half on two free cores. Stopped and started again, it continues.
+# Makes weights/crack.pt from nothing: about three hours on two free cores. Stopped and started again, it continues.
 #
 # Four COCO exports must lie in data/ (weights/README.md says what they are and where they come from):
 # data/sut, data/sut_undamaged, data/cpri_undamaged and data/paveseg.
@@ -43,7 +43,25 @@ stage runs/stage3 --from runs/stage2/best.pt --steps 2500 --seed 2 \
     --data data/drawn-varied=6 data/drawn-1200=1 data/sut-aligned=2.5 data/sut_undamaged=0.7 data/cpri_undamaged=1.3 \
     --undamaged data/paveseg=0.7 --valid data/drawn-valid
 
-# halfway between the first and the third stage
-python weights/average.py runs/course/best.pt runs/stage3/best.pt --out runs/average
-cp runs/average/best.pt weights/crack.pt
-cp runs/average/splits.json weights/splits.json
+# halfway between the first and the third stage: these weights shipped until 2026-11-29
+[ -f runs/average/best.pt ] || python weights/average.py runs/course/best.pt runs/stage3/best.pt --out runs/average
+
+# 4: more of them, with blurred wide cracks, warm roads and fewer thin shadows; a third of the weights from before
+[ -d data/drawn-varied-2 ] || python data/synthesize.py --varied --photos 3900 --seed 31 --out data/drawn-varied-2
+stage runs/stage4 --from runs/average/best.pt --steps 9000 --seed 5 \
+    --data data/drawn-varied-2=5 data/drawn-1200=1.5 data/sut-aligned=3 data/sut_undamaged=0.5 \
+    data/cpri_undamaged=1.2 --undamaged data/paveseg=0.6 --valid data/drawn-valid
+four=runs/stage4/best.pt
+[ -f runs/average4/best.pt ] || python weights/average.py runs/average/best.pt $four $four --out runs/average4
+
+# 5: hard negatives: drawn undamaged photos in which those weights find a crack
+[ -d data/undamaged ] || python data/synthesize.py --varied --undamaged-only --photos 1500 --seed 41 --out data/undamaged
+[ -d data/hard ] || python weights/mine.py data/undamaged --checkpoint runs/average4 --out data/hard
+stage runs/stage5 --from runs/average4/best.pt --steps 2800 --lr 0.0006 --seed 6 \
+    --data data/drawn-varied-2=4 data/drawn-1200=1.5 data/sut-aligned=4 data/hard=1.5 data/sut_undamaged=0.8 \
+    data/cpri_undamaged=1.5 --undamaged data/paveseg=0.6 --valid data/drawn-valid
+
+# halfway between
+python weights/average.py runs/average4/best.pt runs/stage5/best.pt --out runs/average5
+cp runs/average5/best.pt weights/crack.pt
+cp runs/average5/splits.json weights/splits.json

@@ -8,7 +8,7 @@ import numpy as np
 
 CROP = 384  # pixels; a square of the photo is cheaper than the whole photo and is another one each time
 VIEW = 512  # the longer side at which the network looks at a photo
-SCALES = 0.5, 2.0  # of that view
+SCALES = 0.5, 3.0  # of that view
 CRACK_IN_CROP = 0.5  # share of the crops of a cracked photo that are placed on its crack
 FINEST_COVER = 0.5  # share of a pixel that a crack must cover to count, after the photo was made smaller
 LOCAL = 24  # pixels: sigma of the surroundings about which local contrast is scaled
@@ -94,7 +94,7 @@ def grey(photo, rng):
 
 
 def blur(photo, rng):
-    return cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.5, 1.6))
+    return cv2.GaussianBlur(photo, (0, 0), log_uniform(rng, 0.5, 2.5))
 
 
 def sharpen(photo, rng):
@@ -112,7 +112,7 @@ def jpeg(photo, rng):
     return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1).astype(np.float32)
 
 
-LIGHT = {local_contrast: 0.7, gamma: 0.4, brightness: 0.7, grey: 0.1, blur: 0.3, sharpen: 0.15, noise: 0.4, jpeg: 0.4}
+LIGHT = {local_contrast: 0.6, gamma: 0.4, brightness: 0.7, grey: 0.1, blur: 0.3, sharpen: 0.15, noise: 0.4, jpeg: 0.4}
 # and how often each is done, in this order
 FADED = 0.4  # share of the cracked crops whose crack is made fainter or darker
 
