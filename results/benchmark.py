@@ -201,7 +201,7 @@ def print_cost(results, dtype):
 # ---------------------------------------------------------------------------------------------- whole photos
 
 SIZES = {0.25: (512, 512), 1: (886, 1182), 4: (1732, 2309), 12: (3000, 4000), 48: (6000, 8000)}  # megapixels: h, w
-FOLDERS = {0.25: 60, 12: 12}  # megapixels: photos in a folder
+FOLDERS = {0.25: 40, 12: 24}  # megapixels: photos; of more than 20, inference.py and survey.py draw no figures
 
 
 @cache
