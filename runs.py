@@ -249,7 +249,8 @@ def training_curves(history, title):
         axes.set(xlabel="epoch", ylabel=what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8)  # below, where no curve can run
+        below = (0.5, -0.15)  # where no curve can run
+        axes.legend(loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=8)
     scores.set_ylim(0, 1)
     return fig
 

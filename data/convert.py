@@ -18,9 +18,9 @@ MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
 def arguments(argv):
     parser = flags(
-        f"{__doc__} Masks are white (255, or 1) on black, PNG or JPEG; grey counts from half white on. road7.jpg goes with "
-        "road7.png or road7_mask.png. An undamaged photo has an all-black mask. The masks read back from the export are "
-        "the same, pixel by pixel.",
+        f"{__doc__} Masks are white (255, or 1) on black, PNG or JPEG; grey counts from half white on. road7.jpg goes "
+        "with road7.png or road7_mask.png. An undamaged photo has an all-black mask. The masks read back from the "
+        "export are the same, pixel by pixel.",
         "python data/convert.py SUT/images SUT/masks data/sut",
         common=(),
     )
