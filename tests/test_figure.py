@@ -26,7 +26,7 @@ def test_the_width_of_each_pixel_is_that_of_its_crack():
 
 def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
     mask = np.zeros((200, 250), np.uint8)
-    mask[10:190, 40:45], mask[10:190, 150:165] = 1, 1
+    mask[10:190, 40:45], mask[10:190, 150:175] = 1, 1
     photo = np.full((200, 250, 3), 120, np.uint8)
     drawn = overlay(photo, mask, *found(mask)).astype(int)
     assert np.abs(drawn[100, 42] - drawn[100, 157]).max() > 60
