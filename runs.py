@@ -236,19 +236,21 @@ def best_epoch(history):
 
 def training_curves(history, title):
     """Figure: both losses on one axis, validation IoU on a second panel, the chosen epoch marked."""
-    fig = Figure(figsize=(11, 4.2), layout="constrained")
+    fig = Figure(figsize=(11, 5), layout="constrained")
     fig.suptitle(title)
     losses, scores = fig.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     chosen = best_epoch(history)["epoch"]
     for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
         for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
-            axes.plot(epochs, [row[key] for row in history], marker=".", linewidth=width, label=label)
-        axes.axvline(chosen, color="grey", linestyle="--", label=f"chosen epoch {chosen}")
+            values = [row[key] for row in history]
+            axes.plot(epochs, values, marker="o", markersize=width + 3, linewidth=width, label=label)
+        axes.axvline(chosen, color="darkgrey", linestyle="--", zorder=0, label=f"chosen epoch {chosen}")
         axes.set(xlabel="epoch", ylabel=what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend()
+        below = (0.5, -0.15)  # where no curve can run
+        axes.legend(loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=8)
     scores.set_ylim(0, 1)
     return fig
 

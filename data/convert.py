@@ -1,9 +1,4 @@
-"""Turn a folder of photos and a folder of mask images into one COCO export, laid out as Roboflow does.
-
-    python data/convert.py PHOTOS MASKS OUT
-
-The masks read back from the export are the same, pixel by pixel.
-"""
+"""Turn a folder of photos and a folder of mask images into one COCO export, laid out as Roboflow does."""
 
 import shutil
 import sys
@@ -13,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
-from command import BadInput, Parser, execute, some, tally
+from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
 from formats.photo import SUFFIXES, photos_in, pictures_in, read_mask, read_photo
@@ -22,12 +17,12 @@ MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
 
 def arguments(argv):
-    parser = Parser(
-        prog="data/convert.py",
-        description=__doc__,
-        epilog="Masks: white (255, or 1) on black, PNG or JPEG; grey counts from half white on. road7.jpg\n"
-        "goes with road7.png or road7_mask.png. An undamaged photo has an all-black mask.\n\n"
-        "example: python data/convert.py SUT/images SUT/masks data/sut",
+    parser = flags(
+        f"{__doc__} Masks are white (255, or 1) on black, PNG or JPEG; grey counts from half white on. road7.jpg goes "
+        "with road7.png or road7_mask.png. An undamaged photo has an all-black mask. The masks read back from the "
+        "export are the same, pixel by pixel.",
+        "python data/convert.py SUT/images SUT/masks data/sut",
+        common=(),
     )
     parser.add_argument("photos", type=Path, help="folder with the photos")
     parser.add_argument("masks", type=Path, help="folder with one mask image for each photo, of the photo's size")

@@ -14,7 +14,7 @@ OVERLAY_PX = 2048  # of an overlay's longer side; more pixels only cost time
 FIGURE_PX = 1600  # of a panel in a figure
 LABELLED_PX = 300  # smaller pictures have no room for a legend
 TICKS_MM = (1, 3, 10, 30, 75)  # widths at even steps of the colours; 10 and 75 are the limits of ASTM D6433
-TICKS_PX = (1, 2, 4, 8, 16)  # the same without a scale, for a photo of TICKS_FOR pixels on the longer side
+TICKS_PX = (2, 4, 8, 16, 32)  # the same without a scale, for a photo of TICKS_FOR pixels on the longer side
 TICKS_FOR = 512
 PANELS = ("photo", "crack probability, 0 black to 1 yellow", "mask", "crack by width; ring: widest place")
 

@@ -34,7 +34,12 @@ def test_the_audit_counts_what_training_can_use_and_lists_what_would_stop_it(exp
 def test_what_would_stop_training_is_what_stops_it(tmp_path, cracked, undamaged):
     folder = write_export(tmp_path / "few", cracked, undamaged)
     assert line_with(report(folder), "would stop training")
-    assert "would stop training" not in report(write_export(tmp_path / "enough", 5, 2))
+    enough = write_export(tmp_path / "enough", 5, 2)
+    assert "would stop training" not in report(enough)
+    codes = [dataset.main([str(data), "--out", str(tmp_path / "audit.png")]) for data in (folder, enough)]
+    assert codes == [1, 0]
+    (enough / "road001.jpg").write_bytes(b"no photo")
+    assert dataset.main([str(enough), "--out", str(tmp_path / "audit.png")]) == 1
 
 
 def test_a_photo_with_only_labels_that_classes_leaves_out_counts_as_undamaged_and_is_named(tmp_path):

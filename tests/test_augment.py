@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from augment import SIGMA, UNCHANGED, VERSIONS, apply, augment, draw, matrix, share_lost, write_versions
+from augment import SIGMA, UNCHANGED, VERSIONS, apply, augment, caption, draw, matrix, share_lost, write_versions
 from command import BadInput
 from formats.coco import read_export
 
@@ -157,3 +157,8 @@ def test_two_photos_that_would_be_written_under_one_name_are_refused(photos, tmp
     with pytest.raises(BadInput, match="road000_v1"):
         write_versions({"train": [photos[0], other]}, tmp_path / "out", seed=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_no_caption_says_minus_nothing():
+    assert "-0" not in caption(rotation=-0.3, scale=1.0, brightness=-0.004, contrast=-0.001, noise=10.0)
+    assert caption(rotation=-7.4, scale=1.0, brightness=0, contrast=0).startswith("-7 degrees")

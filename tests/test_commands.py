@@ -247,3 +247,16 @@ def test_a_table_opens_in_a_spreadsheet_with_its_letters_and_computes_nothing(tm
         head, row = csv.reader(file)
     assert head[0] == "photo" and row[0] == cells[0]
     assert row[1:] == ["'" + cells[1], "'+1 a", "'-2 b", "'@c", "-3.5", "-4", "0.25", "", ""]
+
+
+@pytest.mark.parametrize(("cracked", "doubted"), [(0, True), (2, True), (3, False), ("many", False)])
+def test_a_run_that_few_cracked_validation_photos_chose_is_doubted(tmp_path, cracked, doubted):
+    assert not runs.doubt(tmp_path)
+    (tmp_path / "arguments.json").write_text(json.dumps({"cracked": {"train": 9, "valid": cracked}}))
+    assert bool(runs.doubt(tmp_path)) == doubted
+
+
+def test_a_run_notes_how_many_of_its_photos_are_cracked(trained):
+    _, run = trained
+    assert json.loads((run / "arguments.json").read_text())["cracked"] == {"train": 9, "valid": 2, "test": 3}
+    assert "2 cracked" in runs.doubt(run)

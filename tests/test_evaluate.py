@@ -14,7 +14,7 @@ from command import BadInput
 from data.split import write_splits
 from evaluate import score, score_photo, score_sheet
 from formats.coco import read_export
-from formats.photo import Preprocess
+from formats.photo import Preprocess, write_image
 from metrics import MEANING, OPTIMISTIC, WIDTHS
 from model import CrackNet, save_checkpoint
 from report import evaluation
@@ -326,3 +326,28 @@ def test_results_of_last_pt_and_of_the_shipped_weights_lie_where_no_other_result
 def test_the_sheet_on_the_page_shows_every_score_once():
     shown = [key for group in evaluation.GROUPS.values() for key in group]
     assert sorted(shown) == sorted(MEANING)
+
+
+def test_several_runs_get_a_line_each_and_their_comparison_a_folder_of_its_own(export, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "RUNS", tmp_path / "runs")
+    one, two = (add_run(tmp_path / "runs" / name, export, seed) for seed, name in enumerate(("one", "two")))
+    evaluate.main([str(one), "--device", "cpu"])
+    assert "cldice" in capsys.readouterr().out
+    evaluate.main([str(one), str(two), "--device", "cpu"])
+    said = capsys.readouterr().out
+    assert "cldice" not in said and all(f"{run}/export-test/report.html" in said for run in (one, two))
+    assert (tmp_path / "runs" / "comparison" / "export-test" / "comparison.html").is_file()
+    assert len(list(tmp_path.rglob("comparison.html"))) == 1
+
+
+def test_masks_without_data_are_scored_on_the_sample_and_the_first_line_says_so(export, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "SAMPLE", export)
+    monkeypatch.setattr("dataset.SAMPLE", export)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for photo in read_export(export).photos:
+        write_image(masks / f"{photo.path.stem}.png", 255 * photo.mask())
+    evaluate.main(["--predictions", str(masks), "--out", str(tmp_path / "out")])
+    assert str(export) in capsys.readouterr().out.splitlines()[0]
+    evaluate.main(["--predictions", str(masks), "--data", str(export), "--out", str(tmp_path / "out")])
+    assert "note:" not in capsys.readouterr().out

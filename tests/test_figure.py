@@ -26,7 +26,7 @@ def test_the_width_of_each_pixel_is_that_of_its_crack():
 
 def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
     mask = np.zeros((200, 250), np.uint8)
-    mask[10:190, 40:45], mask[10:190, 150:165] = 1, 1
+    mask[10:190, 40:45], mask[10:190, 150:175] = 1, 1
     photo = np.full((200, 250, 3), 120, np.uint8)
     drawn = overlay(photo, mask, *found(mask)).astype(int)
     assert np.abs(drawn[100, 42] - drawn[100, 157]).max() > 60
@@ -39,7 +39,7 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     mask = np.zeros((400, 500), np.uint8)
     mask[20:380, 100:110] = 1
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
-    assert said == ["10 px", "1", "2", "4", "8", "16+", "crack width, px", "100 px"]
+    assert said == ["10 px", "2", "4", "8", "16", "32+", "crack width, px", "100 px"]
     said.clear()
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
     assert said == ["5.0 ± 0.6 mm", "1", "3", "10", "30", "75+", "crack width, mm", "50 mm ± 5 %"]
@@ -56,10 +56,10 @@ def test_a_crack_has_the_colour_of_its_width_whatever_else_a_photo_of_the_folder
 
 
 def test_the_colours_of_a_photo_of_four_times_the_side_stand_for_widths_four_times_as_large():
-    assert width_ticks(4 * 512, {}) == tuple(4 * width for width in width_ticks(512, {})) == (4, 8, 16, 32, 64)
-    assert width_ticks(480, {}) == width_ticks(640, {}) and width_ticks(60, {})[0] == 1
+    assert width_ticks(4 * 512, {}) == tuple(4 * width for width in width_ticks(512, {})) == (8, 16, 32, 64, 128)
+    assert width_ticks(480, {}) == width_ticks(640, {}) and width_ticks(60, {})[0] == 2
     assert width_ticks(480, {"mm_per_pixel": 2}) == width_ticks(4032, {"mm_per_pixel": 2})
-    thin, middle, thick = colours_of([0.1, 4, 500], width_ticks(512, {})).astype(int)
+    thin, middle, thick = colours_of([0.1, 8, 500], width_ticks(512, {})).astype(int)
     assert thin[2] > middle[2] > thick[2] and thin[1] < middle[1] < thick[1]  # from purple to yellow
 
 

@@ -113,7 +113,9 @@ def test_a_phone_video_held_upright_gives_upright_frames(tmp_path):
     (["nothing.mp4"], "nothing.mp4: no such video"), (["soft.mp4"], "soft.mp4: no frame is sharp"),
     (["soft.mp4", "--count", "0"], "--count"), (["soft.mp4", "--out", "full"], "full: exists"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing_behind(tmp_path, monkeypatch, arguments, said):
+def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing_behind(
+    tmp_path, monkeypatch, capsys, arguments, said
+):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "soft.mp4", [(3 * i, 5) for i in range(20)])
     (tmp_path / "full").mkdir()
@@ -121,3 +123,4 @@ def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing_behind(tmp_p
     with pytest.raises(BadInput, match=said):
         frames.main(arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "soft.mp4"]
+    assert "no such video" not in said or not capsys.readouterr().err  # no progress bar of what is not there

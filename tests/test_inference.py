@@ -321,9 +321,52 @@ def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
 
 
 def test_where_no_photo_could_be_used_no_masks_are_promised(run, tmp_path, capsys):
-    (tmp_path / "a.jpg").write_text("no photo")
-    assert run(tmp_path / "a.jpg")[0] == 2
-    assert "masks" not in capsys.readouterr().out
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("no photo")
+    assert run(tmp_path / "a.jpg", tmp_path / "b.jpg")[0] == 2
+    several = capsys.readouterr()
+    assert "masks" not in several.out
+    assert run(tmp_path / "a.jpg", "--coco", tmp_path / "c.json")[0] == 2
+    alone = capsys.readouterr()
+    assert len(alone.out.splitlines()) == len(several.out.splitlines()) - 1  # of one photo the error says all
+    assert alone.err.count("error:") == 1 and not (tmp_path / "c.json").exists()
+
+
+def test_results_that_stand_where_a_file_is_are_refused_before_any_work(strips, run, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    for out in ("taken", "taken/below"):
+        with pytest.raises(BadInput, match="--out .*taken.*: is a file"):
+            run(strips, out=out)
+    assert not run.seen and (tmp_path / "taken").read_text() == "mine"
+
+
+def test_masks_that_are_overwritten_are_counted_and_new_ones_are_not(strips, run, capsys):
+    run(strips / "a.png")
+    assert "note:" not in capsys.readouterr().out
+    run(strips)
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert "1 earlier mask " in note
+
+
+def test_labels_among_the_photos_are_passed_over_and_what_may_be_a_photo_is_named(strips, run, capsys):
+    (strips / "to-correct.json").write_text("{}")
+    run(strips, "--coco", strips / "outlines.json")
+    run(strips, out="again")
+    assert "note:" not in capsys.readouterr().out
+    (strips / "road.heic").write_bytes(b"photo")
+    run(strips, out="once more")
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert "heic" in note and "json" not in note
+
+
+def test_only_a_survey_speaks_of_the_scale_in_its_figures(strips, tmp_path, monkeypatch):
+    for module, says in ((inference, False), (survey, True)):
+        titles = []
+        command = finding_dark(module, tmp_path, monkeypatch)
+        monkeypatch.setattr(module, "save_figure", lambda path, fig, titles=titles: titles.append(fig.get_suptitle()))
+        command(strips / "a.png", "--figures", out=module.__name__)
+        (title,) = titles
+        assert title.startswith("a") and ("millimetres" in title) == says
 
 
 def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
@@ -404,7 +447,9 @@ def test_a_coco_file_that_tools_would_not_find_the_photos_from_is_refused_before
         (["--scale", "0", "x.jpg"], "--scale"),
         (["--scale", "nan", "x.jpg"], "--scale"),
         (["--threshold", "2", "x.jpg"], "--threshold"),
-        (["--threshold", "half", "x.jpg"], "--threshold"),
+        (["--threshold", "half", "x.jpg"], "--threshold: half: must be a number at least 0 and at most 1"),
+        (["https://roads.example/a.jpg"], "https://roads.example/a.jpg"),
+        (["--coco", "to-correct.txt", __file__], "to-correct.txt"),
         ([], "PHOTO"),
     ],
 )

@@ -1,6 +1,7 @@
 import math
 import os
 import pickle
+import re
 from dataclasses import asdict
 
 import pytest
@@ -22,6 +23,7 @@ from model import (
     save_checkpoint,
 )
 from report import architecture
+from runs import weights_file
 
 VALUES = {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
 
@@ -120,6 +122,17 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_p
         with pytest.raises(BadInput, match=name):
             load_checkpoint(tmp_path / name)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_without_a_checkpoint_is_named_and_a_foreign_file_is_not_said_to_be_of_another_version(tmp_path):
+    for read in (load_checkpoint, lambda path: load_checkpoint(weights_file(path))):
+        with pytest.raises(BadInput, match=f"^{re.escape(str(tmp_path))}: no best.pt"):
+            read(tmp_path)
+    for content, other_version in (({"state_dict": {}}, False), ({"format": 999}, True)):
+        torch.save(content, tmp_path / "some.pt")
+        with pytest.raises(BadInput, match="some.pt") as refused:
+            load_checkpoint(tmp_path / "some.pt")
+        assert ("version" in str(refused.value)) == other_version
 
 
 def test_cut_foreign_and_missing_checkpoints_are_refused_by_name(tmp_path):

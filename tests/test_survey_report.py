@@ -9,7 +9,7 @@ from html import unescape
 import cv2
 import numpy as np
 import pytest
-from conftest import finding_dark, turn, write_strip
+from conftest import draw_road, finding_dark, turn, write_strip
 
 import survey
 from command import BadInput, execute
@@ -93,7 +93,7 @@ def test_a_folder_becomes_a_table_and_a_report_that_needs_nothing_else(strips, r
     html = (out / "report.html").read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption>(\w)\.png", html)
     assert captions == ["b", "c", "a", "d"]  # the worst first
-    assert "1 px and less" in html and "16 px and more" in html  # what the colours stand for
+    assert "2 px and less" in html and "32 px and more" in html  # what the colours stand for
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "no millimetres" in html and " mm" not in html
     assert html.count('class="plain"') == 4 and str(strips) not in html and str(out) not in html
 
@@ -334,3 +334,23 @@ def test_what_speaks_against_a_scale_is_on_the_page(strips, run, monkeypatch):
     _, out = run(strips)
     notices = re.findall(r'<p class="notice">([^<]*)', (out / "report.html").read_text(encoding="utf-8"))
     assert any("4 photos" in text and doubtful.note in text for text in notices)
+
+
+def test_metres_in_a_network_are_told_apart_and_a_photo_without_one_has_no_area_to_patch(run, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    write_strip(photos / "plain.png", 9)
+    mesh = draw_road(np.random.default_rng(1), 300, 300)
+    for at in (40, 100, 160, 220):
+        mesh[30:230, at : at + 8], mesh[at : at + 8, 30:230] = 0, 0
+    cv2.imwrite(str(photos / "mesh.png"), mesh)
+    _, out = run(photos, "--mm-per-pixel", "2")
+    said, rows = capsys.readouterr().out, table(out)
+    assert float(rows["mesh.png"]["patch_m2"]) > 0 == float(rows["plain.png"]["patch_m2"])
+    length = sum(float(row["length_m"]) for row in rows.values())
+    assert f"{length:.2f} m of cracks" in said
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "the rest in networks" in html and "0.00\u00a0±\u00a00.00" not in html
+    _, out = run(photos / "plain.png", "--mm-per-pixel", "2", out="plain")
+    assert "networks, which" not in capsys.readouterr().out
+    assert "the rest in networks" not in (out / "report.html").read_text(encoding="utf-8")

@@ -19,7 +19,19 @@ from formats.photo import Preprocess
 from inference import open_model
 from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, TransferNet, read_checkpoint, save_checkpoint
-from runs import FEW_CRACKED, NOTHING_LEARNT, Run, conclusion, duration, introduction, merit
+from runs import (
+    FEW_CRACKED,
+    IOUS,
+    LOSSES,
+    NOTHING_LEARNT,
+    Run,
+    conclusion,
+    duration,
+    in_words,
+    introduction,
+    merit,
+    training_curves,
+)
 from train import (
     FEWEST_STEPS,
     MOST_STEPS,
@@ -532,3 +544,52 @@ def test_gradients_are_clipped_at_their_own_size_not_at_that_of_the_scaled_loss(
 def test_no_step_goes_farther_than_a_gradient_of_length_one():
     length = moved(lambda logits, mask: 1000 * logits.mean(), torch.amp.GradScaler("cpu", enabled=False))
     assert length == pytest.approx(1, abs=1e-3)
+
+
+def row(epoch, **changed):
+    keys = [*LOSSES, *IOUS]
+    return {"epoch": epoch, "seconds": 1.0, "threshold": 0.5} | dict.fromkeys(keys, 0.7 / epoch) | changed
+
+
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_no_legend_covers_a_curve_and_the_points_lie_on_top_of_the_line_at_the_chosen_epoch(epochs):
+    fig = training_curves([row(epoch + 1) for epoch in range(epochs)], "drawn, seed 0")
+    fig.draw_without_rendering()
+    for axes in fig.axes:
+        legend, panel = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert legend.y1 <= panel.y0 and legend.x1 <= fig.bbox.x1 and panel.width > fig.bbox.width / 3
+        *curves, chosen = axes.get_lines()
+        assert all(curve.get_zorder() > chosen.get_zorder() for curve in curves)
+
+
+def test_the_time_left_is_reckoned_from_the_mean_of_the_epochs():
+    history = [row(1, seconds=100.0), row(2, seconds=100.0), row(3, seconds=1000.0)]
+    assert f"about {duration(7 * 400)} left" in in_words(history, 10)
+    assert "left" not in in_words(history, 3)
+
+
+def test_a_run_is_resumed_by_its_folder_or_by_a_file_in_it(start, capsys):
+    for named in (start, start / "last.pt", start / "best.pt"):
+        main(["--resume", str(named), "--device", "cpu"])
+        said = capsys.readouterr().out
+        assert f"{start}: already finished" in said and f"--from {start} --epochs" in said
+    for named, says in ((start / "nowhere", "no such folder"), (start.parent, "no last.pt")):
+        with pytest.raises(BadInput, match=f"{re.escape(str(named))}: {says}"):
+            main(["--resume", str(named)])
+
+
+def test_more_epochs_of_a_run_are_refused_with_the_command_that_trains_on(start):
+    with pytest.raises(BadInput) as refused:
+        main(["--resume", str(start), "--epochs", "20"])
+    data = read_checkpoint(start / "last.pt")["training"]["settings"]["data"]
+    assert str(refused.value).endswith(f"python train.py --data {data} --from {start} --epochs 20")
+
+
+def test_a_frozen_encoder_is_not_changed_by_weight_decay_either():
+    model = TransferNet("mobilenet_v3_small", width=4)
+    settings = Settings(encoder="mobilenet_v3_small", encoder_rate=0.0, lr=0.1, weight_decay=0.5)
+    model.trunk.requires_grad_(False)
+    before = [weight.clone() for weight in model.trunk.parameters()]
+    state = optimisation(model, settings, 5, torch.device("cpu"))
+    train_step(state, torch.zeros(2, 3, 32, 32), torch.ones(2, 1, 32, 32), dice_bce)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.trunk.parameters(), strict=True))
