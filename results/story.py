@@ -66,7 +66,8 @@ def story(photo, mask, rows):
     right.plot(x, y, "o", markersize=22, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.5)
     label = f"widest: {measured['width_max_px']:.0f} px"
     box = {"facecolor": "black", "alpha": 0.6}
-    right.annotate(label, (x, y), (0, 24), textcoords="offset points", ha="center", fontsize=TEXT, color="w", bbox=box)
+    side = "right" if x > photo.shape[1] / 2 else "left"  # towards the middle, so that it stays inside the photo
+    right.annotate(label, (x, y), (0, 24), textcoords="offset points", ha=side, fontsize=TEXT, color="w", bbox=box)
     numbers = f"length {measured['length_px']:.0f} px, median width {measured['width_median_px']:.0f} px"
     text.text(0.5, 0, numbers, ha="center", va="center", fontsize=TEXT)
     text.set_axis_off()
