@@ -207,7 +207,7 @@ def run_job(path, test, network):
         "threshold": network.threshold,
         "flips": network.flips,
         "known": known_photos(test.photos, path, path),
-        "useless": doubt(path),
+        "doubt": doubt(path),
     }
     out = results / (test.folder + suffix)
     return Job(name + suffix, f"{heading}: {test.title}", run.folder, out, test, network, about)

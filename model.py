@@ -348,6 +348,12 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
         os.fsync(file.fileno())  # the rename must not reach the disk before the bytes
 
 
+def checkpoint_file(path):
+    """Checkpoint, or the folder of its run, a path or a string -> the file."""
+    path = Path(path)
+    return path / BEST if path.is_dir() else path
+
+
 def read_checkpoint(path):
     """The dict that `save_checkpoint` wrote, tensors on the CPU. Raises BadInput for anything else."""
     try:
@@ -355,9 +361,9 @@ def read_checkpoint(path):
     except FileNotFoundError:
         raise BadInput(f"{no_such_file(Path(path))}; give a run folder or its {BEST}") from None
     except (PermissionError, IsADirectoryError) as error:  # torch.load has others for cut files
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a run folder or its best.pt") from None
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a run folder or its {BEST}") from None
     except Exception:  # torch.load raises a dozen types for files that are cut, foreign or hold code
-        raise BadInput(f"{path}: not a checkpoint, or damaged; give a best.pt that train.py wrote") from None
+        raise BadInput(f"{path}: not a checkpoint, or damaged; give a {BEST} that train.py wrote") from None
     if not isinstance(content, dict) or "format" not in content:
         raise BadInput(f"{path}: not a checkpoint of train.py; give a {BEST} that train.py wrote")
     if content["format"] != CHECKPOINT_FORMAT:
@@ -374,9 +380,7 @@ def no_such_file(path):
 
 def load_checkpoint(path):
     """Checkpoint, or the folder of its run -> (model in evaluation mode, Preprocess, threshold). Raises BadInput."""
-    path = Path(path)
-    if path.is_dir():
-        path = path / BEST
+    path = checkpoint_file(path)
     content = read_checkpoint(path)
     try:
         model = rebuilt(content["network"], content["model"])

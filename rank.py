@@ -97,7 +97,7 @@ def score_submission(name, path, test, device):
             print(f"note: {name}: {note}")
         scored = replace(scored, note=note)
         if not isinstance(predictor, MaskFolder):
-            scored = replace(scored, known=known_photos(test.photos, place, name), useless=doubt(place))
+            scored = replace(scored, known=known_photos(test.photos, place, name), doubt=doubt(place))
     return Entry(scored, forgiving.problems)
 
 

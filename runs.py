@@ -26,7 +26,7 @@ from data.split import trained_on, write_splits
 from dataset import SAMPLE
 from formats.coco import PART_NAMES
 from formats.photo import SUFFIXES
-from model import BEST, parameter_count, precision, read_checkpoint, save_checkpoint
+from model import BEST, checkpoint_file, parameter_count, precision, read_checkpoint, save_checkpoint
 from report.pictures import save_figure
 
 RUNS = Path("runs")
@@ -85,8 +85,7 @@ def run_of(path):
 
 def weights_file(path):
     """Run folder or checkpoint file, a path or a string -> the file. Raises BadInput for a run without an epoch."""
-    path, run = Path(path), run_of(path)
-    file = run.best if path.is_dir() else path
+    file, run = checkpoint_file(path), run_of(path)
     if not file.exists() and run.last.exists():
         raise BadInput(f"{file}: no epoch is finished; python train.py --resume {run.folder} continues the run")
     return file

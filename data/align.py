@@ -8,9 +8,9 @@ a ring around it, and the photo's edges lie under the label's outline. A label i
 Photos whose two clues disagree are reported as doubtful and keep their labels. `shifts.csv` lists every photo.
 """
 
-import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import COMMON, BadInput, Parser, execute, number_of, some, write_csv
-from formats.annotate import export_folder, mask_to_annotations, write_annotations
+from formats.annotate import check_other_folder, write_copies
 from formats.coco import read_export
 
 VIEW = 512  # pixels of the longer side at which shifts are searched for; smaller photos stay as they are
@@ -127,34 +127,12 @@ def survey(photos):
     return {item: find_shift(*item.read()) for item in tqdm(photos, "comparing", unit="photo") if item.cracked}
 
 
-def write_part(folder, photos, shifts):
-    """Copies of the photos, and their labels, moved unless that is doubtful, into one folder of an export."""
-    rows = []
-    for item in photos:
-        name = Path(item.name).name
-        shutil.copyfile(item.path, folder / name)
-        mask = item.mask()
-        shift = shifts.get(item)
-        if shift and not shift.doubtful:
-            mask = moved(mask, shift)
-        rows.append((name, *mask.shape, mask_to_annotations(mask)))
-    write_annotations(folder, rows, "data/align.py")
-
-
-def write_aligned(out, photos, shifts):
-    """Export with the aligned labels at `out`, split as before. Raises BadInput where two names are the same."""
-    parts = {}
-    for item in photos:
-        parts.setdefault(item.part, []).append(item)
-    for part, members in parts.items():
-        names = [Path(item.name).name for item in members]
-        if len(set(names)) < len(names):
-            raise BadInput(f"{part or out}: two photos are called {max(names, key=names.count)}; rename one")
-    with export_folder(out) as folder:
-        for part, members in parts.items():
-            place = folder / part if part else folder
-            place.mkdir(exist_ok=True)
-            write_part(place, members, shifts)
+def aligned_mask(item, shifts):
+    """Photo, {Photo: Shift} -> (H, W) uint8 0/1: its mask, moved unless that is doubtful."""
+    shift = shifts.get(item)
+    if shift and not shift.doubtful:
+        return moved(item.mask(), shift)
+    return item.mask()
 
 
 def write_table(path, shifts):
@@ -195,8 +173,8 @@ def arguments(argv=None):
 def main(argv=None):
     args = arguments(argv)
     export = read_export(args.export, args.classes)
-    if args.out and args.out.resolve() == export.root.resolve():
-        raise BadInput(f"--out {args.out}: the photos to align are there; name a new folder")
+    if args.out:
+        check_other_folder(args.out, export.root)
     shifts = survey(export.photos)
     if not shifts:
         raise BadInput(f"{args.export}: no photo has a crack, so there is nothing to align")
@@ -204,7 +182,7 @@ def main(argv=None):
     write_table(args.table, shifts)
     print(f"table: {args.table}")
     if args.out:
-        write_aligned(args.out, export.photos, shifts)
+        write_copies(args.out, export.photos, partial(aligned_mask, shifts=shifts), "data/align.py")
         print(f"{args.out}: {number_of(len(export.photos), 'photo')}")
     return 0
 

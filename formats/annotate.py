@@ -203,6 +203,36 @@ def export_folder(out):
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_other_folder(out, root):
+    """Raises BadInput if an export would be written over the one that its photos are copied from."""
+    if Path(out).resolve() == Path(root).resolve():
+        raise BadInput(f"--out {out}: the photos to copy are there; name a new folder")
+
+
+def write_copies(out, photos, mask_of, script):
+    """Export at `out` with copies of these photos, split as before, each with the mask that mask_of(photo) gives.
+
+    Raises BadInput where two names are the same.
+    """
+    parts = {}
+    for photo in photos:
+        parts.setdefault(photo.part, []).append(photo)
+    for part, members in parts.items():
+        names = [Path(photo.name).name for photo in members]
+        if len(set(names)) < len(names):
+            raise BadInput(f"{part or out}: two photos are called {max(names, key=names.count)}; rename one")
+    with export_folder(out) as folder:
+        for part, members in parts.items():
+            place = folder / part if part else folder
+            place.mkdir(exist_ok=True)
+            rows = []
+            for photo in members:
+                name, mask = Path(photo.name).name, mask_of(photo)
+                shutil.copyfile(photo.path, place / name)
+                rows.append((name, *mask.shape, mask_to_annotations(mask)))
+            write_annotations(place, rows, script)
+
+
 # --------------------------------------------------------------------------------- masks to correct in a tool
 def name_in(path, photo):
     """COCO file, path of a photo -> its file_name there, relative to the COCO file's folder. Raises BadInput.

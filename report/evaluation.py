@@ -60,7 +60,7 @@ class Scored:
     threshold: float | None = None
     flips: bool = False  # the probability is the mean over the photo and its three mirror images
     note: str = ""  # about the submitted files
-    useless: str = ""  # what `runs.doubt` says about the network
+    doubt: str = ""  # what `runs.doubt` says about the network
     known: tuple | None = (0, 0)  # how many of the photos it was trained on, validated on; None: unknown
 
     @property
@@ -112,8 +112,8 @@ class Scored:
             found.append("more than half of all pixels are called crack: inverted?")
         if len(self.cracked) and not predicted:
             found.append("no crack in any usable mask")
-        if self.useless:
-            found.append(self.useless)
+        if self.doubt:
+            found.append(self.doubt)
         return found
 
     @property

@@ -164,9 +164,8 @@ def budget_card(money):
 
 def notices(found):
     """What a reader must know before using a number."""
-    warnings = []
-    if too_much(found.rows):
-        warnings.append(too_much(found.rows))
+    warning = too_much(found.rows)
+    warnings = [warning] if warning else []
     if not found.scaled:
         return [page.notice(text) for text in [*warnings, NO_SCALE]]
     if not all(result["from_above"] for result in found.results):

@@ -50,7 +50,7 @@ from formats.photo import Preprocess, read_one, read_photo, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model
 from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, autocast, fused, parameter_count, precision, predict
-from quantify.damage import damage
+from quantify.damage import damage, sentence
 from quantify.measure import measure
 from report.figure import figure, overlay
 from report.pictures import save_figure
@@ -259,9 +259,10 @@ def stages(path):
     measured = timed("measure", measure, mask)
     row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": path.name}
     marked = timed("overlay", overlay, photo, mask, measured, row)
+    title = f"{path.name}: {sentence(row)}"
     timed("mask and overlay to files", write_image, beside(start, MASK), 255 * mask)
     timed("mask and overlay to files", write_image, beside(start, OVERLAY), marked)
-    fig = timed("figure (up to 20 photos)", figure, photo, probability, mask, marked, row)
+    fig = timed("figure (up to 20 photos)", figure, photo, probability, mask, marked, title)
     timed("figure (up to 20 photos)", save_figure, beside(start, FIGURE), fig)
     total = sum(spent.values())
     return {stage: seconds / total for stage, seconds in spent.items()}
@@ -307,19 +308,19 @@ def photos(train_photos, file, results):
             at_full = f"at full resolution {row['native']:.2f} s, peak {row['native_mb']:.0f} MB"
             print(f"{megapixels:5} MP, file to mask: {row['usual']:.2f} s, {at_full}", flush=True)
             write_json(file, results)
-        for megapixels, number in FOLDERS.items():
-            found |= folder_times(folder, megapixels, number, found[f"{megapixels} MP"]["usual"])
+        for megapixels, copies in FOLDERS.items():
+            found |= folder_times(folder, megapixels, copies, found[f"{megapixels} MP"]["usual"])
             write_json(file, results)
 
 
-def folder_times(folder, megapixels, number, alone):
+def folder_times(folder, megapixels, copies, alone):
     """Print and return what so many photos in a folder take, beside the seconds that one alone takes to its mask."""
     found, files = {}, folder / f"folder-{megapixels}"
     files.mkdir()
-    for copy in range(number):
+    for copy in range(copies):
         photo = drawn_file(files, megapixels, copy)
     for command in (inference, survey):
-        name = f"{command.__name__}.py on {number} photos of {megapixels} MP"
+        name = f"{command.__name__}.py on {copies} photos of {megapixels} MP"
         rate = folder_rate(command, files, folder / f"{command.__name__}-{megapixels}")
         found[f"{name}, photos/s"] = rate
         print(f"{name}: {rate:.2f} photos/s, {1 / rate / alone:.1f} times as long as file to mask", flush=True)

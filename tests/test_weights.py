@@ -10,6 +10,7 @@ from conftest import write_export
 import evaluate
 import inference
 import runs
+from command import BadInput
 from data.split import PARTS
 from data.synthesize import draw_photo
 from formats.coco import read_export
@@ -178,3 +179,5 @@ def test_hard_negatives_are_the_undamaged_photos_in_which_the_network_finds_a_cr
     found = read_export(tmp_path / "hard").photos
     assert sorted(Path(photo.path).name for photo in found) == [undamaged[0], undamaged[2]]
     assert not any(photo.cracked for photo in found)
+    with pytest.raises(BadInput, match="--out"):  # it would replace the photos that are copied
+        mine.main([str(data), "--checkpoint", str(runs.SHIPPED), "--out", str(data)])

@@ -1,12 +1,11 @@
 """Hard negatives: of an export's undamaged photos, those in which a network finds a crack, as an export of their own.
 
-    python weights/mine.py data/undamaged --checkpoint runs/stage4 --out data/hard
+    python weights/mine.py data/undamaged --checkpoint runs/average4 --out data/hard
 
 Trained on, they teach the network what looks like a crack and is none (Shrivastava et al. 2016, "Training region-based
 object detectors with online hard example mining", does the same within each batch).
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from tqdm import tqdm
 
 from command import BadInput, Parser, choose_device, execute, number_of
-from formats.annotate import export_folder, write_annotations
-from formats.coco import read_export
+from formats.annotate import check_other_folder, write_copies
+from formats.coco import Photo, read_export
 from inference import crack_mask, open_model
 from model import fused, predict
 
@@ -23,12 +22,14 @@ DOUBTFUL = 0.3  # probability; lower than the threshold, so that near misses are
 
 
 def false_alarms(photos, model, preprocess):
-    """Yields the undamaged ones of [Photo] in which the network finds a crack, with their sizes (height, width)."""
+    """[Photo] -> those without a crack in which the network finds one."""
+    found = []
     for photo in tqdm([photo for photo in photos if not photo.cracked], "looking for cracks", unit="photo"):
         picture, _ = photo.read()
         mask, _ = crack_mask(predict(model, preprocess, picture), DOUBTFUL)
         if mask.any():
-            yield photo, mask.shape
+            found.append(photo)
+    return found
 
 
 def main(argv=None):
@@ -37,17 +38,14 @@ def main(argv=None):
     parser.add_argument("--checkpoint", type=Path, required=True, help="run folder or best.pt of the network")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the export to")
     args = parser.parse_args(argv)
+    export = read_export(args.data)
+    check_other_folder(args.out, export.root)
     model, preprocess, _ = open_model(args.checkpoint, choose_device("auto"))
-    rows = []
-    with export_folder(args.out) as folder:
-        for photo, shape in false_alarms(read_export(args.data).photos, fused(model), preprocess):
-            name = Path(photo.path).name
-            shutil.copyfile(photo.path, folder / name)
-            rows.append((name, *shape, []))
-        if not rows:
-            raise BadInput(f"{args.data}: no false alarm in its undamaged photos; there is nothing to learn from them")
-        write_annotations(folder, rows, "weights/mine.py", licence="that of the photos")
-    print(f"{args.out}: {number_of(len(rows), 'false alarm')}")
+    found = false_alarms(export.photos, fused(model), preprocess)
+    if not found:
+        raise BadInput(f"{args.data}: no false alarm in its undamaged photos; there is nothing to learn from them")
+    write_copies(args.out, found, Photo.mask, "weights/mine.py")
+    print(f"{args.out}: {number_of(len(found), 'false alarm')}")
 
 
 if __name__ == "__main__":
