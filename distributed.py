@@ -7,6 +7,7 @@ Without torchrun there is one process, and nothing here communicates.
 
 import contextlib
 import functools
+import itertools
 import os
 from datetime import timedelta
 
@@ -81,15 +82,18 @@ def share(items):
 
 
 def gathered(mine):
-    """What each process made of its `share`, as lists -> the list for all items, in their order, in every process."""
+    """Each process's list -> one list, the same in every process: the first items of all, the second ones, and so on.
+
+    Where the lists say something about each item of `share`, this is the order of all items. A process may also have
+    found fewer than another: the unfinished photos of its share, for instance.
+    """
     if world() == 1:
         return mine
-    shares = [None] * world()
-    distributed.all_gather_object(shares, mine)
-    everything = [None] * sum(map(len, shares))
-    for number, part in enumerate(shares):
-        everything[number :: world()] = part
-    return everything
+    lists = [None] * world()
+    distributed.all_gather_object(lists, mine)
+    ended = object()
+    turns = itertools.zip_longest(*lists, fillvalue=ended)
+    return [item for turn in turns for item in turn if item is not ended]
 
 
 def total(tensor):

@@ -76,6 +76,18 @@ def test_what_each_made_of_its_share_comes_back_in_the_order_of_the_whole(be, mo
     assert distributed.gathered(shares[-1]) == [item * item for item in items]
 
 
+@pytest.mark.parametrize("found", [([1, 2, 3], [7]), ([], [7, 8, 9]), ([], []), ([1], [2, 3], [4, 5, 6, 7])])
+def test_lists_of_any_length_are_gathered_whole(be, monkeypatch, found):
+    """What a process filters from its share, unfinished photos for instance, may be more or less than another's."""
+
+    def gather(into, mine):
+        into[:] = found
+
+    monkeypatch.setattr(distributed.distributed, "all_gather_object", gather)
+    be(0, len(found))
+    assert sorted(distributed.gathered(found[0])) == sorted(sum(found, []))
+
+
 def test_the_gradients_of_the_shares_add_up_to_that_of_the_whole_batch(be, monkeypatch):
     """Dice too, which is taken over the batch: a share knows the sums of the others."""
     generator = torch.Generator().manual_seed(0)

@@ -219,12 +219,11 @@ def together(run, monkeypatch):
     """The command in two threads, which share a folder as two processes of torchrun do -> their exit codes."""
     here, meet, lists = threading.local(), threading.Barrier(2, timeout=60), {}
 
-    def gathered(mine):
+    def gather(into, mine):
         lists[here.rank] = mine
         meet.wait()
-        both = lists[0] + lists[1]
+        into[:] = lists[0], lists[1]
         meet.wait()
-        return both
 
     def command(*arguments):
         def one(rank):
@@ -234,7 +233,7 @@ def together(run, monkeypatch):
         with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
             patch.setattr(distributed, "rank", lambda: here.rank)
             patch.setattr(distributed, "world", lambda: 2)
-            patch.setattr(distributed, "gathered", gathered)
+            patch.setattr(distributed.distributed, "all_gather_object", gather)
             return list(pool.map(one, (0, 1)))
 
     return command
