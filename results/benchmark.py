@@ -1,16 +1,10 @@
-"""CrackNet beside other networks: cost, speed, and quality for the same training time.
+"""What CrackNet and other networks cost: parameters, work, time, memory; quality.py compares how well they learn.
 
     python results/benchmark.py cost                                  # parameters, work, time per photo, memory
     python results/benchmark.py photos                                # whole photos and folders, file to mask; loader
-    python results/benchmark.py quality --data DIR --splits FILE --minutes 10 --seeds 0 1 2
 
-Times are those of this machine, so quote ratios. Nothing else may run beside cost and photos. All networks compute in
-bfloat16 where the processor has instructions for it, else in float32 (model.precision).
-
-quality counts minutes in steps: as many as the machine of cost and photos makes in that time. So trainings may run on
-any device and beside other work. Each network is trained with the first seed at both learning rates, or at the better
-one if the JSON file knows it already; then CrackNet and the two best others, by validation, with the other seeds. A
-finished training is added to the JSON file at once and not repeated.
+Times are those of this machine, so quote ratios. Nothing else may run beside it. All networks compute in bfloat16 where
+the processor has instructions for it, else in float32 (model.precision).
 """
 
 import json
@@ -22,9 +16,7 @@ import tempfile
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
-from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -40,15 +32,13 @@ import inference
 import runs
 import survey
 from augment import augment
-from command import SEED, BadInput, Parser, choose_device, execute, number, write_json
+from command import Parser, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
-from evaluate import score_photo, score_sheet
 from formats.batch import beside
 from formats.photo import Preprocess, read_one, read_photo, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model
-from metrics import THRESHOLDS, best_threshold, summary
 from model import CrackNet, autocast, fused, parameter_count, precision, predict
 from quantify.damage import damage, sentence
 from quantify.measure import measure
@@ -56,14 +46,12 @@ from report.figure import figure, overlay
 from report.pictures import save_figure
 from results.contenders import CONTENDERS, available
 from runs import number_type
-from train import Settings, dice_bce, optimisation, threshold_counts, train_one_epoch, train_step
+from train import Settings, dice_bce, optimisation, train_one_epoch
 
 CPU = torch.device("cpu")
 BATCH = Settings.batch_size
-SHOWN = ("iou_cracked", "f1_2px", "cldice", "recall_to_3px", "recall_3_to_10px")  # printed by quality
 SIZE = Preprocess.size  # longer side of the input at which all networks are compared
 MATRIX = 2048  # side of the matrices whose product shows what the machine can do
-RATES = (1e-3, 3e-3)  # learning rates that each network may choose from, by validation
 
 
 # ---------------------------------------------------------------------------------------------- cost
@@ -330,125 +318,12 @@ def folder_times(folder, megapixels, copies, alone):
     return found
 
 
-# ---------------------------------------------------------------------------------------------- quality
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long every network may train, and on which input."""
-
-    minutes: float
-    size: int  # longer side of the input
-
-    def steps(self, name, results):
-        """Training steps that the machine of `cost` and `photos` makes in that time, the loader's share included.
-
-        Both were measured with photos of 512×512; the time is taken to grow with the pixels.
-        """
-        photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
-        return round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2)
-
-    def key(self, name, rate, seed):
-        """The name of a training in results["quality"]."""
-        return f"{self.called(name)}, {self.minutes:g} min, rate {rate:g}, seed {seed}"
-
-    def called(self, name):
-        if self.size == SIZE:
-            return name
-        return f"{name} at {self.size}"
-
-
-def endless(batches):
-    """A loader's batches, epoch after epoch."""
-    for epoch in count():
-        batches.batch_sampler.epoch = epoch
-        yield from batches
-
-
-def train_for(build, train_photos, size, steps, rate, seed):
-    """A network trained for so many steps with our data, augmentation, loss, precision and schedule."""
-    torch.manual_seed(seed)
-    device = choose_device("auto")
-    model, preprocess = build().to(device, memory_format=torch.channels_last), Preprocess(size)
-    data = CrackDataset(train_photos, preprocess, augment, 5, seed)
-    batches = loader(data, BATCH, 2, seed, pin=device.type == "cuda")
-    state = optimisation(model, Settings(lr=rate), steps, device)
-    model.train()
-    for inputs, masks, _ in islice(endless(batches), steps):
-        inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
-        train_step(state, inputs, masks.to(device, non_blocking=True), dice_bce)
-    return model, preprocess
-
-
-def scores_of(model, preprocess, parts):
-    """{"valid": IoU at the best threshold, that "threshold", "test": score sheet at it, "interval"} of a network."""
-    counts = threshold_counts(model, preprocess, parts["valid"])
-    threshold = best_threshold(counts)
-    rows = []
-    for item in parts["test"]:
-        photo, truth = item.read()
-        rows.append(score_photo(crack_mask(predict(model, preprocess, photo), threshold)[0], truth))
-    sheet, interval = score_sheet(rows)
-    valid = summary(counts[:, THRESHOLDS.tolist().index(threshold)])["iou_cracked"]
-    return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval}
-
-
-class Quality:
-    """The trainings of one budget: those that the JSON file holds, and new ones, each added to it at once."""
-
-    def __init__(self, budget, parts, file, results):
-        self.budget, self.parts, self.file, self.results = budget, parts, file, results
-        self.done = results.setdefault("quality", {})
-
-    def train(self, name, rate, seed):
-        """The result of this training, from the file or made now."""
-        key = self.budget.key(name, rate, seed)
-        if key not in self.done:
-            steps = self.budget.steps(name, self.results)
-            model, preprocess = train_for(CONTENDERS[name], self.parts["train"], self.budget.size, steps, rate, seed)
-            scores = scores_of(model, preprocess, self.parts)
-            device = str(next(model.parameters()).device)
-            self.done[key] = {"minutes": self.budget.minutes, "steps": steps, "device": device} | scores
-            write_json(self.file, self.results)
-            print(f"{key}: valid {scores['valid']:.3f}, test {scores['test']['iou_cracked']:.3f}", flush=True)
-        return self.done[key]
-
-    def rates(self, name):
-        """Learning rates to try: the better one, where the file knows it from a shorter budget or a smaller size."""
-        tried = {row["minutes"] for row in self.done.values()}
-        shorter = [minutes for minutes in tried if (minutes, SIZE) < (self.budget.minutes, self.budget.size)]
-        for minutes in sorted(shorter, reverse=True):
-            known = {rate: self.done.get(Budget(minutes, SIZE).key(name, rate, 0)) for rate in RATES}
-            if all(known.values()):
-                valid = {rate: result["valid"] for rate, result in known.items()}
-                return [max(valid, key=valid.get)]
-        return RATES
-
-    def compare(self, names, seeds):
-        """Train all networks with the first seed, CrackNet and the two best others with all; prints their means."""
-        rates, valid = {}, {}
-        for name in names:
-            tried = {rate: self.train(name, rate, seeds[0])["valid"] for rate in self.rates(name)}
-            rates[name] = max(tried, key=tried.get)
-            valid[name] = tried[rates[name]]
-        others = sorted(valid.keys() - {"CrackNet"}, key=valid.get)
-        for name in valid:
-            every = seeds if name == "CrackNet" or name in others[-2:] else seeds[:1]
-            self.report(name, rates[name], [self.train(name, rates[name], seed) for seed in every])
-
-    def report(self, name, rate, found):
-        """One line about a network: the means of its seeds."""
-        means = {key: np.mean([row["test"][key] for row in found]) for key in SHOWN}
-        ious = [row["test"]["iou_cracked"] for row in found]
-        print(
-            f"{self.budget.called(name):24} {self.budget.minutes:g} min, {found[0]['steps']} steps, rate {rate:g}, "
-            f"{len(found)} seeds: {', '.join(f'{key} {value:.3f}' for key, value in means.items())}; "
-            f"spread of iou_cracked {max(ious) - min(ious):.3f}",
-            flush=True,
-        )
-
-
 # ---------------------------------------------------------------------------------------------- command
+
+
+def read_results(file):
+    """What the JSON file holds so far; {} if there is none."""
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def processor():
@@ -474,13 +349,9 @@ def machine():
 def arguments(argv):
     parser = Parser("results/benchmark.py", description=__doc__)
     add = parser.add_argument
-    add("what", choices=("cost", "photos", "quality"), help="what to measure")
-    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="networks (default: all)")
-    add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
-    add("--splits", metavar="FILE", help="splits.json (default: as train.py splits)")
-    add("--minutes", type=number(float, above=0), default=10, help="quality: training time (default: %(default)s)")
-    add("--size", type=number(int, 32), default=SIZE, help="quality: longer side of the input (default: %(default)s)")
-    add("--seeds", type=SEED, nargs="+", default=[0], help="quality: random seeds (default: 0)")
+    add("what", choices=("cost", "photos"), help="what to measure")
+    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="cost: networks (default: all)")
+    add("--data", metavar="EXPORT", help="photos: folder or .zip of a COCO export (default: data/sample)")
     add(
         "--json",
         type=Path,
@@ -493,21 +364,11 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
-    results = json.loads(args.json.read_text()) if args.json.is_file() else {}
-    names = available(args.contenders)
-    if args.what == "quality" and not {"cost", "photos"} <= results.keys():
-        raise BadInput(f"{args.json}: does not say how many steps a machine makes; run cost and photos first")
-    if args.what != "quality":
-        results["machine"] = machine()
+    results = read_results(args.json) | {"machine": machine()}
     if args.what == "cost":
-        cost(names, args.json, results)
+        cost(available(args.contenders), args.json, results)
     else:
-        parts = split(open_data(args.data), 0, args.splits)
-        if args.what == "photos":
-            photos(parts["train"], args.json, results)
-        else:
-            Quality(Budget(args.minutes, args.size), parts, args.json, results).compare(names, args.seeds)
-    write_json(args.json, results)
+        photos(split(open_data(args.data), 0)["train"], args.json, results)
     return 0
 
 

@@ -1,0 +1,127 @@
+"""Networks trained for the same time: what is trained, what is repeated, and what happens after an interruption."""
+
+import json
+
+import pytest
+import torch
+
+from dataset import read_export
+from results import quality
+from results.quality import Budget, Quality, Training
+
+COST = {"cost": {"CrackNet": {"training_photos_per_second": 20.0}}, "photos": {"loader": {"loader": 100.0}}}
+SCORES = dict.fromkeys(quality.SHOWN, 0.5)
+
+
+def test_a_budget_of_minutes_is_as_many_steps_as_training_and_loader_need():
+    steps = Budget(10, 512).steps("CrackNet", COST)
+    assert steps == round(600 / (1 / 20 + 1 / 100) / quality.BATCH)
+    assert Budget(10, 1024).steps("CrackNet", COST) == pytest.approx(steps / 4, abs=1)
+
+
+class Noted:
+    """A training that is only noted: its IoU on validation is ten times the rate."""
+
+    made = []
+
+    def __init__(self, name, parts, size, steps, rate, seed):
+        Noted.made.append((rate, seed))
+        self.valid, self.device, self.curve = 10 * rate, "cpu", [[steps // 2, 5 * rate], [steps, 10 * rate]]
+
+    def learn(self, saved):
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        saved.touch()
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """compare(minutes, seeds): CrackNet on the set "roads" -> the noted trainings as (rate, seed)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quality, "Training", Noted)
+    monkeypatch.setattr(quality, "scores_of", lambda training, test: {"valid": training.valid, "test": SCORES})
+    (tmp_path / "all.json").write_text(json.dumps(COST))
+
+    def run(minutes, seeds, name="roads"):
+        Noted.made = []
+        Quality(Budget(minutes, 512), name, {"test": []}, tmp_path / "all.json").compare(["CrackNet"], seeds)
+        return Noted.made
+
+    return run
+
+
+def test_a_finished_training_is_stored_at_once_and_not_repeated(compare, tmp_path):
+    assert compare(10, [0, 1]) == [(0.001, 0), (0.003, 0), (0.003, 1)]  # both rates, then the better one
+    assert len(json.loads((tmp_path / "all.json").read_text())["quality"]["roads"]) == 3
+    assert not list((tmp_path / quality.UNFINISHED).iterdir())
+    assert compare(10, [0, 1]) == []
+    assert compare(10, [0, 1], "another set") != []
+
+
+def test_a_training_that_another_process_has_added_is_kept(compare, tmp_path, monkeypatch):
+    file = tmp_path / "all.json"
+
+    def another(training, test):
+        stored = json.loads(file.read_text())
+        stored.setdefault("quality", {}).setdefault("roads", {})["U-Net 16, 10 min, rate 0.001, seed 0"] = {"valid": 1}
+        file.write_text(json.dumps(stored))
+        return {"valid": training.valid, "test": SCORES}
+
+    monkeypatch.setattr(quality, "scores_of", another)
+    compare(10, [0])
+    stored = json.loads(file.read_text())
+    assert stored["quality"]["roads"].keys() > {"U-Net 16, 10 min, rate 0.001, seed 0"} and stored["cost"]
+
+
+def test_the_better_rate_of_a_shorter_budget_is_taken(compare):
+    compare(10, [0])
+    assert compare(30, [0]) == [(0.003, 0)]
+
+
+def test_an_interrupted_training_ends_with_the_same_network(export, tmp_path, monkeypatch):
+    """It stops in the middle of the second epoch: 10 photos and their versions are 15 batches."""
+    monkeypatch.setattr(quality, "POINTS", 2)
+    photos = read_export(export).photos
+    parts = {"train": photos, "valid": photos[:3]}
+
+    def training():
+        return Training("CrackNet", parts, 64, 40, 0.003, 1)
+
+    whole = training()
+    whole.learn(tmp_path / "whole.pt")
+    stopped, validated, seen = training(), Training.validated, []
+
+    def stop(self):
+        seen.append(self)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return validated(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "validated", stop)
+        stopped.learn(tmp_path / "stopped.pt")
+    again = training()
+    again.learn(tmp_path / "stopped.pt")
+    assert [step for step, _ in again.curve] == [20, 40] and again.curve == whole.curve
+    for key, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[key]), key
+
+
+def test_the_figure_has_a_line_for_each_network_as_long_as_its_longest_training(tmp_path, monkeypatch):
+    def row(minutes, steps):
+        curve = [[steps // 2, 0.3], [steps, 0.4]]
+        return {"minutes": minutes, "steps": steps, "valid": 0.4, "curve": curve, "test": {"iou_cracked": 0.35}}
+
+    drawn = []
+    monkeypatch.setattr(quality, "save_figure", lambda path, fig: drawn.append((path, fig)))
+    done = {"A, 10 min": row(10, 100), "A, 30 min": row(30, 300), "B, 10 min": row(10, 40), "C, old": {"minutes": 10}}
+    done["C, old"] = row(10, 10) | {"curve": []}
+    quality.draw(tmp_path / "all.json", "roads", done)
+    [(path, fig)] = drawn
+    lines = {line.get_label(): list(line.get_xdata()) for line in fig.axes[0].lines}
+    assert path.name == "quality-roads.png"
+    assert lines["A"] == [15, 30] and lines["B"] == [5, 10] and "C" not in lines
+
+
+def test_costs_that_nobody_measured_are_asked_for(tmp_path, export, capsys):
+    with pytest.raises(quality.BadInput, match="benchmark.py cost"):
+        quality.main(["--json", str(tmp_path / "none.json"), "--data", str(export)])
