@@ -28,10 +28,10 @@ DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
-    Key e * len(self) + k means item k of epoch e: a worker gets nothing but the key, and its copy of this object does
-    not learn which epoch it is. The random changes depend only on seed, e and k, so the number of
-    workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of all epochs are those
-    of epoch 0.
+    Key e * len(self) + k means item k of epoch e (of 6 items, key 14 is item 2 of epoch 2): a worker gets nothing but
+    the key, and its copy of this object does not learn which epoch it is. The random changes depend only on seed, e and
+    k, so the number of workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of
+    all epochs are those of epoch 0.
     """
 
     def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):
@@ -60,7 +60,10 @@ class CrackDataset(Dataset):
 # 0.8 MB a photo at 512: each worker decodes a course-sized set once. Photo and Preprocess are hashable
 @lru_cache(maxsize=128)
 def resized(photo, preprocess):
-    """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size."""
+    """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size.
+
+    They stay in memory for the next epochs: do not change them in place.
+    """
     return preprocess.resize(*photo.read())
 
 

@@ -1,6 +1,7 @@
 """Score runs, or one folder of masks, on photos they have not seen: score sheet, report, comparison, robustness."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from report import evaluation
 from report.comparison import compare
 from report.pictures import save_figure
 from report.robustness import CHANGES, unchanged
-from runs import RUNS, SHIPPED, Run, doubt, finished_runs, newest_run, own_data, read_facts, run_of
+from runs import RUNS, SHIPPED, Run, best_checkpoints, doubt, newest_run, own_data, read_facts, run_of
 
 
 # ------------------------------------------------------------------------------------------------- scoring
@@ -239,7 +240,7 @@ def check_jobs(jobs):
 
 
 # ------------------------------------------------------------------------------------------------- results
-def evaluate(scored, out, curves=None, harder=None, in_full=True):
+def write_results(scored, out, curves=None, harder=None, in_full=True):
     """Write scores.json, photos.csv, pictures and report.html of one Scored to `out`; prints the score sheet.
 
     curves: picture of the training curves, if there is one. harder: what `robustness` gave. in_full: print the whole
@@ -298,8 +299,8 @@ def arguments(argv):
         "python evaluate.py --predictions masks/ --data my-export",
     )
     add = parser.add_argument
-    runs = "run folders or checkpoints (default: the newest run, else the shipped weights/crack.pt)"
-    add("runs", nargs="*", type=Path, metavar="RUN", help=runs)
+    what = "run folders or checkpoints (default: the newest run, else the shipped weights/crack.pt)"
+    add("runs", nargs="*", type=Path, metavar="RUN", help=what)
     data = "folder or .zip of a COCO export (default: the one that the run was trained on; for masks data/sample)"
     add("--data", help=data)
     add_data_flags(parser)
@@ -322,8 +323,8 @@ def check_run(path):
     """Raises BadInput for a path that is no run, and says where an export, masks or a folder of runs belong."""
     run = run_of(path)
     if path.is_dir() and not run.best.exists() and not run.last.exists():
-        runs = finished_runs(path)
-        hint = f"{runs[-1].parent} is one; " if runs else ""
+        checkpoints = best_checkpoints(path)
+        hint = f"{checkpoints[-1].parent} is one; " if checkpoints else ""
         raise BadInput(f"{path}: not a run; {hint}an export goes after --data, masks after --predictions")
     if path.suffix.lower() == ".zip":
         raise BadInput(f"{path}: not a run; an export goes after --data, masks after --predictions")
@@ -339,23 +340,23 @@ def check_masks(path):
 
 def main(argv=None):
     args = arguments(argv)
-    choice = args.data, args.split, args.splits, args.classes
+    photos_for = partial(choose_photos, data=args.data, part=args.split, splits=args.splits, classes=args.classes)
     jobs = []
     if args.predictions:
         check_masks(args.predictions)
         if not args.data:
             print(f"note: no --data, so {args.predictions} is scored against the sample, {SAMPLE}")
-        jobs.append(masks_job(args.predictions, choose_photos(None, *choice)))
+        jobs.append(masks_job(args.predictions, photos_for()))
     else:
         device = choose_device(args.device)
         for path in args.runs or [newest_run()]:
             check_run(path)
             network = open_network(path, device, args.flips)
-            test = choose_photos(run_of(path), *choice)
+            test = photos_for(run_of(path))
             jobs.append(run_job(path, test, network))
     check_jobs(jobs)
 
-    runs = []
+    scored_runs = []
     for job in jobs:
         out = job.out
         if args.out:
@@ -363,13 +364,13 @@ def main(argv=None):
         results_folder(out)
         print(job.heading, flush=True)
         scored = score(job.test.photos, job.predictor, job.name, job.test.title, args.seed)
-        runs.append(replace(scored, **job.about))
+        scored_runs.append(replace(scored, **job.about))
         harder = None
         if args.robustness:
-            harder = robustness(runs[-1], job.predictor, out, args.seed)
-        evaluate(runs[-1], out, Run(job.folder).curves, harder, in_full=len(jobs) == 1)
-    if len(runs) > 1:
-        compare(runs, args.out or RUNS / "comparison" / jobs[0].test.folder)
+            harder = robustness(scored_runs[-1], job.predictor, out, args.seed)
+        write_results(scored_runs[-1], out, Run(job.folder).curves, harder, in_full=len(jobs) == 1)
+    if len(scored_runs) > 1:
+        compare(scored_runs, args.out or RUNS / "comparison" / jobs[0].test.folder)
     return 0
 
 

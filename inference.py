@@ -99,9 +99,11 @@ def main(argv=None):
         return write_results(args.out / names[path], photo, answer, threshold, with_figures)
 
     rows, failed = {}, []
-    for path, row in tqdm(in_threads(segment, names), total=len(names), unit="photo", disable=len(names) == 1 or None):
+    # None shows the bar only in a terminal
+    hidden = True if len(names) == 1 else None
+    for path, future in tqdm(in_threads(segment, names), total=len(names), unit="photo", disable=hidden):
         try:
-            rows[path] = row.result()
+            rows[path] = future.result()
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")
         except FAULTS as error:

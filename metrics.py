@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from skimage.morphology import disk, skeletonize
 
-from quantify.skeleton import widths
+from quantify.skeleton import check_mask, widths
 
 THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
 FLAT = 0.005  # differences in validation IoU up to this are treated as noise
@@ -50,7 +50,7 @@ def divide(numerator, denominator):
 def counts(prediction, truth):
     """Two (H, W) masks of 0 and 1 -> (4,) pixels: true positives (hits), false positives (false alarms), false
     negatives (misses), true negatives."""
-    p, t = prediction.astype(bool), truth.astype(bool)
+    p, t = check_mask(prediction).astype(bool), check_mask(truth).astype(bool)
     hits = np.count_nonzero(p & t)
     false_alarms, misses = np.count_nonzero(p) - hits, np.count_nonzero(t) - hits
     return np.array([hits, false_alarms, misses, p.size - hits - false_alarms - misses])

@@ -250,12 +250,13 @@ def autocast(device):
 # least WIDE pixels wide (not where the caller gives a size).
 LARGE = 2
 SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
-ONE_THREAD = Lock()  # PyTorch on Apple's GPUs crashes where two threads use it
+# PyTorch on Apple's GPUs crashes where two threads use it; elsewhere one photo at a time keeps all cores busy
+ONE_THREAD = Lock()
 SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
 
 
 def default_sizes(preprocess, shape):
-    """Pixels on the longer side to which a photo of this shape is resized: the rule above."""
+    """Pixels on the longer side to which a photo of this shape is resized, by the rule in the comment above LARGE."""
     size = max(preprocess.shape(*shape[:2]))
     return (size, 2 * size) if max(shape[:2]) > LARGE * size else (size,)
 
@@ -279,6 +280,7 @@ def answer_at(model, preprocess, photo):
 
 def look(model, preprocess, photo, size):
     """Photo -> (H, W) float32 crack probability, from one pass with `size` pixels on the longer side."""
+    # the size is chosen already, so the photo is resized to exactly it, also where that enlarges it
     view = replace(preprocess, size=size, enlarges=True)
     return view.to_photo(answer_at(model, view, photo), *photo.shape[:2])
 
@@ -299,8 +301,8 @@ def look_for_wide_cracks(model, preprocess, photo, size):
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side to which to resize the photo, without the pass for wide cracks; default: the rule
-    above.
+    size: pixels on the longer side to which to resize the photo, without the pass for wide cracks; default: see
+    `default_sizes`.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
     model.eval()

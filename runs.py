@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import distributed
-from command import HALF_WRITTEN, BadInput, number_of, read_csv, signals_noted, write_csv, write_json
+from command import HALF_WRITTEN, BadInput, number_of, read_csv, signals_noted, some, write_csv, write_json
 from data.split import trained_on, write_splits
 from dataset import SAMPLE
 from formats.coco import PART_NAMES
@@ -61,7 +61,7 @@ class Run:
         return self.folder / "last.pt"
 
     @property
-    def history(self):
+    def history_file(self):
         return self.folder / "history.csv"
 
     @property
@@ -73,7 +73,7 @@ class Run:
         return self.folder / "splits.json"
 
     @property
-    def arguments(self):
+    def arguments_file(self):
         return self.folder / "arguments.json"
 
 
@@ -120,9 +120,16 @@ def interrupted_run(path):
     return Run(folder, saved)
 
 
-def own_settings(run, typed):
-    """{name: value} that a run began with. Raises BadInput where `typed`, the flags given now, differ from them."""
+def own_settings(run, typed, known):
+    """{name: value} that a run began with. Raises BadInput where `typed`, the flags given now, differ from them, and
+    where a setting is not `known`, the names of today's."""
     own = run.saved["training"]["settings"]
+    strange = sorted(own.keys() - set(known))
+    if strange:
+        raise BadInput(
+            f"--resume {run.folder}: began with settings that this version does not have ({some(strange)}); start a "
+            f"new run with --from {run.folder}"
+        )
     for name, value in sorted(typed.items()):
         if name not in own or value != own[name]:
             flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
@@ -161,7 +168,7 @@ def write_facts(run, settings, parts, device):
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}
     code = {"commit": commit(), "torch": torch.__version__}
     data = {"cracked": cracked_in(parts)}
-    write_json(run.arguments, asdict(settings) | data | code | machine)
+    write_json(run.arguments_file, asdict(settings) | data | code | machine)
 
 
 @distributed.by_process_0
@@ -192,7 +199,7 @@ def write_history(run, history, settings):
         return
     title = f"{Path(settings.data).resolve().name}, seed {settings.seed}"
     columns = list(history[0])
-    write_csv(run.history, columns, [[row[column] for column in columns] for row in history])
+    write_csv(run.history_file, columns, [[row[column] for column in columns] for row in history])
     save_figure(run.curves, training_curves(history, title))
 
 
@@ -204,17 +211,17 @@ def autosave(save_now, minutes, device):
     everything is saved, too, so that Ctrl-C may interrupt the validation that follows.
     """
     saved_at = time.monotonic()
-
-    def after_step():
-        nonlocal saved_at
-        stop = distributed.anywhere(signals, device)
-        if stop or time.monotonic() - saved_at >= 60 * minutes:
-            save_now()
-            saved_at = time.monotonic()
-        if stop:
-            raise KeyboardInterrupt
-
     with signals_noted() as signals:
+
+        def after_step():
+            nonlocal saved_at
+            stop = distributed.anywhere(signals, device)
+            if stop or time.monotonic() - saved_at >= 60 * minutes:
+                save_now()
+                saved_at = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+
         yield after_step
         save_now()
     if distributed.anywhere(signals, device):
@@ -241,7 +248,8 @@ def training_curves(history, title):
     epochs = [row["epoch"] for row in history]
     chosen = best_epoch(history)["epoch"]
     for axes, what, lines in ((losses, "loss", LOSSES), (scores, "IoU on validation", IOUS)):
-        for width, (key, label) in zip((3.5, 2.5, 1.8, 1), lines.items(), strict=False):  # so that none hides another
+        for number, (key, label) in enumerate(lines.items()):
+            width = max(1, 3.5 - 0.85 * number)  # ever thinner, so that none hides another
             values = [row[key] for row in history]
             axes.plot(epochs, values, marker="o", markersize=width + 3, linewidth=width, label=label)
         axes.axvline(chosen, color="darkgrey", linestyle="--", zorder=0, label=f"chosen epoch {chosen}")
@@ -358,14 +366,14 @@ def conclusion(run, history, validated, data):
 # ------------------------------------------------------------------------------------------------ read
 
 
-def finished_runs(folder=None):
-    """The best.pt of every run in a folder (default: runs/), the newest last."""
+def best_checkpoints(folder=None):
+    """The best.pt of every run in a folder (default: runs/), finished or not, the newest last."""
     return sorted((folder or RUNS).glob(f"*/{BEST}"), key=lambda file: file.stat().st_mtime)
 
 
 def newest_run():
     """The run folder under runs/ whose best.pt is the newest; before the first training, the shipped weights."""
-    checkpoints = finished_runs()
+    checkpoints = best_checkpoints()
     newest = checkpoints[-1] if checkpoints else SHIPPED
     chosen = newest.parent if checkpoints else SHIPPED
     for folder in sorted(RUNS.glob("*")):
@@ -393,7 +401,7 @@ def doubt(checkpoint):
 def best_iou(run):
     """The highest IoU on validation in the run's history.csv; nan where that does not say."""
     try:
-        return max(float(row["iou_at_threshold"]) for row in read_csv(run.history))
+        return max(float(row["iou_at_threshold"]) for row in read_csv(run.history_file))
     except (OSError, KeyError, TypeError, ValueError, csv.Error):  # a student may hand in any file of that name
         return math.nan
 
@@ -408,7 +416,7 @@ def validated_on(run):
 
 def read_facts(run):
     """Run -> the dict in its arguments.json, {} where there is none. Raises BadInput."""
-    file = run.arguments
+    file = run.arguments_file
     if not file.is_file():
         return {}
     try:

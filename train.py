@@ -37,7 +37,7 @@ LENGTH = (
     f"{STEPS_A_PHOTO} steps for each train photo, at least {FEWEST_STEPS:,} (but at most {MOST_STEPS_A_PHOTO} for each "
     f"photo) and at most {MOST_STEPS:,}"
 )
-MEASURED = 20  # steps after which the time that the training will take is estimated
+STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -124,22 +124,26 @@ def arguments(argv):
         "--encoder-rate",
         type=number(float, 0),
         metavar="FACTOR",
-        help="factor on --lr for the encoder; 0 freezes it (default: 1)",
+        help=f"factor on --lr for the encoder; 0 freezes it (default: {Settings.encoder_rate:g})",
     )
     add = parser.add_argument_group("optimisation").add_argument
     add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")
-    add("--batch-size", type=number(int, 1), help="photos per step, over all processes (default: 4)")
+    add(
+        "--batch-size",
+        type=number(int, 1),
+        help=f"photos per step, over all processes (default: {Settings.batch_size})",
+    )
     add("--lr", type=number(float, 1e-9), help="highest learning rate of AdamW (default: 0.003, with --from 0.001)")
-    add("--dice", type=number(float, 0), help="weight of the Dice loss (default: 1)")
-    add("--bce", type=number(float, 0), help="weight of the binary cross-entropy (default: 1)")
-    add("--weight-decay", type=number(float, 0), help="weight decay of AdamW (default: 0)")
+    add("--dice", type=number(float, 0), help=f"weight of the Dice loss (default: {Settings.dice:g})")
+    add("--bce", type=number(float, 0), help=f"weight of the binary cross-entropy (default: {Settings.bce:g})")
+    add("--weight-decay", type=number(float, 0), help=f"weight decay of AdamW (default: {Settings.weight_decay:g})")
     add(
         "--ema",
         type=number(float, 0, below=1),
         metavar="DECAY",
-        help="average the weights: EMA decay per step (default: 0)",
+        help=f"average the weights: EMA decay per step (default: {Settings.ema:g})",
     )
-    add("--seed", type=SEED, help="random seed (default: 0)")
+    add("--seed", type=SEED, help=f"random seed (default: {Settings.seed})")
     add = parser.add_argument_group("machine").add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/DATA-TIME)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run with its original settings")
@@ -164,11 +168,11 @@ def settings_of(args):
     if not args.resume:
         typed.setdefault("lr", 0.001 if args.start else 0.003)
         return runs.new_run(args.out, args.data), Settings(**typed)
+    if args.out:
+        raise BadInput(f"--resume {args.resume}: a run keeps its own --out; leave it out")
     run = runs.interrupted_run(args.resume)
     data = typed.pop("data", None)
-    if args.out:
-        typed["out"] = args.out
-    settings = Settings(**runs.own_settings(run, typed))
+    settings = Settings(**runs.own_settings(run, typed, [setting.name for setting in fields(Settings)]))
     return run, replace(settings, data=data or settings.data)
 
 
@@ -332,13 +336,13 @@ def optimisation(model, settings, steps, device):
 
 
 def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
-    """(N, 1, H, W) logits and 0/1 mask -> weighted sum of soft Dice loss and binary cross-entropy.
+    """(N, 1, H, W) logits and mask of 0 and 1 -> weighted sum of soft Dice loss and binary cross-entropy.
 
     Dice is computed over the whole batch, not for each photo, because an undamaged photo alone gives almost no gradient
     (Milletari et al. 2016; batch variant as in nnU-Net). With several processes, the batch is that of all processes, so
     the four sums are added up over them.
     """
-    probability = logits.sigmoid()
+    probability, mask = logits.sigmoid(), mask.float()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
     pixels = torch.full_like(entropy, logits.numel())
@@ -351,8 +355,9 @@ def train_step(state, inputs, masks, loss_of):
     """Learn from one batch; its loss. Raises FloatingPointError when that is not finite."""
     with autocast(inputs.device):
         logits = state.parallel(inputs)
-    # a process without a photo in this batch ran one all the same: it has no mask, so its logits are cut off
-    loss = loss_of(logits[: len(masks)].float(), masks.float())
+    # A process without a share of this batch still runs one photo, but has no mask for it: drop its logits
+    # (`dataset.Batches` gives it the photo, `train_one_epoch` leaves out the mask).
+    loss = loss_of(logits[: len(masks)].float(), masks)
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(f"loss is {value}")
@@ -382,7 +387,8 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
     `state.progress` is kept up to date. Raises FloatingPointError when a loss is not finite.
     """
     state.parallel.train()
-    done, batch_order = state.progress, batches.batch_sampler
+    batch_order = batches.batch_sampler
+    done = state.progress  # the object itself, so that what is added here is saved with the state
     batch_order.first = done.steps
     steps_before = len(state.history) * len(batch_order) + done.steps
     began = time.perf_counter()
@@ -390,9 +396,9 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
     with tqdm(batches, "training", state.steps, initial=steps_before, leave=False, unit="step") as bar:
         for inputs, masks, indices in bar:
             seed_step(batch_order.seed, batch_order.epoch, done.steps, distributed.rank())
-            photos, mine = batch_order.size(done.steps)
+            photos, own_photos = batch_order.size(done.steps)
             inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
-            masks = masks[:mine].to(device, non_blocking=True)
+            masks = masks[:own_photos].to(device, non_blocking=True)
             try:
                 loss = train_step(state, inputs, masks, loss_of)
             except FloatingPointError as error:
@@ -405,7 +411,7 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
             done.seconds += now - began
             began = now
             bar.set_postfix(loss=f"{done.loss / done.photos:.3f}")
-            if done.steps == MEASURED and not state.history:
+            if done.steps == STEPS_BEFORE_ESTIMATE and not state.history:
                 tqdm.write(f"the training will take about {runs.duration(state.steps * done.seconds / done.steps)}")
             after_step()
 
@@ -435,14 +441,14 @@ def validate(model, batches, preprocess, loss_of, device):
     model.eval()
     total = 0.0
     for step, (inputs, masks, _) in enumerate(batches):
-        photos, mine = batches.batch_sampler.size(step)
+        photos, own_photos = batches.batch_sampler.size(step)
         with autocast(device):
             logits = model(inputs.to(device, memory_format=torch.channels_last, non_blocking=True))
-        total += loss_of(logits[:mine].float(), masks[:mine].to(device).float()).item() * photos
+        total += loss_of(logits[:own_photos].float(), masks[:own_photos].to(device)).item() * photos
     if not math.isfinite(total):
         raise FloatingPointError("the validation loss is not finite: the network has diverged; try a smaller --lr")
-    mine = threshold_counts(model, preprocess, distributed.share(batches.dataset.photos))
-    counts = np.array(distributed.gathered(list(mine)))
+    own_counts = threshold_counts(model, preprocess, distributed.share(batches.dataset.photos))
+    counts = np.array(distributed.gathered(list(own_counts)))
     threshold = metrics.best_threshold(counts)
     tried = metrics.THRESHOLDS.tolist()
     at_half = metrics.summary(counts[:, tried.index(0.5)])

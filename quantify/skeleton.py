@@ -20,7 +20,7 @@ def check_mask(mask):
         found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise TypeError(f"a mask is (H, W) uint8 0/1, got {found}; use (probability > threshold).astype(np.uint8)")
     if mask.max() > 1:
-        raise ValueError(f"a mask holds 0 and 1, got {mask.max()}; use (mask > 0).astype(np.uint8)")
+        raise ValueError(f"a mask holds 0 and 1, got {mask.max()}; give one class: (mask == 1).astype(np.uint8)")
     return mask
 
 

@@ -129,7 +129,7 @@ def merged_parts(splits, photos):
 
 def finished(run):
     """Has this run made all its epochs?"""
-    return run.history.is_file() and len(read_csv(run.history)) == read_facts(run)["epochs"]
+    return run.history_file.is_file() and len(read_csv(run.history_file)) == read_facts(run)["epochs"]
 
 
 def call(script, *flags):

@@ -73,7 +73,7 @@ def record(folder, tests):
     """Run folder -> its record: facts, validation IoU by epoch, and for each test the score sheet and the IoU of each
     photo with a crack."""
     run = Run(folder)
-    history, facts = read_csv(run.history), read_facts(run)
+    history, facts = read_csv(run.history_file), read_facts(run)
     facts = {key: facts.get(key) for key in ("commit", "torch", "device", "precision", "epochs")}
     facts["seconds"] = sum(float(row["seconds"]) for row in history)
     content = {"facts": facts, "valid_iou": [float(row["iou_cracked"]) for row in history], "tests": {}}

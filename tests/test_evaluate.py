@@ -113,7 +113,7 @@ def test_averaging_over_mirror_images_is_recorded_and_has_results_of_its_own(exp
 def test_masks_alone_say_nothing_about_other_thresholds(photos, tmp_path):
     scored = score(photos, lambda item, photo: (darkness(item, photo)[0], None), "masks", "drawn")
     assert np.isnan([scored.sheet[key] for key in OPTIMISTIC]).all() and scored.sheet["iou_cracked"] > 0.8
-    evaluate.evaluate(scored, tmp_path)
+    evaluate.write_results(scored, tmp_path)
     written = json.loads((tmp_path / "scores.json").read_text())
     assert [written[key] for key in OPTIMISTIC] == [None] * 3
     assert "Precision and recall" not in (tmp_path / "report.html").read_text()
@@ -127,7 +127,7 @@ def test_every_photo_is_predicted_once_for_sheet_report_and_overlays(photos, tmp
         return darkness(item, photo)
 
     scored = score(photos, answer, "dark", "drawn")
-    evaluate.evaluate(scored, tmp_path)
+    evaluate.write_results(scored, tmp_path)
     assert asked == [photo.name for photo in photos]
     kept = [scored.mask(i) for i in range(len(photos))]
     assert all((mask == darkness(p, p.read()[0])[0]).all() for mask, p in zip(kept, photos, strict=True))

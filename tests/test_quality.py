@@ -113,8 +113,8 @@ def test_the_figure_has_a_line_for_each_network_as_long_as_its_longest_training(
 
     drawn = []
     monkeypatch.setattr(quality, "save_figure", lambda path, fig: drawn.append((path, fig)))
-    done = {"A, 10 min": row(10, 100), "A, 30 min": row(30, 300), "B, 10 min": row(10, 40), "C, old": {"minutes": 10}}
-    done["C, old"] = row(10, 10) | {"curve": []}
+    done = {"A, 30 min": row(30, 300), "A, 10 min": row(10, 100), "B, 10 min": row(10, 40)}
+    done["C, older, without a curve"] = row(10, 10) | {"curve": []}
     quality.draw(tmp_path / "all.json", "roads", done)
     [(path, fig)] = drawn
     lines = {line.get_label(): list(line.get_xdata()) for line in fig.axes[0].lines}

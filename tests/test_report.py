@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from evaluate import evaluate, robustness, score
+from evaluate import robustness, score, write_results
 from formats.coco import read_export
 from report import evaluation, page
 from report.comparison import compare
@@ -152,7 +152,7 @@ def test_the_selection_ranks_cracked_photos_and_false_alarms_apart(scored):
 
 
 def test_the_report_has_every_score_photo_and_figure(scored, tmp_path):
-    evaluate(scored, tmp_path)
+    write_results(scored, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     parsed = Parsed(text)
     assert "0 of 2" in text  # undamaged photos left empty: guess has a false alarm on every photo
@@ -166,14 +166,14 @@ def test_the_report_has_every_score_photo_and_figure(scored, tmp_path):
     top, strips, alarms = 3 * 2, 2 + 2 + 2, 2  # at the top each with the photo alone, too
     assert parsed.tags.count("img") == top + strips + alarms
     assert all(alt for tag, name, alt in parsed.attributes if (tag, name) == ("img", "alt"))
-    evaluate(scored, tmp_path)
+    write_results(scored, tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == text  # the same scores, the same bytes
 
 
 def test_a_report_without_any_crack_says_so(scored, tmp_path):
     sound = [i for i in range(10) if i not in scored.cracked]
     empty = score([scored.photos[i] for i in sound], guess, "guess", "sound")
-    evaluate(empty, tmp_path)
+    write_results(empty, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "scores.json").read_text())["iou_cracked_interval"] == [None, None]
     assert "No photo has a crack" in text and "nan" not in re.sub(r"base64,[^\"]+|<script>.*</script>", "", text)
@@ -244,7 +244,7 @@ def accessibility_findings(text, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1300, 500])
 def test_the_report_works_in_a_browser(scored, tmp_path, width):
-    evaluate(scored, tmp_path, harder=robustness(scored, guess, tmp_path, seed=0))
+    write_results(scored, tmp_path, harder=robustness(scored, guess, tmp_path, seed=0))
     said = in_browser((tmp_path / "report.html").read_text(encoding="utf-8"), tmp_path, width)
     assert len(said["enlarged"]) == 1 and said["enlarged"] != said["next"] and said["closed"] and not said["wide"]
     assert sorted(said["up"][0]) == sorted(photo.name for photo in scored.photos)
@@ -262,7 +262,7 @@ def test_a_reader_sorts_enlarges_toggles_and_filters(tmp_path):
 
 @pytest.mark.slow
 def test_axe_core_finds_nothing_serious(scored, tmp_path):
-    evaluate(scored, tmp_path)
+    write_results(scored, tmp_path)
     other = score(scored.photos, nothing, "nothing", scored.title)
     compare([scored, other], tmp_path)
     problems = [Problem(scored.photos[0].name, "missing", EVIL)]

@@ -154,7 +154,7 @@ def test_fine_tuning_warns_when_it_is_scored_on_photos_that_trained_its_start(st
 def test_training_tells_how_long_it_will_take_after_its_first_steps_and_after_every_epoch(
     export, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train, "MEASURED", 2)
+    monkeypatch.setattr(train, "STEPS_BEFORE_ESTIMATE", 2)
     monkeypatch.setattr(train.runs, "duration", lambda seconds: f"<{seconds:g}>")
     main(["--data", str(export), "--epochs", "2", "--out", str(tmp_path / "run"), *TINY])
     told = [float(seconds) for seconds in re.findall("about <(.*?)>", capsys.readouterr().out)]
@@ -402,6 +402,21 @@ def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start
     main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu", "--size", "64"])
 
 
+def test_a_run_with_a_setting_that_is_gone_is_refused_and_one_without_a_new_setting_is_not(start, tmp_path):
+    """What a student meets who removes a flag, or adds one, while a run is interrupted."""
+    for file in start.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    saved = read_checkpoint(start / "last.pt")
+    settings = saved["training"]["settings"]
+    settings["tversky"] = 0.7
+    torch.save(saved, tmp_path / "last.pt")
+    with pytest.raises(BadInput, match=f"{re.escape(str(tmp_path))}.*tversky.*--from"):
+        main(["--resume", str(tmp_path)])
+    del settings["tversky"], settings["ema"]
+    torch.save(saved, tmp_path / "last.pt")
+    main(["--resume", str(tmp_path), "--device", "cpu"])
+
+
 def test_a_run_clears_what_a_killed_one_left_half_written_and_nothing_else(export, tmp_path):
     (tmp_path / f"{HALF_WRITTEN}7-last.pt").touch()
     (tmp_path / ".pre-commit-config.yaml").write_text("mine")
@@ -497,7 +512,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_photos_not_over_batches(photos, m
     assert state.progress.photos == 3
     state.end_epoch({}, 0)
     assert state.history[0]["train_loss"] == (2 * 1 + 4) / 3
-    row = validate(small, loader(data, 2), data.preprocess, lambda logits, mask: mask.mean(), CPU)
+    row = validate(small, loader(data, 2), data.preprocess, lambda logits, mask: mask.float().mean(), CPU)
     assert row["valid_loss"] == pytest.approx(np.mean([data[k][1].float().mean() for k in range(3)]))
 
 

@@ -29,7 +29,7 @@ from quantify.scale import ScaleOptions, find_scale
 from report.figure import overlay
 from report.records import total_quantities
 from report.survey import budget_rows
-from runs import SHIPPED, finished_runs
+from runs import SHIPPED, best_checkpoints
 
 PRICES = Path(__file__).parent.parent / "data" / "prices.csv"
 PROGRESS = gr.Progress(track_tqdm=True)  # shows the progress bar of the survey on the page
@@ -58,7 +58,7 @@ class Seen:
 
 def checkpoints():
     """[(what the user reads, file)]: every run, the newest first, then the shipped weights."""
-    runs = [(file.parent.name, str(file)) for file in reversed(finished_runs())]
+    runs = [(file.parent.name, str(file)) for file in reversed(best_checkpoints())]
     return [*runs, ("shipped weights", str(SHIPPED))]
 
 
