@@ -32,7 +32,7 @@ import inference
 import runs
 import survey
 from augment import augment
-from command import Parser, execute, write_json
+from command import BadInput, Parser, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
@@ -322,8 +322,13 @@ def folder_times(folder, megapixels, copies, alone):
 
 
 def read_results(file):
-    """What the JSON file holds so far; {} if there is none."""
-    return json.loads(file.read_text()) if file.is_file() else {}
+    """What the JSON file holds so far; {} if there is none. Raises BadInput."""
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        raise BadInput(f"{file}: not a JSON file of results; give another --json") from None
 
 
 def processor():
