@@ -46,6 +46,10 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "zip bombs unpacked": ("formats/archive.py", "check_amount", "size > MOST_RATIO * packed", "False", "archive"),
     "changed folder taken for the zip": ("formats/archive.py", "unpacked", "!= entry.file_size", "< 0", "archive"),
     "corrected labels overwritten": ("formats/annotate.py", "check_coco_file", "not uncorrected", "False and not", "collection"),
+    # several processes
+    "shares of several processes cut": ("distributed.py", "gathered", "itertools.zip_longest(*lists, fillvalue=ended)",
+                                        "zip(*lists)", "distributed"),
+    "a run with a setting that is gone goes on": ("runs.py", "own_settings", "if strange:", "if False:", "train"),
     # splits and data set
     "split without seed": ("data/split.py", "stratified", "default_rng(seed)", "default_rng()", "split"),
     "copies in different parts": ("data/split.py", "alike", "256 - 2 * ALIKE", "999", "split"),
@@ -99,6 +103,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "a path of the machine on the page": ("report/survey.py", "report", "line.replace(str(path), path.name)", "line", "survey_report"),
     "colours of a shrunk picture's widths": ("report/figure.py", "overlay", "ticks = width_ticks(max(mask.shape), row)", "ticks = width_ticks(OVERLAY_PX, row)", "figure"),
     "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
+    "two classes counted as one": ("metrics.py", "counts", "check_mask(prediction)", "prediction", "metrics"),
     "empty photo always counts 1": ("metrics.py", "summary", "cracked | ~empty", "cracked", "metrics"),
     "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),
     "clDice of one side": ("metrics.py", "centreline_counts", "predicted_line & truth", "predicted_line", "metrics"),

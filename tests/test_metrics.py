@@ -37,6 +37,14 @@ def test_scores_of_two_little_masks_are_those_worked_out_by_hand():
     assert (iou(c), dice(c), precision(c), recall(c)) == pytest.approx((2 / 9, 4 / 11, 2 / 7, 2 / 4))
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_mask_of_two_classes_is_refused_instead_of_counted_as_one(place):
+    masks = [PREDICTION, TRUTH]
+    masks[place] = 2 * masks[place]
+    with pytest.raises(ValueError, match="one class"):
+        counts(*masks)
+
+
 def test_what_is_undefined_is_nan():
     c = counts(EMPTY, EMPTY)
     assert np.isnan([iou(c), dice(c), precision(c), recall(c)]).all()
