@@ -50,7 +50,7 @@ def divide(numerator, denominator):
 def counts(prediction, truth):
     """Two (H, W) masks of 0 and 1 -> (4,) pixels: true positives (hits), false positives (false alarms), false
     negatives (misses), true negatives."""
-    p, t = check_mask(prediction).astype(bool), check_mask(truth).astype(bool)
+    p, t = (check_mask(mask).astype(bool) for mask in (prediction, truth))
     hits = np.count_nonzero(p & t)
     false_alarms, misses = np.count_nonzero(p) - hits, np.count_nonzero(t) - hits
     return np.array([hits, false_alarms, misses, p.size - hits - false_alarms - misses])
@@ -61,7 +61,7 @@ def counts_by_threshold(probability, truth):
     thresholds = THRESHOLDS.astype(probability.dtype)  # so that the comparison is that of probability >= threshold
     level = np.searchsorted(thresholds, probability.ravel(), side="right")  # how many thresholds a pixel reaches
     levels = len(thresholds) + 1
-    crack = truth.ravel().astype(bool)
+    crack = check_mask(truth).ravel().astype(bool)
     pixels = np.bincount(level + levels * crack, minlength=2 * levels).reshape(2, levels)  # of background, of crack
     at_least = pixels[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels that reach this many thresholds or more
     false_alarms, hits = at_least[:, 1:]
@@ -102,8 +102,7 @@ def recall(c):
 def tolerant_counts(prediction, truth):
     """Two (H, W) masks -> (4,) pixels: predicted, predicted within 2 pixels of the truth, true, true within 2 pixels of
     the prediction."""
-    near_truth = cv2.dilate(truth, TOLERANCE)
-    near_prediction = cv2.dilate(prediction, TOLERANCE)
+    near_prediction, near_truth = (cv2.dilate(check_mask(mask), TOLERANCE) for mask in (prediction, truth))
     masks = prediction, prediction & near_truth, truth, truth & near_prediction
     return np.array([np.count_nonzero(mask) for mask in masks])
 
@@ -184,7 +183,7 @@ def centreline_counts(prediction, truth):
     scikit-image, with all their spurs. quantify/skeleton.py, which measures lengths, has another thinning: this one
     shortens some strips at 45 degrees by half.
     """
-    predicted_line, true_line = (skeletonize(mask > 0).astype(np.uint8) for mask in (prediction, truth))
+    predicted_line, true_line = (skeletonize(check_mask(mask) > 0).astype(np.uint8) for mask in (prediction, truth))
     masks = predicted_line, predicted_line & truth, true_line, true_line & prediction
     return np.array([np.count_nonzero(mask) for mask in masks])
 

@@ -58,9 +58,9 @@ def widths(mask, line):
 
     It is twice the distance to the road, in an image of twice the size, so that a crack of 4 pixels has a middle, too.
     Strips 2 to 10 pixels wide come out within 0.7 pixels, and exactly along rows and columns. `measure.measure` is
-    slower and more exact.
+    slower and more exact. TypeError, ValueError: see check_mask.
     """
-    twice = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    twice = cv2.resize(check_mask(mask), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     deep = depth(twice)
     rows, columns = np.nonzero(line)
     quarters = [deep[2 * rows + down, 2 * columns + right] for down in (0, 1) for right in (0, 1)]

@@ -41,8 +41,9 @@ def test_scores_of_two_little_masks_are_those_worked_out_by_hand():
 def test_a_mask_of_two_classes_is_refused_instead_of_counted_as_one(place):
     masks = [PREDICTION, TRUTH]
     masks[place] = 2 * masks[place]
-    with pytest.raises(ValueError, match="one class"):
-        counts(*masks)
+    for count in (counts, tolerant_counts, centreline_counts):
+        with pytest.raises(ValueError, match="one class"):
+            count(*masks)
 
 
 def test_what_is_undefined_is_nan():
