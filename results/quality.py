@@ -160,7 +160,8 @@ class Quality:
             training = Training(name, self.parts, self.budget.size, steps, rate, seed)
             saved = UNFINISHED / f"{self.name}, {key}.pt"
             training.learn(saved)
-            about = {"minutes": self.budget.minutes, "steps": steps, "device": str(training.device)}
+            about = {"network": self.budget.called(name), "rate": rate, "seed": seed, "minutes": self.budget.minutes}
+            about |= {"steps": steps, "device": str(training.device)}
             scores = scores_of(training, self.parts["test"])
             self.results = read_results(self.file)  # another process may have added a training
             self.done[key] = about | scores | {"curve": training.curve}
@@ -210,22 +211,29 @@ def minutes_of(row):
     return np.array(steps) / row["steps"] * row["minutes"], ious
 
 
+def better_rate(rows):
+    """Results of one network -> those at its better learning rate, by validation, for each training time."""
+    best = {}
+    for row in rows:
+        if row["valid"] >= best.get(row["minutes"], row)["valid"]:
+            best[row["minutes"]] = row
+    return [row for row in rows if row["rate"] == best[row["minutes"]]["rate"]]
+
+
 def draw(file, name, done):
     """IoU against training time: a line a network on the validation photos, of its longest training; on test photos a
     dot for each training."""
-    longest = {}
-    for key, row in done.items():
-        network = key.split(",")[0]
-        if row.get("curve") and row["minutes"] >= longest.get(network, row)["minutes"]:
-            longest[network] = row
+    chosen = {}
+    for network in {row["network"] for row in done.values() if row.get("curve")}:
+        chosen[network] = better_rate([row for row in done.values() if row["network"] == network])
+    longest = {network: max(rows, key=lambda row: row["minutes"]) for network, rows in chosen.items()}
     fig = Figure((8, 5), layout="constrained")
     axes = fig.subplots()
     for color, network in enumerate(sorted(longest, key=lambda each: -longest[each]["valid"])):
         minutes, ious = minutes_of(longest[network])
         axes.plot(minutes, ious, marker=".", color=f"C{color}", label=network)
-        tested = [row for key, row in done.items() if key.split(",")[0] == network]
-        scores = [row["test"]["iou_cracked"] for row in tested]
-        axes.plot([row["minutes"] for row in tested], scores, "D", color=f"C{color}", markeredgecolor="black")
+        scores = [row["test"]["iou_cracked"] for row in chosen[network]]
+        axes.plot([row["minutes"] for row in chosen[network]], scores, "D", color=f"C{color}", markeredgecolor="black")
     axes.plot([], [], "D", color="white", markeredgecolor="black", label="on test photos, at the end of a training")
     axes.set(xlabel="minutes of training on 2 cores", ylabel="iou_cracked, validation photos", ylim=(0, None))
     axes.set_title(f"{name}: IoU against training time")

@@ -106,20 +106,23 @@ def test_an_interrupted_training_ends_with_the_same_network(export, tmp_path, mo
         assert torch.equal(tensor, again.model.state_dict()[key]), key
 
 
-def test_the_figure_has_a_line_for_each_network_as_long_as_its_longest_training(tmp_path, monkeypatch):
-    def row(minutes, steps):
-        curve = [[steps // 2, 0.3], [steps, 0.4]]
-        return {"minutes": minutes, "steps": steps, "valid": 0.4, "curve": curve, "test": {"iou_cracked": 0.35}}
+def test_the_figure_has_a_line_for_each_network_of_its_longest_training_at_the_better_rate(tmp_path, monkeypatch):
+    def row(network, minutes, rate, valid):
+        curve = [[50, valid / 2], [100, valid]]
+        about = {"network": network, "rate": rate, "minutes": minutes, "steps": 100, "valid": valid, "curve": curve}
+        return about | {"test": {"iou_cracked": valid - 0.05}}
 
     drawn = []
     monkeypatch.setattr(quality, "save_figure", lambda path, fig: drawn.append((path, fig)))
-    done = {"A, 30 min": row(30, 300), "A, 10 min": row(10, 100), "B, 10 min": row(10, 40)}
-    done["C, older, without a curve"] = row(10, 10) | {"curve": []}
-    quality.draw(tmp_path / "all.json", "roads", done)
+    rows = [row("A", 30, 0.003, 0.4), row("A", 10, 0.001, 0.3), row("A", 10, 0.003, 0.35), row("B", 10, 0.001, 0.2)]
+    rows += [row("B", 10, 0.003, 0.1), row("C, an older one", 10, 0.001, 0.3) | {"curve": []}]
+    quality.draw(tmp_path / "all.json", "roads", dict(enumerate(rows)))
     [(path, fig)] = drawn
-    lines = {line.get_label(): list(line.get_xdata()) for line in fig.axes[0].lines}
+    lines = {line.get_label(): line.get_xydata().tolist() for line in fig.axes[0].lines}
+    dots = sorted(line.get_xydata().tolist() for line in fig.axes[0].lines if line.get_marker() == "D")
     assert path.name == "quality-roads.png"
-    assert lines["A"] == [15, 30] and lines["B"] == [5, 10] and "C" not in lines
+    assert lines["A"] == [[15, 0.2], [30, 0.4]] and lines["B"] == [[5, 0.1], [10, 0.2]] and len(lines) == 5
+    assert dots == [[], [[10, pytest.approx(0.15)]], [[30, pytest.approx(0.35)], [10, pytest.approx(0.3)]]]
 
 
 def test_costs_that_nobody_measured_are_asked_for(tmp_path, export, capsys):
