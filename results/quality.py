@@ -128,16 +128,23 @@ class Training:
         self.curve = content["curve"]
 
 
-def scores_of(training, test):
-    """{"valid": IoU at the best threshold, that "threshold", "test": score sheet at it, "interval"} of a network."""
-    valid, threshold = training.validated()
+def score_sheet_of(training, test, threshold, flips):
+    """(score sheet, interval) of a network on test photos."""
     rows = []
     for item in test:
         photo, truth = item.read()
-        probability = predict(training.model, training.preprocess, photo)
+        probability = predict(training.model, training.preprocess, photo, flips=flips)
         rows.append(score_photo(crack_mask(probability, threshold)[0], truth))
-    sheet, interval = score_sheet(rows)
-    return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval}
+    return score_sheet(rows)
+
+
+def scores_of(training, test):
+    """The scores of a network: on validation photos "valid", the IoU at the best threshold, and that "threshold"; on
+    test photos the score sheet "test" with "interval", and with mirror images averaged "flips"."""
+    valid, threshold = training.validated()
+    sheet, interval = score_sheet_of(training, test, threshold, flips=False)
+    with_flips, _ = score_sheet_of(training, test, threshold, flips=True)
+    return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval, "flips": with_flips}
 
 
 class Quality:
