@@ -238,6 +238,11 @@ def best_threshold(counts):
     return float(good[np.abs(good - 0.5).argmin()])
 
 
+def summary_at(counts, threshold):
+    """`summary` of (photos, thresholds, 4) counts at one of THRESHOLDS."""
+    return summary(counts[:, THRESHOLDS.tolist().index(threshold)])
+
+
 def label_noise_counts(truth):
     """(H, W) mask -> (2, 2, 4): counts against itself of it drawn 1 and 2 pixels (wider, narrower)."""
     found = []

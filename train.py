@@ -163,7 +163,8 @@ def arguments(argv):
 
 def settings_of(args):
     """Flags -> (Run, Settings): of a new run, or those of the run that --resume names. Raises BadInput."""
-    typed = {setting.name: getattr(args, setting.name) for setting in fields(Settings)}
+    names = [setting.name for setting in fields(Settings)]
+    typed = {name: getattr(args, name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
     if not args.resume:
         typed.setdefault("lr", 0.001 if args.start else 0.003)
@@ -172,7 +173,7 @@ def settings_of(args):
         raise BadInput(f"--resume {args.resume}: a run keeps its own --out; leave it out")
     run = runs.interrupted_run(args.resume)
     data = typed.pop("data", None)
-    settings = Settings(**runs.own_settings(run, typed, [setting.name for setting in fields(Settings)]))
+    settings = Settings(**runs.own_settings(run, typed, names))
     return run, replace(settings, data=data or settings.data)
 
 
@@ -450,9 +451,7 @@ def validate(model, batches, preprocess, loss_of, device):
     own_counts = threshold_counts(model, preprocess, distributed.share(batches.dataset.photos))
     counts = np.array(distributed.gathered(list(own_counts)))
     threshold = metrics.best_threshold(counts)
-    tried = metrics.THRESHOLDS.tolist()
-    at_half = metrics.summary(counts[:, tried.index(0.5)])
-    at_best = metrics.summary(counts[:, tried.index(threshold)])
+    at_half, at_best = metrics.summary_at(counts, 0.5), metrics.summary_at(counts, threshold)
     return {
         "valid_loss": total / len(batches.dataset),
         "iou_cracked": at_half["iou_cracked"],

@@ -351,19 +351,24 @@ def machine():
     }
 
 
-def arguments(argv):
-    parser = Parser("results/benchmark.py", description=__doc__)
+def add_flags(parser):
+    """The flags of this command and of quality.py."""
     add = parser.add_argument
-    add("what", choices=("cost", "photos"), help="what to measure")
-    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="cost: networks (default: all)")
-    add("--data", metavar="EXPORT", help="photos: folder or .zip of a COCO export (default: data/sample)")
+    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="networks to compare (default: all)")
+    add("--data", metavar="EXPORT", help="photos to train on: folder or .zip of a COCO export (default: data/sample)")
     add(
         "--json",
         type=Path,
         default=Path("results/benchmark.json"),
         metavar="FILE",
-        help="results (default: %(default)s)",
+        help="costs and results (default: %(default)s)",
     )
+
+
+def arguments(argv):
+    parser = Parser("results/benchmark.py", description=__doc__)
+    parser.add_argument("what", choices=("cost", "photos"), help="what to measure")
+    add_flags(parser)
     return parser.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ validated, when the same command is given again. At the end, IoU against trainin
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -27,13 +27,11 @@ from augment import augment
 from command import SEED, BadInput, Parser, choose_device, execute, number, write_json, written_whole
 from data.split import split
 from dataset import SAMPLE, CrackDataset, loader, open_data, workers_ended
-from evaluate import score_photo, score_sheet
+from evaluate import Network, score
 from formats.photo import Preprocess
-from inference import crack_mask
-from metrics import THRESHOLDS, best_threshold, summary
-from model import predict
+from metrics import best_threshold, summary_at
 from report.pictures import save_figure
-from results.benchmark import BATCH, SIZE, read_results
+from results.benchmark import BATCH, SIZE, add_flags, read_results
 from results.contenders import CONTENDERS, available
 from train import Settings, dice_bce, optimisation, threshold_counts, train_step
 
@@ -114,7 +112,7 @@ class Training:
         """(IoU on the validation photos at the best threshold, that threshold)."""
         counts = threshold_counts(self.model, self.preprocess, self.valid)
         threshold = best_threshold(counts)
-        return summary(counts[:, THRESHOLDS.tolist().index(threshold)])["iou_cracked"], threshold
+        return summary_at(counts, threshold)["iou_cracked"], threshold
 
     def save(self, file):
         content = {"model": self.model.state_dict(), "state": self.state.state_dict(), "curve": self.curve}
@@ -128,23 +126,15 @@ class Training:
         self.curve = content["curve"]
 
 
-def score_sheet_of(training, test, threshold, flips):
-    """(score sheet, interval) of a network on test photos."""
-    rows = []
-    for item in test:
-        photo, truth = item.read()
-        probability = predict(training.model, training.preprocess, photo, flips=flips)
-        rows.append(score_photo(crack_mask(probability, threshold)[0], truth))
-    return score_sheet(rows)
-
-
 def scores_of(training, test):
     """The scores of a network: on validation photos "valid", the IoU at the best threshold, and that "threshold"; on
     test photos the score sheet "test" with "interval", and with mirror images averaged "flips"."""
     valid, threshold = training.validated()
-    sheet, interval = score_sheet_of(training, test, threshold, flips=False)
-    with_flips, _ = score_sheet_of(training, test, threshold, flips=True)
-    return {"valid": valid, "threshold": threshold, "test": sheet, "interval": interval, "flips": with_flips}
+    network = Network(training.model, training.preprocess, threshold)
+    usual = score(test, network, "test photos", "")
+    mirrored = score(test, replace(network, flips=True), "mirror images", "")
+    interval = usual.interval
+    return {"valid": valid, "threshold": threshold, "test": usual.sheet, "interval": interval, "flips": mirrored.sheet}
 
 
 class Quality:
@@ -254,9 +244,8 @@ def draw(file, name, done):
 
 def arguments(argv):
     parser = Parser("results/quality.py", description=__doc__)
+    add_flags(parser)
     add = parser.add_argument
-    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="networks (default: all)")
-    add("--data", metavar="EXPORT", help="folder or .zip of a COCO export (default: data/sample)")
     add("--splits", metavar="FILE", help="splits.json (default: as train.py splits)")
     add("--minutes", type=number(float, above=0), default=10, help="training time (default: %(default)s)")
     add("--size", type=number(int, 32), default=SIZE, help="longer side of the input (default: %(default)s)")
@@ -268,13 +257,6 @@ def arguments(argv):
         help="learning rates that each network may choose from, by validation (default: 0.001 0.003)",
     )
     add("--seeds", type=SEED, nargs="+", default=[0], help="random seeds (default: 0)")
-    add(
-        "--json",
-        type=Path,
-        default=Path("results/benchmark.json"),
-        metavar="FILE",
-        help="results, and the costs that benchmark.py measured (default: %(default)s)",
-    )
     return parser.parse_args(argv)
 
 

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from dataset import read_export
+from inference import crack_mask
+from metrics import counts, summary
+from model import predict
 from results import quality
 from results.quality import Budget, Quality, Training
 
@@ -134,3 +138,21 @@ def test_a_damaged_file_of_results_is_named(tmp_path):
     (tmp_path / "all.json").write_text('{"cost": {')
     with pytest.raises(quality.BadInput, match="all.json"):
         quality.main(["--json", str(tmp_path / "all.json")])
+
+
+def test_the_scores_are_those_of_the_masks_that_inference_writes(export, monkeypatch):
+    photos = read_export(export).photos
+    training = Training("CrackNet", {"train": photos, "valid": photos}, 64, 4, 0.003, 1)
+    pixels = [item.read() for item in photos]
+    threshold = float(np.median(predict(training.model, training.preprocess, pixels[0][0])))  # half of it is crack
+    monkeypatch.setattr(training, "validated", lambda: (0.25, threshold))
+    found = quality.scores_of(training, photos)
+    assert (found["valid"], found["threshold"]) == (0.25, threshold)
+    for flips, key in ((False, "test"), (True, "flips")):
+        photo_counts = []
+        for photo, truth in pixels:
+            mask, _ = crack_mask(predict(training.model, training.preprocess, photo, flips=flips), threshold)
+            photo_counts.append(counts(mask, truth))
+        by_hand = summary(photo_counts)
+        assert {name: found[key][name] for name in ("iou_cracked", "recall")}.items() <= by_hand.items()
+    assert found["test"]["recall"] != found["flips"]["recall"] > 0

@@ -23,7 +23,7 @@ from command import SEED, Parser, execute, number, written_whole
 from data.split import write_splits
 from formats.coco import read_export
 from formats.photo import Preprocess
-from metrics import THRESHOLDS, best_threshold, summary
+from metrics import best_threshold, summary_at
 from model import CrackNet, autocast, load_checkpoint, save_checkpoint
 from runs import Run, run_of
 from train import dice_bce, threshold_counts
@@ -84,7 +84,7 @@ def validate(model, photos):
     """Network and photos -> (IoU of the crack at the best threshold, undamaged photos left empty, threshold)."""
     counts = threshold_counts(model.eval(), PREPROCESS, photos)
     threshold = best_threshold(counts)
-    scores = summary(counts[:, THRESHOLDS.tolist().index(threshold)])
+    scores = summary_at(counts, threshold)
     return scores["iou_cracked"], scores["undamaged_correct"], threshold
 
 
@@ -93,7 +93,7 @@ def learn(batch, model, optimizer):
     inputs, masks = batch
     with autocast(inputs.device):
         logits = model(inputs.to(memory_format=torch.channels_last))
-    loss = dice_bce(logits.float(), masks.float())
+    loss = dice_bce(logits.float(), masks)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
