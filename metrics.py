@@ -3,10 +3,9 @@
 A score of all photos together sums their counts first and divides last; the others are means over photos.
 """
 
-from statistics import NormalDist
-
 import cv2
 import numpy as np
+from scipy.special import stdtrit
 from skimage.morphology import disk, skeletonize
 
 from quantify.skeleton import check_mask, widths
@@ -117,21 +116,6 @@ def f1(c):
     return np.where(predicted + true > 0, either, np.nan)
 
 
-def t_quantile(degrees):
-    """97.5 % quantile of Student's t for 5 or more degrees of freedom, to 0.001.
-
-    The expansion of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
-    """
-    z = NormalDist().inv_cdf(0.975)
-    terms = [
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    ]
-    return z + sum(term / degrees ** (i + 1) for i, term in enumerate(terms))
-
-
 def interval(values, limits=(-np.inf, np.inf)):
     """Values of photos -> (low, high), the 95 % interval of their mean over photos of the same kind.
 
@@ -144,7 +128,7 @@ def interval(values, limits=(-np.inf, np.inf)):
     values = values[~np.isnan(values)]
     if len(values) < FEWEST:
         return np.nan, np.nan
-    half = t_quantile(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     low, high = np.clip([values.mean() - half, values.mean() + half], *limits)
     return float(low), float(high)
 

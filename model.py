@@ -407,7 +407,7 @@ def rebuilt(network, arguments):
     """
     depths = arguments.get("depths", ())
     if network == "CrackNet" and len(depths) == 4 and depths[0] == 0:
-        # weights/crack.pt was saved when `depths` still had a first entry for stride 2 (0 blocks)
+        # checkpoints of before 2026-11-28 have a first entry for stride 2 (0 blocks)
         arguments = arguments | {"depths": depths[1:]}
     return NETWORKS[network](**arguments)
 

@@ -62,12 +62,11 @@ def open_submission(name, path, device):
 
 
 def named(error, paths, name):
-    """An error whose message begins with one of the paths -> the same with the submission's name in its place."""
+    """The same error with the submission's name instead of where its files lie, which may be an unpacked zip."""
     message = str(error)
-    for path in map(str, paths):
-        if message.startswith(path):
-            return BadInput(name + message.removeprefix(path))
-    return error
+    for path in paths:
+        message = message.replace(str(path), name)
+    return BadInput(message)
 
 
 def note_on(predictor, place):

@@ -4,6 +4,8 @@ A crack is a path (N, 2) float64 of x, y in pixels and half its width (N,) at ea
 drawing are in `unit`s as in asphalt.py; `pixel` is that of a 640x480 photo.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -17,6 +19,16 @@ LIGHT = (0.03, 0.6)  # from a crack, as a share of the light from its road: 0.2 
 
 
 # ----------------------------------------------------------------------------------------------------- paths
+@dataclass(frozen=True)
+class Drawing:
+    """What all cracks of a picture share."""
+
+    rng: np.random.Generator
+    shape: tuple  # height, width
+    unit: float
+    gaps: float  # share of a crack along which it is too thin to be seen
+
+
 def plates(rng, shape, cell, jitter):
     """Borders between the cells of a Voronoi diagram of jittered grid points -> [(2, 2) segment].
 
@@ -46,55 +58,58 @@ def with_width(rng, path, half, taper, gaps):
     return path, np.where(broken, 0, half * swell * point)
 
 
-def line_crack(rng, shape, unit, half, gaps):
+def line_crack(drawing, half):
     """Longitudinal, transverse or diagonal: one crack through the picture or ending in it, with branches."""
-    h, w = shape
+    rng, unit, shortest = drawing.rng, drawing.unit, min(drawing.shape)
     heading = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)]) + rng.normal(0, 0.2)
-    length = np.hypot(h, w) * rng.choice([1.3, 0.75, 0.5], p=[0.7, 0.2, 0.1])
-    middle = asphalt.random_point(rng, shape, margin=-0.15 * min(shape))
+    length = np.hypot(*drawing.shape) * rng.choice([1.3, 0.75, 0.5], p=[0.7, 0.2, 0.1])
+    middle = asphalt.random_point(rng, drawing.shape, margin=-0.15 * shortest)
     start = middle - length / 2 * asphalt.directions(heading)
     pace, bend = log_uniform(rng, 25, 70) * unit, rng.uniform(0.2, 0.9)
     trunk = asphalt.wander(rng, start, heading, length, pace, bend)
     trunk = asphalt.jagged(rng, trunk, rng.uniform(0.06, 0.2), 4 * unit)
-    cracks = [with_width(rng, trunk, half, (8, 8), gaps)]
+    cracks = [with_width(rng, trunk, half, (8, 8), drawing.gaps)]
     for _ in range(rng.poisson(1.2)):
         root = trunk[rng.integers(len(trunk))]
-        cracks += branch(rng, root, heading, half * rng.uniform(0.35, 0.8), min(shape), unit, gaps)
+        cracks += branch(drawing, root, heading, half * rng.uniform(0.35, 0.8), shortest)
     return cracks
 
 
-def branch(rng, root, heading, half, reach, unit, gaps):
+def branch(drawing, root, heading, half, reach):
     """A side crack, thinner than its parent and tapering to nothing; may branch once more."""
+    rng, unit = drawing.rng, drawing.unit
     turn = heading + rng.choice([-1, 1]) * rng.uniform(0.4, 1.4) + rng.choice([0, np.pi])
     path = asphalt.wander(rng, root, turn, reach * rng.uniform(0.15, 0.8), 25 * unit, 0.7)
     path = asphalt.jagged(rng, path, rng.uniform(0.08, 0.2), 4 * unit)
-    twigs = [with_width(rng, path, half, (1e3, 2.5), gaps)]
+    twigs = [with_width(rng, path, half, (1e3, 2.5), drawing.gaps)]
     if rng.random() < 0.25:
-        twigs += branch(rng, path[len(path) // 2], turn, half * 0.7, reach / 2, unit, gaps)
+        twigs += branch(drawing, path[len(path) // 2], turn, half * 0.7, reach / 2)
     return twigs
 
 
-def plate_cracks(rng, shape, unit, half, gaps, cell, jitter, whole):
-    """Cracks along plate borders, inside one rounded area unless they cover the whole scene."""
+def plate_cracks(drawing, half, cell, jitter, whole):
+    """Cracks along plate borders, inside one rounded area unless they cover the `whole` scene."""
+    rng, shape = drawing.rng, drawing.shape
     centre, spread = asphalt.random_point(rng, shape), rng.uniform(0.25, 0.6) * np.array(shape[::-1])
     cracks = []
     for border in plates(rng, shape, cell, jitter):
         distance = np.hypot(*((border.mean(axis=0) - centre) / spread))
         if whole or distance + rng.normal(0, 0.15) < 1:
-            path = asphalt.jagged(rng, border, rng.uniform(0.05, 0.14), 4 * unit)
-            cracks.append(with_width(rng, path, half * np.exp(rng.normal(0, 0.35)), (1e3, 1e3), gaps))
+            path = asphalt.jagged(rng, border, rng.uniform(0.05, 0.14), 4 * drawing.unit)
+            cracks.append(with_width(rng, path, half * np.exp(rng.normal(0, 0.35)), (1e3, 1e3), drawing.gaps))
     return cracks
 
 
-def alligator(rng, shape, unit, half, gaps):
+def alligator(drawing, half):
     """A net of small plates in a patch of the road, finer than a line crack."""
-    cell = log_uniform(rng, 30, 90) * unit
-    return plate_cracks(rng, shape, unit, min(0.6 * half, cell / 30), gaps, cell, 0.45, False)
+    cell = log_uniform(drawing.rng, 30, 90) * drawing.unit
+    return plate_cracks(drawing, min(0.6 * half, cell / 30), cell, jitter=0.45, whole=False)
 
 
-def block(rng, shape, unit, half, gaps):
+def block(drawing, half):
     """Large, nearly rectangular plates over the whole scene."""
-    return plate_cracks(rng, shape, unit, 0.7 * half, gaps, log_uniform(rng, 180, 420) * unit, 0.22, True)
+    cell = log_uniform(drawing.rng, 180, 420) * drawing.unit
+    return plate_cracks(drawing, 0.7 * half, cell, jitter=0.22, whole=True)
 
 
 def draw_cracks(rng, shape, unit, pixel):
@@ -104,9 +119,10 @@ def draw_cracks(rng, shape, unit, pixel):
         width = rng.uniform(1.4, 2.2) * pixel
     kind = rng.choice([line_crack, alligator, block], p=[0.78, 0.13, 0.09])
     gaps = rng.choice([0, rng.uniform(0.05, 0.25)], p=[0.8, 0.2])
-    cracks = kind(rng, shape, unit, width / 2, gaps)
+    drawing = Drawing(rng, shape, unit, gaps)
+    cracks = kind(drawing, width / 2)
     if kind is line_crack and rng.random() < 0.25:
-        cracks += line_crack(rng, shape, unit, width / 2 * rng.uniform(0.4, 1), gaps)
+        cracks += line_crack(drawing, width / 2 * rng.uniform(0.4, 1))
     return cracks, width
 
 

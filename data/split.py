@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from command import PARTS, BadInput, number_of, some, written_whole
+from command import PARTS, BadInput, number_of, some, write_json
 from formats.photo import read_photo
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
@@ -230,8 +230,7 @@ def write_splits(path, parts, start=None):
         content["before"] = learnt(start) or None
     else:
         content["before"] = {}
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(path, content)
 
 
 def learnt(file, part="train"):

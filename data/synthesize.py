@@ -29,7 +29,6 @@ from formats.annotate import export_folder, mask_to_annotations, write_annotatio
 
 EVERY = 5  # photos, of which the last is undamaged: a longer set begins with the shorter one
 DISTANCES = (0.55, 1.6)  # held high above the road, or close to it: pixels of a 640x480 photo per unit of road
-VARIED_DISTANCES = (0.3, 3.0)  # the same with --varied
 TRIES = 20  # on one road: a slab or a patch may hide its whole middle
 
 
@@ -70,9 +69,7 @@ def arguments(argv):
         "--workers", type=number(int, 1), default=2, help="photos drawn at once; never changes a photo (default 2)"
     )
     args = parser.parse_args(argv)
-    if args.distances is None:
-        args.distances = VARIED_DISTANCES if args.varied else DISTANCES
-    if args.distances[0] > args.distances[1]:
+    if args.distances and args.distances[0] > args.distances[1]:
         parser.error("--distances: give the smaller number first")
     return args
 
@@ -152,7 +149,9 @@ def draw_export(out, plan=None, workers=2):
 
 def main(argv=None):
     args = arguments(argv)
-    draw = partial(varied.draw_photo if args.varied else draw_photo, distances=args.distances)
+    draw = varied.draw_photo if args.varied else draw_photo
+    if args.distances:
+        draw = partial(draw, distances=args.distances)
     rows = draw_export(args.out, Plan(args.photos, args.seed, args.size, draw, args.undamaged_only), args.workers)
     cracked = sum(bool(annotations) for *_, annotations in rows)
     print(f"{args.out}: {tally(len(rows), cracked)}")

@@ -20,6 +20,7 @@ BLURS = 1, 5  # pixels of a 640x480 photo: sigma of that blur
 FILLED = 0.4  # share of the wide cracks that are filled with gravel or sand
 WIDE = 12  # pixels of a 640x480 photo from which a crack is wide
 FLATTEST, ROUGHEST = 0.2, 1.2  # times the road's texture
+DISTANCES = 0.3, 3.0  # as in synthesize.py
 BUILT = asphalt.BUILT | {asphalt.manhole: 2, asphalt.drain: 1, asphalt.tar_seal: 1.5}
 
 
@@ -52,33 +53,35 @@ def view(rng, size):
 
 
 # -------------------------------------------------------------------------------------------------------- cracks
-def hairlines(rng, shape, unit, half, gaps):
+def hairlines(drawing, half):
     """A net of hairlines, over all of the road or a part of it."""
-    cell, whole = log_uniform(rng, 15, 120) * unit, rng.random() < 0.4
-    return cracks.plate_cracks(rng, shape, unit, rng.uniform(0.7, 1.1), gaps, max(cell, 14), 0.45, whole)
+    rng = drawing.rng
+    cell, whole = log_uniform(rng, 15, 120) * drawing.unit, rng.random() < 0.4
+    return cracks.plate_cracks(drawing, rng.uniform(0.7, 1.1), max(cell, 14), 0.45, whole)
 
 
-def bundle(rng, shape, unit, half, gaps):
+def bundle(drawing, half):
     """Several cracks that run side by side, thinner than one alone."""
-    first = cracks.line_crack(rng, shape, unit, half, gaps)
-    aside = rng.normal(0, 25 * unit, 2)
+    first = cracks.line_crack(drawing, half)
+    aside = drawing.rng.normal(0, 25 * drawing.unit, 2)
     return first + [(path + aside, 0.6 * width) for path, width in first]
 
 
-def from_something(rng, scene, half, gaps):
+def from_something(drawing, scene, half):
     """Cracks that begin under what hides the road, such as a manhole; none where nothing does."""
+    rng = drawing.rng
     rows, columns = np.nonzero(scene.hidden > 0.5)
     found = []
     for _ in range(rng.integers(1, 4) if len(rows) else 0):
         at = rng.integers(len(rows))
         root = np.array([columns[at], rows[at]], float)
-        found += cracks.branch(rng, root, rng.uniform(0, 2 * np.pi), half, 1.5 * min(scene.shape), scene.unit, gaps)
+        found += cracks.branch(drawing, root, rng.uniform(0, 2 * np.pi), half, 1.5 * min(scene.shape))
     return found
 
 
 def draw_cracks(rng, scene, pixel):
     """-> cracks as in cracks.py, and their typical width in pixels."""
-    shape, unit = scene.shape, scene.unit
+    unit = scene.unit
     kinds = {cracks.line_crack: 0.7, bundle: 0.06, cracks.alligator: 0.1, cracks.block: 0.06, hairlines: 0.08}
     kind = rng.choice(list(kinds), p=list(kinds.values()))
     width = max(np.exp(rng.normal(1.9, 0.6)) * unit, 1.4 * pixel)
@@ -88,10 +91,11 @@ def draw_cracks(rng, scene, pixel):
     elif chance < 0.45:
         width = log_uniform(rng, WIDE, 50) * pixel
     gaps = rng.choice([0, rng.uniform(0.05, 0.3)], p=[0.75, 0.25])
-    found = kind(rng, shape, unit, width / 2, gaps)
+    drawing = cracks.Drawing(rng, scene.shape, unit, gaps)
+    found = kind(drawing, width / 2)
     if rng.random() < 0.25:
-        found += cracks.line_crack(rng, shape, unit, width / 2 * rng.uniform(0.2, 1), gaps)
-    return found + from_something(rng, scene, width / 2, gaps), width
+        found += cracks.line_crack(drawing, width / 2 * rng.uniform(0.2, 1))
+    return found + from_something(drawing, scene, width / 2), width
 
 
 def cut(rng, scene, distance, width):
@@ -170,7 +174,7 @@ def out_of_focus(rng, photo, sigma):
     return photo + share * (blurred - photo)
 
 
-def draw_photo(rng, size, cracked, distances=(0.3, 3.0)):
+def draw_photo(rng, size, cracked, distances=DISTANCES):
     """size (height, width) -> photo (H, W, 3) uint8 RGB, mask (H, W) uint8 of 0 and 1."""
     pixel = float(np.sqrt(size[0] * size[1] / (480 * 640)))
     while True:

@@ -13,7 +13,7 @@ from report.evaluation import NAMES, Scored, span
 from report.pictures import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
-VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW, "": "first"}
+VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW}
 SHOWN = 6  # photos in the row of those that separate the submissions most
 SHARED = [key for key in SHARED_KEYS if key != "undamaged_correct"]
 COLUMNS = {  # of ranking.csv: what each says

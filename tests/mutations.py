@@ -105,7 +105,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "misses and false alarms swapped": ("metrics.py", "counts", "[hits, false_alarms, misses,", "[hits, misses, false_alarms,", "metrics"),
     "two classes counted as one": ("metrics.py", "counts", "check_mask(mask)", "mask", "metrics"),
     "empty photo always counts 1": ("metrics.py", "summary", "cracked | ~empty", "cracked", "metrics"),
-    "interval of a normal distribution": ("metrics.py", "interval", "t_quantile(len(values) - 1)", "1.96", "metrics"),
+    "interval of a normal distribution": ("metrics.py", "interval", "stdtrit(len(values) - 1, 0.975)", "1.96", "metrics"),
     "clDice of one side": ("metrics.py", "centreline_counts", "predicted_line & truth", "predicted_line", "metrics"),
     "clDice with another thinning": ("metrics.py", "centreline_counts", "skeletonize(check_mask(mask) > 0)", "skeletonize(mask > 0, method='lee')", "metrics"),
     "papers' mIoU at each photo's best": ("metrics.py", "at_best_threshold", "both.mean(axis=0).max()", "both.max(axis=1).mean()", "metrics"),

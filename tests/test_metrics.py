@@ -20,7 +20,6 @@ from metrics import (
     recall,
     reliability,
     summary,
-    t_quantile,
     tolerant_counts,
 )
 from quantify.skeleton import skeleton, widths
@@ -192,12 +191,6 @@ def test_the_interval_is_the_one_worked_out_by_hand_and_ends_at_its_limits():
     assert interval(values) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
     assert interval(values, limits=(0.3, 0.6)) == (0.3, 0.6)
     assert interval([0.7] * 8, limits=(0, 1)) == pytest.approx((0.7, 0.7))
-
-
-@pytest.mark.parametrize("degrees", [5, 6, 7, 11, 19, 39, 499])
-def test_the_quantile_is_that_of_scipy(degrees):
-    stats = pytest.importorskip("scipy.stats")
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=1e-3)
 
 
 @pytest.mark.parametrize("count", coverage.COUNTS)

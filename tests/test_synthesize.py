@@ -130,7 +130,7 @@ def test_a_crack_is_darker_than_the_road_beside_it():
 def test_every_kind_of_crack_can_be_drawn():
     rng = np.random.default_rng(5)
     for kind in (cracks.line_crack, cracks.alligator, cracks.block):
-        drawn = kind(rng, (480, 640), 1.0, 3.0, 0.1)
+        drawn = kind(cracks.Drawing(rng, shape=(480, 640), unit=1.0, gaps=0.1), 3.0)
         assert drawn and all(len(path) == len(half) for path, half in drawn)
 
 

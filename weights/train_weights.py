@@ -3,11 +3,10 @@
     python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut_realigned=2 --out runs/stage2
 
 Every tenth photo of each export is kept for validation, and all of --valid. Started again with the same arguments, it
-continues. Writes last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold),
-log.csv and splits.json.
+continues. Writes last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold)
+and splits.json.
 """
 
-import csv
 import sys
 import time
 from pathlib import Path
@@ -120,11 +119,9 @@ def save(folder, state, step):
     save_checkpoint(folder / "average.pt", state["average"].module, vars(PREPROCESS), 0.5)
 
 
-def report(folder, step, steps, losses, speed):
-    """A line on the screen and in log.csv."""
+def report(step, steps, losses, speed):
+    """A line on the screen."""
     print(f"step {step} of {steps}, loss {np.mean(losses):.4f}, {speed:.1f} crops/s", flush=True)
-    with open(folder / "log.csv", "a", newline="") as file:
-        csv.writer(file).writerow([step, f"{np.mean(losses):.4f}", f"{speed:.1f}"])
 
 
 def train(args):
@@ -146,7 +143,7 @@ def train(args):
         losses.append(learn(batch, model, optimizer))
         average.update_parameters(model)
         if step % SAVE_EVERY == 0:
-            report(args.out, step, args.steps, losses, len(losses) * args.batch_size / (time.time() - began))
+            report(step, args.steps, losses, len(losses) * args.batch_size / (time.time() - began))
             save(args.out, state, step)
             losses, began = [], time.time()
     finish(args, average.module, parts)
