@@ -28,8 +28,8 @@ DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
-    Key e * len(self) + k means item k of epoch e (of 6 items, key 14 is item 2 of epoch 2): a worker gets nothing but
-    the key, and its copy of this object does not learn which epoch it is. The random changes depend only on seed, e and
+    The sampler sends a worker one number, epoch · len(self) + item, because the worker's copy of this object is never
+    updated: of 6 items, key 14 is item 2 of epoch 2. The random changes depend only on seed, e and
     k, so the number of workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of
     all epochs are those of epoch 0.
     """
@@ -52,12 +52,13 @@ class CrackDataset(Dataset):
         if version:
             epoch = 0 if self.once else epoch
             photo, mask = self.augment(photo, mask, np.random.default_rng([self.seed, epoch, k]))
+        # padded like the photo in `normalise`; the padding is road, and counts in the loss but in no score
         height, width = ceil32(mask)
         mask = torch.from_numpy(pad(mask[None], height, width))
         return torch.from_numpy(self.preprocess.normalise(photo)), mask, index
 
 
-# 0.8 MB a photo at 512: each worker decodes a course-sized set once. Photo and Preprocess are hashable
+# 0.8 MB a photo at 512: each worker decodes a set of up to 128 photos only once
 @lru_cache(maxsize=128)
 def resized(photo, preprocess):
     """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size.
@@ -101,7 +102,10 @@ class Batches(Sampler):
 
 
 def collate(items):
-    """Items of different size -> one batch, padded with 0 to the largest height and width. Raises BadInput."""
+    """Items of different size -> one batch, padded to the largest height and width. Raises BadInput.
+
+    The padding is 0: in the input the mean colour, because it is normalised, and in the mask road.
+    """
     height = max(mask.shape[1] for _, mask, _ in items)
     width = max(mask.shape[2] for _, mask, _ in items)
     inputs, masks = [], []
@@ -130,8 +134,6 @@ def loader(data, batch_size, workers=0, seed=None, pin=False):
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=ignore_signals,
-        # a generator of its own, so that the loader does not use up the random numbers of dropout
-        generator=torch.Generator(),
     )
 
 

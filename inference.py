@@ -1,4 +1,4 @@
-"""A photo goes in; its mask and pictures of both come out. How the network looks at a photo is in model.py."""
+"""A photo goes in; its mask and pictures of the result come out. How the network looks at a photo is in model.py."""
 
 from pathlib import Path
 
@@ -98,8 +98,9 @@ def main(argv=None):
         answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
         return write_results(args.out / names[path], photo, answer, threshold, with_figures)
 
+    # reading, measuring and writing overlap in threads; the network itself takes one photo at a time (model.ONE_THREAD)
     rows, failed = {}, []
-    # None shows the bar only in a terminal
+    # tqdm: True hides the bar, None hides it outside a terminal
     hidden = True if len(names) == 1 else None
     for path, future in tqdm(in_threads(segment, names), total=len(names), unit="photo", disable=hidden):
         try:
@@ -117,7 +118,7 @@ def main(argv=None):
     warning = too_much(rows.values())
     if warning:
         print(f"WARNING: {warning}")
-    if args.coco and rows:
+    if args.coco and rows:  # masks are read back, because those of a thousand photos would fill the memory
         write_coco(args.coco, ((path, read_mask(beside(args.out / names[path], MASK))) for path in rows))
         print(f"outlines to correct: {args.coco}")
     elif args.coco and len(names) > 1:

@@ -244,12 +244,12 @@ def autocast(device):
 
 # ------------------------------------------------------------------------------------------------ prediction
 
-# The network works best when cracks are about as wide as in training, so a photo is resized to the training size; a
-# smaller one is enlarged only if the training did so. A photo more than LARGE times that size is also processed at
-# double size and the two are averaged. At these sizes wide cracks come out hollow, so a half-size pass adds cracks at
-# least WIDE pixels wide (not where the caller gives a size).
+# The network works best when cracks are about as wide as in training, so a photo is resized to the training size
+# (`Preprocess.enlarges` says whether a smaller one is enlarged). A photo more than LARGE times that size is also
+# processed at double size and the two are averaged. Wide cracks come out hollow, so a pass at half the training size
+# adds those that are at least WIDE pixels wide there (not where the caller gives a size).
 LARGE = 2
-SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack that the half-size pass may add
+SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack, in the half-size pass
 # PyTorch on Apple's GPUs crashes where two threads use it; elsewhere one photo at a time keeps all cores busy
 ONE_THREAD = Lock()
 SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width
@@ -286,7 +286,7 @@ def look(model, preprocess, photo, size):
 
 
 def look_for_wide_cracks(model, preprocess, photo, size):
-    """The same, but 0 where no crack is at least WIDE pixels wide at this size, whatever threshold makes the mask."""
+    """The same, but 0 where no crack is at least WIDE pixels wide at this size, measured at the probability SURE."""
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= SURE).astype(np.uint8)

@@ -173,7 +173,7 @@ def write_facts(run, settings, parts, device):
 
 @distributed.by_process_0
 def save(run, state, preprocess, settings):
-    """last.pt: the network and all that a resumed run needs."""
+    """last.pt: the network, the newest epoch's threshold, and all that a resumed run needs."""
     training = state.state_dict() | {"settings": asdict(settings)}
     threshold = state.history[-1]["threshold"] if state.history else 0.5
     save_checkpoint(run.last, state.model, asdict(preprocess), threshold, training)
@@ -296,7 +296,7 @@ def introduction(run, parts, model, settings, device):
     if run.saved:
         progress = run.saved["training"]["progress"]
         epochs = number_of(len(run.saved["training"]["history"]), "epoch")
-        lines.append(f"continues after {epochs} and {progress['steps']} steps of the next")
+        lines.append(f"continues after {epochs} and {number_of(progress['steps'], 'step')} of the next")
     elif settings.start:
         lines += about_start(parts, settings)
     lines.append(f"run folder {run.folder}; Ctrl-C saves, and python train.py --resume {run.folder} continues")
@@ -367,18 +367,23 @@ def conclusion(run, history, validated, data):
 
 
 def best_checkpoints(folder=None):
-    """The best.pt of every run in a folder (default: runs/), finished or not, the newest last."""
-    return sorted((folder or RUNS).glob(f"*/{BEST}"), key=lambda file: file.stat().st_mtime)
+    """The best.pt of every run in a folder (default: runs/), finished or not, the one that learnt last at the end."""
+    return sorted((folder or RUNS).glob(f"*/{BEST}"), key=lambda file: last_saved(Run(file.parent)))
+
+
+def last_saved(run):
+    """When a run last saved its best or its newest weights: its best epoch may lie far back."""
+    return max(file.stat().st_mtime for file in (run.best, run.last) if file.exists())
 
 
 def newest_run():
-    """The run folder under runs/ whose best.pt is the newest; before the first training, the shipped weights."""
+    """The run folder under runs/ that learnt last; before the first training, the shipped weights."""
     checkpoints = best_checkpoints()
-    newest = checkpoints[-1] if checkpoints else SHIPPED
-    chosen = newest.parent if checkpoints else SHIPPED
+    chosen = checkpoints[-1].parent if checkpoints else SHIPPED
     for folder in sorted(RUNS.glob("*")):
         run = Run(folder)
-        if run.last.exists() and not run.best.exists() and run.last.stat().st_mtime > newest.stat().st_mtime:
+        unfinished = run.last.exists() and not run.best.exists()
+        if unfinished and (not checkpoints or last_saved(run) > last_saved(Run(chosen))):
             print(f"note: {folder} has finished no epoch yet, so {chosen} is used")
     if not checkpoints:
         print(f"note: no run in {RUNS}/, so the shipped weights are used")
@@ -394,7 +399,7 @@ def doubt(checkpoint):
         return f"this network reached an IoU of only {iou:.3f} on validation: its masks mean nothing"
     if cracked < FEW_CRACKED["valid"]:
         photos = number_of(cracked, "cracked validation photo")
-        return f"only {photos} chose the epoch and threshold of this network, so its masks may be poor"
+        return f"the epoch and threshold of this network were chosen on only {photos}, so its masks may be poor"
     return ""
 
 

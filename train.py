@@ -197,6 +197,7 @@ def loaders(parts, preprocess, settings, workers=0, pin=False):
     change = partial(augment, without=settings.without)
     data = CrackDataset(parts["train"], preprocess, change, settings.versions, settings.seed, settings.once)
     train_batches = loader(data, settings.batch_size, workers, settings.seed, pin)
+    # few photos, read once and then kept in memory, so workers would not pay
     valid_batches = loader(CrackDataset(parts["valid"], preprocess), settings.batch_size)
     return train_batches, valid_batches
 
@@ -340,7 +341,8 @@ def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     """(N, 1, H, W) logits and mask of 0 and 1 -> weighted sum of soft Dice loss and binary cross-entropy.
 
     Dice is computed over the whole batch, not for each photo, because an undamaged photo alone gives almost no gradient
-    (Milletari et al. 2016; batch variant as in nnU-Net). With several processes, the batch is that of all processes, so
+    (Milletari et al. 2016; batch variant as in nnU-Net). From a batch without any crack the network therefore learns
+    by the cross-entropy. With several processes, the batch is that of all processes, so
     the four sums are added up over them.
     """
     probability, mask = logits.sigmoid(), mask.float()
@@ -348,7 +350,7 @@ def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
     pixels = torch.full_like(entropy, logits.numel())
     overlap, total, entropy, pixels = distributed.total(torch.stack([overlap, total, entropy, pixels]))
-    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 pixel, so that a batch without cracks still has a gradient
+    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 pixel: defined without any crack, too
     return dice_weight * dice + bce_weight * entropy / pixels
 
 
@@ -368,6 +370,7 @@ def train_step(state, inputs, masks, loss_of):
     loss = loss * distributed.world()
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)
+    # so that a rare batch with a huge gradient cannot spoil the weights
     nn.utils.clip_grad_norm_(state.parallel.parameters(), 1.0)
     state.scaler.step(state.optimizer)
     state.scaler.update()
@@ -390,7 +393,7 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
     state.parallel.train()
     batch_order = batches.batch_sampler
     done = state.progress  # the object itself, so that what is added here is saved with the state
-    batch_order.first = done.steps
+    batch_order.first = done.steps  # 0, except after --resume
     steps_before = len(state.history) * len(batch_order) + done.steps
     began = time.perf_counter()
     # the bar counts the steps of the whole training, so that it shows the time that is left of it
@@ -412,8 +415,9 @@ def train_one_epoch(state, batches, loss_of, device, after_step):
             done.seconds += now - began
             began = now
             bar.set_postfix(loss=f"{done.loss / done.photos:.3f}")
-            if done.steps == STEPS_BEFORE_ESTIMATE and not state.history:
-                tqdm.write(f"the training will take about {runs.duration(state.steps * done.seconds / done.steps)}")
+            if done.steps == min(STEPS_BEFORE_ESTIMATE, len(batch_order)) and not state.history:
+                estimate = runs.duration(state.steps * done.seconds / done.steps)
+                tqdm.write(f"the training will take about {estimate}, plus validation")
             after_step()
 
 
@@ -434,7 +438,11 @@ def threshold_counts(model, preprocess, photos):
 
 @torch.inference_mode()
 def validate(model, batches, preprocess, loss_of, device):
-    """{valid_loss, IoUs at 0.5, best threshold and IoU at it}: loss at the network's size, IoU at the photos' own.
+    """Loss and IoU on the validation photos -> {column of history.csv: value}.
+
+    valid_loss: at the network's size, of the `batches`
+    iou_cracked, iou_all, iou_pooled: at the photos' own size and threshold 0.5
+    threshold, iou_at_threshold: the best threshold (`metrics.best_threshold`) and iou_cracked at it
 
     Raises FloatingPointError when the loss is not finite.
     """
@@ -495,6 +503,7 @@ def train(settings, run, device, workers=0, save_minutes=5):
     with workers_ended(train_batches):
         for epoch in range(len(state.history), epochs):
             train_batches.batch_sampler.epoch = epoch
+            # Ctrl-C waits for the end of the step, then saves
             with runs.autosave(save_now, save_minutes, device) as after_step:
                 train_one_epoch(state, train_batches, loss_of, device, after_step)
             began = time.perf_counter()
@@ -516,7 +525,7 @@ def main(argv=None):
             train(settings, run, device, args.workers, args.save_minutes)
     except KeyboardInterrupt:
         if run.last.exists():
-            raise KeyboardInterrupt(f"saved; python train.py --resume {run.folder} continues it") from None
+            raise KeyboardInterrupt(f"python train.py --resume {run.folder} continues from the last save") from None
         raise
     except torch.OutOfMemoryError:
         raise MemoryError(f"{device}: out of memory; try a smaller --batch-size or --size") from None

@@ -315,7 +315,7 @@ def answer(scored):
         cards.append(("IoU of the crack", f"{sheet['iou_cracked']:.3f}", interval_words(scored)))
     if undamaged:
         empty = round(sheet["undamaged_correct"] * undamaged)
-        cards.append(("undamaged photos left empty", f"{empty} of {undamaged}", "no crack predicted"))
+        cards.append(("undamaged photos left empty", f"{empty} of {undamaged}", "photos without any predicted crack"))
     if cracked:
         found, right = page.percent(sheet["recall"]), page.percent(sheet["precision"])
         cards.append(("crack found", found, "recall, all photos together"))

@@ -141,14 +141,16 @@ def bar_height(drawn):
     return round(max(5, 0.009 * max(drawn.shape)))
 
 
-def draw_colours(drawn, corner, length, ticks, unit):
-    """The colour scale with its lower left corner there, a number at each tick, and what it means."""
+def draw_colours(drawn, corner, wide, ticks, unit):
+    """The colour scale with its lower left corner there, a number at each tick, and what it means, `wide` in all."""
     x, y = corner
     high = bar_height(drawn)
+    numbers = [f"{tick:g}" for tick in ticks]
+    numbers[-1] += "+"  # all that is wider has the last colour
+    length = wide - text_size(drawn, numbers[-1])[0]  # the last number begins where the scale ends
     drawn[y - high : y, x : x + length] = COLOURS[np.linspace(0, len(COLOURS) - 1, length).astype(int)]
-    for place, tick in zip(np.linspace(x, x + length, len(ticks)), ticks, strict=True):
-        wider_too = tick == ticks[-1]  # all that is wider has the last colour
-        write_text(drawn, f"{tick:g}+" if wider_too else f"{tick:g}", place, y - 2 * high)
+    for place, number in zip(np.linspace(x, x + length, len(ticks)), numbers, strict=True):
+        write_text(drawn, number, place, y - 2 * high)
     write_text(drawn, f"crack width, {unit}", x, y - 5 * high)
 
 
@@ -172,12 +174,21 @@ def nice(value):
     return power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))
 
 
+def text_style(drawn):
+    """(font, size, thickness) of the text in a picture, as OpenCV takes them."""
+    return cv2.FONT_HERSHEY_SIMPLEX, max(0.5, 0.001 * max(drawn.shape)), max(1, round(0.002 * max(drawn.shape)))
+
+
+def text_size(drawn, text):
+    """Width and height of a text in the picture, pixels."""
+    return cv2.getTextSize(text, *text_style(drawn))[0]
+
+
 def write_text(drawn, text, x, y):
     """White text with a black rim, its lower left corner at x, y, moved to stay inside the picture; ± becomes +-."""
     text = text.replace("±", "+-")  # OpenCV's font has only ASCII
-    size, thick = max(0.5, 0.001 * max(drawn.shape)), max(1, round(0.002 * max(drawn.shape)))
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (width, height), _ = cv2.getTextSize(text, font, size, thick)
+    font, size, thick = text_style(drawn)
+    width, height = text_size(drawn, text)
     x = int(np.clip(x, 2, max(2, drawn.shape[1] - width - 4)))
     y = int(np.clip(y, height + 2, drawn.shape[0] - 4))
     for right, down in ((-1, -1), (-1, 1), (1, -1), (1, 1)):  # a thicker black text would be wider than the white one

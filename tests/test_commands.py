@@ -101,6 +101,18 @@ def test_the_newest_run_is_taken_and_named(trained, tmp_path, monkeypatch, capsy
     assert str(run) in capsys.readouterr().out
 
 
+def test_the_newest_run_is_the_one_that_learnt_last_even_if_its_best_epoch_lies_far_back(tmp_path, monkeypatch):
+    times = {"early-best": (100, 900), "short": (500, 500), "old": (50, 60)}
+    for name, (best, last) in times.items():
+        run = runs.Run(tmp_path / name)
+        run.folder.mkdir()
+        for file, time in ((run.best, best), (run.last, last)):
+            file.touch()
+            os.utime(file, (time, time))
+    monkeypatch.setattr(runs, "RUNS", tmp_path)
+    assert runs.newest_run() == tmp_path / "early-best"
+
+
 @pytest.mark.parametrize(("iou", "warned"), [(0.02, True), (0.4, False)])
 def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou, warned):
     (tmp_path / "runs" / "short").mkdir(parents=True)

@@ -1,5 +1,7 @@
 """Pictures of a result: colours, legend, scale bar; each test is a sentence that a mistake would break."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ import survey
 from quantify.damage import damage
 from quantify.measure import measure
 from quantify.scale import Scale
-from report.figure import colours_of, emptier, figure, nice, overlay, width_map, width_ticks
+from report.figure import colours_of, emptier, figure, nice, overlay, text_size, width_map, width_ticks
 
 
 def found(mask, scale=None):
@@ -43,6 +45,21 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     said.clear()
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask, Scale(0.5, 0.05, "test")))
     assert said == ["5.0 ± 0.6 mm", "1", "3", "10", "30", "75+", "crack width, mm", "50 mm ± 5 %"]
+
+
+@pytest.mark.parametrize("scale", [None, Scale(0.5, 0.05, "test")])
+@pytest.mark.parametrize("longer", [360, 480, 640, 1400, 3000])
+def test_the_numbers_of_the_colour_scale_do_not_touch(monkeypatch, longer, scale):
+    placed = []
+    monkeypatch.setattr("report.figure.write_text", lambda drawn, text, x, y: placed.append((y, x, text)))
+    mask = np.zeros((longer // 2, longer), np.uint8)
+    mask[20:-20, 100:110] = 1
+    picture = overlay(np.zeros((*mask.shape, 3), np.uint8), mask, *found(mask, scale))
+    numbers = placed[1:6]
+    for (_, x, text), (_, after, _) in pairwise(numbers):
+        assert x + text_size(picture, text)[0] < after - 2
+    _, x, text = numbers[-1]
+    assert x + text_size(picture, text)[0] < picture.shape[1]  # else it would be moved onto the one before
 
 
 @pytest.mark.parametrize("scale", [None, Scale(2, 0.05, "test")])
