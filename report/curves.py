@@ -44,7 +44,8 @@ def histogram(axes, scored):
     axes.axvline(scored.sheet["iou_cracked"], color="#e69f00", label=f"mean {scored.sheet['iou_cracked']:.3f}")
     axes.set(xlim=(0, 1), xlabel="IoU of the photo", ylabel="photos with a crack", title="How much do photos differ?")
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend(framealpha=0)
+    axes.margins(y=0.35)  # room above the bars
+    axes.legend(loc="upper left", framealpha=0)
 
 
 def charts(scored):
