@@ -299,15 +299,19 @@ def rectify(image, scale):
     return flat, valid > 0, scale.mm_per_pixel
 
 
-def main(argv=None):
-    """Write a marker to print: black square and the white rim it needs."""
+def arguments(argv):
     parser = Parser(
         "quantify/scale.py",
         description="Write a marker to print. Lay it on the road: survey.py --marker-mm finds it in the photo.",
         epilog="example:\n  python quantify/scale.py marker.png",
     )
     parser.add_argument("file", type=Path, metavar="FILE.png", help="where to write it")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Write a marker to print: black square and the white rim it needs."""
+    args = arguments(argv)
     if args.file.suffix != ".png":
         raise BadInput(f"{args.file}: a marker is written as .png; give a name such as marker.png")
     write_image(args.file, draw_marker())

@@ -340,8 +340,7 @@ def real(checkpoint, data, part, most, out):
     return 0
 
 
-def main(argv=None):
-    """Without arguments the drawn shapes, with `real` a network against labels."""
+def arguments(argv):
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="real")
     real_photos = commands.add_parser("real", help="on a labelled export")
@@ -352,7 +351,12 @@ def main(argv=None):
         "--photos", type=number(int, 1), default=1000, help="at most so many (default: %(default)s)"
     )
     real_photos.add_argument("--out", type=Path, metavar="PNG", help="scatter plot")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Without arguments the drawn shapes, with `real` a network against labels."""
+    args = arguments(argv)
     if args.command == "real":
         return real(args.checkpoint, args.data, args.part, args.photos, args.out)
     return drawn()

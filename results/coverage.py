@@ -57,7 +57,7 @@ def table(name, method, simulations):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def arguments(argv):
     parser = flags(
         "Simulate how often a 95 % interval holds the true mean, for Student's t and the percentile bootstrap.",
         "python results/coverage.py --simulations 4000",
@@ -66,7 +66,11 @@ def main(argv=None):
     parser.add_argument(
         "--simulations", type=number(int, 1), default=1500, help="test sets for each cell (default: %(default)s)"
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
     print(table("Student's t", student, args.simulations), end="\n\n")
     print(table("Percentile bootstrap", bootstrap, args.simulations))
     return 0

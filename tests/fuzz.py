@@ -374,11 +374,15 @@ def run_cases(count, base, seed=0, audit_every=10):
     return table, failures
 
 
-def main():
+def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
     base = Path(tempfile.mkdtemp())
     table, failures = run_cases(args.cases, base, args.seed)
     columns = ("worked", "said", "refused", "FAILED")

@@ -1,12 +1,14 @@
 """data/convert.py: masks survive COCO exactly, and nothing is half-written."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from conftest import draw_road
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -29,6 +31,18 @@ def read_back(folder):
         for annotation in coco.loadAnns(coco.getAnnIds([image["id"]])):
             masks[image["file_name"]] |= coco.annToMask(annotation)
     return masks
+
+
+def test_the_lines_of_the_data_page_turn_crackforests_ground_truth_into_a_mask(tmp_path, monkeypatch):
+    page = (Path(convert.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    truth = np.random.default_rng(0).integers(1, 5, (32, 48)).astype(np.uint8)
+    for folder in ("groundTruth", "masks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    scipy.io.savemat("groundTruth/001.mat", {"groundTruth": {"Segmentation": truth}})
+    exec(lines, {"scipy": scipy, "cv2": cv2})
+    assert np.array_equal(read_mask(Path("masks/001.png")), truth > 1)
 
 
 def speckle(seed, shape=(40, 60), share=0.5, blur=0.7):

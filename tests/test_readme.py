@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,14 +47,35 @@ def test_the_commands_are_found():
     assert {"train.py", "evaluate.py", "inference.py", "survey.py", "rank.py", "data/merge.py"} <= scripts
 
 
-@pytest.mark.parametrize("page,script,flags", [row for row in COMMANDS if not row[1].startswith("tests/")])
+def module_of(script):
+    """The module of a script: "data/merge.py" -> data.merge; those of tests/ are in the path of the tests."""
+    return importlib.import_module(script.removesuffix(".py").removeprefix("tests/").replace("/", "."))
+
+
+@pytest.mark.parametrize("page,script,flags", COMMANDS)
 def test_every_command_in_the_pages_is_one_that_its_script_takes(page, script, flags):
     if script == "demo.py":
         pytest.importorskip("gradio", reason="demo.py needs Gradio: pip install -r requirements-demo.txt")
-    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    parse = module_of(script).arguments
     words = [word for word in shlex.split(flags) if word != "..."]
-    if hasattr(module, "arguments") and "--help" not in words:
-        assert module.arguments(words)
+    if "--help" not in words:
+        assert parse(words)
+
+
+def test_every_command_of_make_sh_is_one_that_its_script_takes(tmp_path):
+    """make.sh runs as it is, with a `python` that only notes what it is given."""
+    for name in ("weights/make.sh", "runs/average5/best.pt", "runs/average5/splits.json"):  # the last it copies
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text() if name.endswith(".sh") else "")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" '' >> '{tmp_path}/noted'\n")
+    python.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    subprocess.run(["sh", "weights/make.sh"], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True)
+    commands = [text.splitlines() for text in (tmp_path / "noted").read_text().strip().split("\n\n")]
+    assert {"data/synthesize.py", "train.py", "weights/average.py"} <= {script for script, *_ in commands}
+    for script, *words in commands:
+        assert module_of(script).arguments(words)
 
 
 @pytest.mark.parametrize("page,flags", TESTS)

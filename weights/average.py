@@ -27,11 +27,15 @@ def mean_of(states):
     return mean
 
 
-def main(argv=None):
+def arguments(argv):
     parser = Parser(description=__doc__)
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of one network")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
     loaded = [load_checkpoint(path) for path in args.checkpoints]
     model, preprocess, threshold = loaded[-1]
     model.load_state_dict(mean_of([network.state_dict() for network, *_ in loaded]))

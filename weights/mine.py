@@ -32,12 +32,16 @@ def false_alarms(photos, model, preprocess):
     return found
 
 
-def main(argv=None):
+def arguments(argv):
     parser = Parser(description=__doc__)
     parser.add_argument("data", type=Path, help="COCO export")
     parser.add_argument("--checkpoint", type=Path, required=True, help="run folder or best.pt of the network")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the export to")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = arguments(argv)
     export = read_export(args.data)
     check_other_folder(args.out, export.root)
     model, preprocess, _ = open_model(args.checkpoint, choose_device("auto"))
