@@ -25,17 +25,16 @@ from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
 from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint, precision, predict, transfer_net
 
-# How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.517 to
-# 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 4,600 reach 0.717,
-# still rising.
-# So the steps grow with the number of photos. The maximum takes two CPU cores about three quarters of an hour.
+# How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.515 to
+# 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 3,000 reach 0.701,
+# 17,900 reach 0.708. So the steps grow with the number of photos, up to a maximum (results/README.md has the scores).
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
 MOST_STEPS = 8000
 MOST_STEPS_A_PHOTO = 100  # goes before FEWEST_STEPS: 1,000 steps would be hundreds of epochs of two or three photos
 LENGTH = (
-    f"{STEPS_A_PHOTO} steps for each train photo, at least {FEWEST_STEPS:,} (but at most {MOST_STEPS_A_PHOTO} for each "
-    f"photo) and at most {MOST_STEPS:,}"
+    f"{STEPS_A_PHOTO} steps per training photo, between {FEWEST_STEPS:,} and {MOST_STEPS:,}; "
+    f"never more than {MOST_STEPS_A_PHOTO} per photo"
 )
 STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
 

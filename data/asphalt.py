@@ -1,4 +1,4 @@
-"""Drawn asphalt: aggregate in binder, what lies on a road, light and camera; the cracks are in synthesize.py.
+"""Drawn asphalt: aggregate in binder, what lies on a road, light and camera; the cracks are in cracks.py.
 
 Until `photograph`, colour is linear RGB reflectance (H, W, 3) float32 and height is (H, W) float32 in pixels.
 Lengths are in `unit`s, about a pixel of a 640 x 480 photo: a larger photo shows the same road, finer.

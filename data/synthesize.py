@@ -4,7 +4,7 @@
     python data/synthesize.py --photos 2000 --seed 1 --out data/many
 
 Everything is drawn by random processes; no part of any photograph is used. asphalt.py draws the road and what
-lies on it, light and camera; this file draws the cracks, keeps their masks, and writes the export.
+lies on it, light and camera; cracks.py draws the cracks; this file puts them together and writes the export.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def arguments(argv):
         type=number(float, 0.1, 10),
         nargs=2,
         metavar=("FAR", "NEAR"),
-        help="how large the road may appear, 1 as a person standing sees it (default {} {})".format(*DISTANCES),
+        help="range of magnifications; 1 is the view of a standing person (default {} {})".format(*DISTANCES),
     )
     parser.add_argument(
         "--varied",
@@ -66,7 +66,10 @@ def arguments(argv):
     parser.add_argument("--undamaged-only", action="store_true", help="no photo has a crack")
     parser.add_argument("--out", default="data/sample", help="folder to write (default data/sample)")
     parser.add_argument(
-        "--workers", type=number(int, 1), default=2, help="photos drawn at once; never changes a photo (default 2)"
+        "--workers",
+        type=number(int, 1),
+        default=2,
+        help="photos drawn in parallel; does not change the result (default 2)",
     )
     args = parser.parse_args(argv)
     if args.distances and args.distances[0] > args.distances[1]:

@@ -47,6 +47,12 @@ def needs(name):
     return {found for found in map(ours, imports(tree)) if found}
 
 
+def test_contributing_lists_the_layers():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = page.partition("```text\n")[2].partition("```")[0]
+    assert [layer.split(" and ") for layer in " ".join(listed.split()).split(", ")] == LAYERS
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_imports_only_go_to_the_same_or_a_lower_layer(name):
     height = HEIGHT[name.split(".")[0]]

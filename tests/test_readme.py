@@ -22,13 +22,13 @@ def name_of(page):
 
 
 def code(page):
-    """Every piece of code in a page, on one line: the lines of its blocks, and what stands in `backticks`."""
+    """Every command or other piece of code in a page, on one line: of its blocks, and what stands in `backticks`."""
     text = page.read_text(encoding="utf-8")
     for _, block in FENCED.findall(text):
         for line in block.splitlines():
             yield from line.partition(" #")[0].split("&&")
     for inline in re.findall(r"`([^`]+)`", FENCED.sub("", text)):
-        yield " ".join(inline.split())
+        yield from " ".join(inline.split()).split("&&")
 
 
 def found(pattern):

@@ -1,6 +1,6 @@
 """Trains the weights that ship: on square crops of several exports, with the strong changes of variety.py.
 
-    python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut_realigned=2 --out runs/stage2
+    python weights/train_weights.py --from weights/crack.pt --data data/drawn=6 data/sut-aligned=2 --out runs/stage2
 
 Every tenth photo of each export is kept for validation, and all of --valid. Started again with the same arguments, it
 continues. Writes last.pt (to continue), best.pt (the average of the weights after the last step, and its threshold)
@@ -32,9 +32,8 @@ VALIDATE_EVERY = 10  # each tenth photo
 WARM_UP = 200  # steps
 DECAY = 0.4  # share of the steps, at the end, over which the learning rate falls to 0
 SAVE_EVERY = 250  # steps
-PREPROCESS = Preprocess(
-    enlarges=False
-)  # crops show the photos at half to twice their size: small ones need no enlarging
+# crops show the photos at half to three times their size: small ones need no enlarging
+PREPROCESS = Preprocess(enlarges=False)
 
 
 class Crops(Dataset):
@@ -177,7 +176,7 @@ def arguments(argv=None):
     parser.add_argument(
         "--ema", type=number(float, 0, below=1), default=0.998, help="decay of the average per step (default: 0.998)"
     )
-    parser.add_argument("--seed", type=SEED, default=0, help="of all random choices (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="random seed (default: 0)")
     parser.add_argument("--workers", type=number(int, 0), default=1, help="processes that draw crops (default: 1)")
     parser.add_argument("--threads", type=number(int, 1), default=1, help="threads of the network (default: 1)")
     return parser.parse_args(argv)
