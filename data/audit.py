@@ -112,8 +112,7 @@ def describe(export, masks):
     parts = Counter(photo.part for photo in photos if photo.part)
     cracked = sum(photo.cracked for photo in photos)
     lines = [f"{export.root}: {tally(len(photos), cracked)}"]
-    if cracked < CRACKED or len(photos) - cracked < UNDAMAGED:
-        lines.append(f"fewer than the {CRACKED} cracked and {UNDAMAGED} undamaged that the course asks for")
+    lines += lacking("cracked", cracked, CRACKED) + lacking("undamaged", len(photos) - cracked, UNDAMAGED)
     if parts:
         counted = ", ".join(f"{part} {count}" for part, count in parts.items())
         lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
@@ -124,6 +123,13 @@ def describe(export, masks):
     for name, meaning in export.categories.items():
         lines.append(f"category {name!r}: {MEANINGS[meaning]}")
     return lines
+
+
+def lacking(kind, count, asked):
+    """A line, if there are fewer photos of this kind than the course asks for."""
+    if count >= asked:
+        return []
+    return [f"{number_of(count, f'{kind} photo')}, fewer than the {asked} that the course asks for"]
 
 
 def describe_cracks(masks):

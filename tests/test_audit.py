@@ -1,4 +1,5 @@
 import json
+import re
 
 import cv2
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from conftest import edit_json, turn, write_export
 
 import dataset
+from data import audit as audit_module
 from data.audit import BESIDE, DRAWN_UNTURNED, audit, drawn_unturned
 from data.convert import convert
 from formats.coco import MOSTLY_CRACK, OTHER_CLASSES, TURNED, read_export
@@ -28,6 +30,15 @@ def test_the_audit_counts_what_training_can_use_and_lists_what_would_stop_it(exp
     assert "8 photos, 6 cracked, 2 undamaged" in text
     assert "2 photos" in line_with(text, "would stop training")
     assert all(line_with(text, str(export / name)) for name in ("road001.jpg", "road004.jpg"))
+
+
+@pytest.mark.parametrize(("cracked", "undamaged", "lacking"), [(4, 2, []), (3, 2, ["cracked"]), (4, 1, ["undamaged"])])
+def test_only_the_kind_of_photos_that_is_lacking_is_said_to_lack(tmp_path, monkeypatch, cracked, undamaged, lacking):
+    monkeypatch.setattr(audit_module, "CRACKED", 4)
+    monkeypatch.setattr(audit_module, "UNDAMAGED", 2)
+    text = report(write_export(tmp_path / "e", cracked, undamaged))
+    lines = [line for line in text.splitlines() if "asks for" in line]
+    assert [re.match(r"\d+ (\w+)", line)[1] for line in lines] == lacking
 
 
 @pytest.mark.parametrize(("cracked", "undamaged"), [(1, 0), (0, 2), (1, 1), (2, 1)])
