@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:python|torchrun --nproc-per-node \d+) ((?:[a-z_]+/)?[a-z_]+\.py)(.*)")
+FOLDER_IN_DATA = re.compile(r"(?<![\w/.])data/[\w-]+(?![\w./-])")
 PYTEST = re.compile(r"python -m pytest(.*)")
 
 
@@ -76,6 +77,18 @@ def test_every_command_of_make_sh_is_one_that_its_script_takes(tmp_path):
     assert {"data/synthesize.py", "train.py", "weights/average.py"} <= {script for script, *_ in commands}
     for script, *words in commands:
         assert module_of(script).arguments(words)
+
+
+def test_what_our_examples_write_into_data_is_ignored_by_git():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    text = [file for file in [*ROOT.glob("*.*"), *ROOT.glob("*/*.*")] if file.suffix in (".md", ".py", ".sh")]
+    files = [file for file in text if file.parent.name != "tests"]
+    named = {name for file in files for name in re.findall(FOLDER_IN_DATA, file.read_text(encoding="utf-8"))}
+    written = sorted(name for name in named if not (ROOT / f"{name}.py").exists())  # not "coco.py" of data/
+    ignored = subprocess.run(["git", "check-ignore", *(f"{name}/" for name in written)], cwd=ROOT, capture_output=True)
+    assert {"data/sample", "data/class", "data/walk"} <= set(written)
+    assert [name for name in written if f"{name}/" not in ignored.stdout.decode().split()] == []
 
 
 @pytest.mark.parametrize("page,flags", TESTS)
