@@ -65,7 +65,7 @@ def budget_line(found):
     patch = give_or_take(total["patch_m2"], total["patch_plus_minus_m2"])
     line = f"to seal: {seal} m, to patch: {patch} m²"
     if total["patch_m2"]:
-        line = f"{line} of networks, which hold the rest of the {crack_length(found):.2f} m of cracks"
+        line = f"{line}; the other {crack_length(found) - total['seal_m']:.2f} m lie in networks to patch"
     if money is None:
         return f"{line}; --prices data/prices.csv adds a budget"
     line += f"; budget {money['scope']}: {money['central']:.0f} {money['currency']}"
