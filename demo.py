@@ -141,7 +141,7 @@ def main(argv=None):
     args = arguments(argv)
     examples = [[str(photo.path)] for photo in find_export().photos if photo.cracked][:3]
     uploads = tempfile.TemporaryDirectory(prefix="crack-demo-")
-    atexit.register(uploads.cleanup)  # not at the end of this function: in a notebook the page goes on after it
+    atexit.register(uploads.cleanup)  # not at the end of this function: in a notebook the page outlives it
     os.environ["GRADIO_TEMP_DIR"] = uploads.name
     blocks = page(choose_device(args.device), examples).queue(max_size=50)
     address = started(blocks, args.port, args.share, Path(examples[0][0]).parent)

@@ -57,7 +57,7 @@ def about_onnx(preprocess, threshold):
         "padding": "inside the file: right and below to multiples of 32, cut off again; do not pad before",
         "output": "probability, float32 (1, 1, H, W), of crack",
         "threshold": f"{threshold:g}",
-        "way_back": "resize the probability to the photo's own size (bilinear), then mask = probability >= threshold",
+        "postprocessing": "resize the probability to the photo's size (bilinear), then mask = probability >= threshold",
     }
 
 

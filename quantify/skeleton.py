@@ -112,7 +112,7 @@ def _codes(flat, pixels, offsets):
 def thin(padded):
     """(H, W) uint8 with an empty border -> its Guo-Hall skeleton.
 
-    A pixel can only change its mind after one of its neighbours has gone. So each half of a turn looks only at the
+    A pixel can become removable only after a neighbour was removed. So each half of a turn looks only at the
     neighbours of those that went in the two halves before; the first turn looks at all.
     """
     line, offsets = padded.ravel().copy(), _offsets(padded)

@@ -14,7 +14,7 @@ from report.pictures import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
 VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW}
-SHOWN = 6  # photos in the row of those that separate the submissions most
+SHOWN = 6  # photos in the row of those with the largest differences
 SHARED = [key for key in SHARED_KEYS if key != "undamaged_correct"]
 COLUMNS = {  # of ranking.csv: what each says
     "place": "1 + the number of submissions with a higher iou_cracked",
@@ -250,7 +250,7 @@ def write_ranking(path, entries, rows, left_out):
         sections.append(page.paragraph(f"Left out, because they are no submissions: {', '.join(left_out)}."))
 
     usable = [entry for entry in entries if not entry.nothing_usable]
-    sections.append(page.section("Photos that separate the submissions most", separating_photos(usable)))
+    sections.append(page.section("Photos with the largest differences", separating_photos(usable)))
     summary = "The best and the worst photo of each submission: photo, ground truth, prediction"
     sections.append(page.details(summary, page.legend(evaluation.COLOURS), best_and_worst(usable)))
     empty = [row for entry in entries for row in problem_rows(entry)]
@@ -267,7 +267,8 @@ def write_ranking(path, entries, rows, left_out):
     label_noise = "The ground truth itself, drawn one pixel wider or narrower, would score "
     label_noise += f"{first.sheet['label_noise_1px']:.3f}."
     said = page.paragraph(VERDICT), page.paragraph(label_noise)
-    sections.append(page.details("What the columns and verdicts mean, and what 1 pixel costs", *said, table))
+    summary = "What the columns and verdicts mean, and IoU of labels drawn 1 pixel wider or narrower"
+    sections.append(page.details(summary, *said, table))
     page.write(path, page.page(f"{number_of(len(entries), 'submission')} on {first.title}", *sections))
 
 

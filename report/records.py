@@ -1,6 +1,6 @@
 """What a survey has found, on disk: one record for each photo or video, then the tables made from all of them.
 
-A record is a JSON file, written last, so that it says: this photo is done. A stopped survey goes on from the records.
+A record is a JSON file, written last, so that it says: this photo is done. A stopped survey continues from the records.
 """
 
 import hashlib

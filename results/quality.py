@@ -7,7 +7,7 @@ Minutes are counted in steps: as many as the machine of benchmark.py makes in th
 device and beside other work. Each network is trained with the first seed at both learning rates, or at the better one
 if the JSON file knows it already; then CrackNet and the two best others, by validation, with the other seeds.
 
-A finished training is added to the JSON file at once and not repeated. An interrupted one goes on where it was last
+A finished training is added to the JSON file at once and not repeated. An interrupted one continues where it was last
 validated, when the same command is given again. At the end, IoU against training time is drawn beside the JSON file.
 """
 
@@ -37,7 +37,7 @@ from train import Settings, dice_bce, optimisation, threshold_counts, train_step
 
 RATES = (1e-3, 3e-3)
 POINTS = 12  # how often a training is validated, for the curve
-UNFINISHED = Path("runs/quality")  # trainings to go on with
+UNFINISHED = Path("runs/quality")  # interrupted trainings, to continue
 SHOWN = ("iou_cracked", "iou_pooled", "f1_2px", "recall_to_3px", "recall_over_10px")  # on the screen
 
 
@@ -79,7 +79,7 @@ def endless(batches, first=0):
 class Training:
     """A network that learns for so many steps with our data, augmentation, loss, precision and schedule.
 
-    It is validated POINTS times, for the curve, and saved then; an interrupted training goes on from there.
+    It is validated POINTS times, for the curve, and saved then; an interrupted training continues from there.
     """
 
     def __init__(self, name, parts, size, steps, rate, seed):

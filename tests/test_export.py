@@ -69,7 +69,7 @@ def test_the_file_says_how_to_use_it(exported):
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["mean"]) == VALUES["mean"] and json.loads(about["std"]) == VALUES["std"]
     assert float(about["threshold"]) == 0.35 and str(VALUES["size"]) in about["input_size"]
-    assert about["colour_order"] == "RGB" and {"padding", "normalisation", "way_back"} <= about.keys()
+    assert about["colour_order"] == "RGB" and {"padding", "normalisation", "postprocessing"} <= about.keys()
     assert [one.name for one in (*session.get_inputs(), *session.get_outputs())] == ["photo", "probability"]
 
 
