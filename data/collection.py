@@ -253,7 +253,7 @@ def counts(found):
     lines = [line]
     if are_small([shot for shot in found if shot.features]):
         lines.append(
-            f"all are small, under {SMALL} pixels on the shorter side: {TOO_THIN}; use the originals if you can"
+            f"but all are small, under {SMALL} pixels on the shorter side: {TOO_THIN}; use the originals if you can"
         )
     if all(shot.cracked is None for shot in found):
         lines.append("put them into sub-folders cracked/ and undamaged/ to count the two kinds separately")
