@@ -32,7 +32,6 @@ gradio = pytest.importorskip("gradio")
 import gradio_client  # noqa: E402
 
 import demo  # noqa: E402
-from web import actions  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 LENGTH, MM = 612, 0.5  # pixels along the crack's centre line; millimetres per pixel
@@ -78,7 +77,7 @@ def client(address):
 
 def prices():
     """The table of prices as the page sends it."""
-    return {"headers": COLUMNS, "data": actions.price_rows(), "metadata": None}
+    return {"headers": COLUMNS, "data": demo.price_rows(), "metadata": None}
 
 
 def shown(client, *controls):
@@ -198,9 +197,9 @@ def test_many_photos_give_the_report_of_the_survey(client, photo):
 def test_many_photos_are_looked_at_on_the_device_of_the_page(monkeypatch, tmp_path):
     words = []
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(actions.survey, "main", words.extend)
+    monkeypatch.setattr(demo.survey, "main", words.extend)
     with pytest.raises(Exception, match="None of these files"):  # as this survey writes no report
-        actions.survey_files(torch.device("cpu"), str(SHIPPED), ["a.jpg"], actions.NOT_GIVEN, None, [])
+        demo.survey_files(torch.device("cpu"), str(SHIPPED), ["a.jpg"], demo.NOT_GIVEN, None, [])
     assert words[words.index("--device") + 1] == "cpu"
 
 
@@ -258,5 +257,5 @@ def test_two_clicks_and_their_distance_give_millimetres(browser, address, photo)
 
 def test_an_error_shows_the_files_name_as_text_and_not_where_it_lies():
     path = "/uploads/17/<img src=x onerror=alert(1)>.jpg"
-    said = actions.one_line(BadInput(f"{path}: not an image"), path)
+    said = demo.one_line(BadInput(f"{path}: not an image"), path)
     assert said == "&lt;img src=x onerror=alert(1)&gt;.jpg: not an image"

@@ -12,7 +12,6 @@ LAYERS = [
     *[[name] for name in ("command", "distributed", "formats", "quantify", "metrics", "report", "data", "model")],
     *[[name] for name in ("dataset", "augment", "runs", "inference", "evaluate", "train")],
     ["survey", "rank"],
-    ["web"],
     ["demo"],
     ["results", "weights"],
 ]
