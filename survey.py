@@ -173,6 +173,7 @@ def survey_video(path, start, options):
 
 
 def is_video(path):
+    """Is the file a video, by its suffix?"""
     return path.suffix.lower() in video.SUFFIXES
 
 

@@ -41,10 +41,12 @@ class Shift:
 
     @property
     def length(self):
+        """How far the label was moved, pixels."""
         return float(np.hypot(self.down, self.right))
 
 
 def disk(radius):
+    """Round kernel of this radius, for OpenCV's morphology."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 

@@ -27,6 +27,7 @@ HEADER = (
 
 
 def disk(radius):
+    """Round kernel of this radius, for OpenCV's morphology."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 

@@ -28,6 +28,7 @@ class Scene:
 
     @property
     def shape(self):
+        """(height, width) of the scene."""
         return self.height.shape
 
     def lay(self, cover, colour, lift=0.0):
@@ -38,6 +39,7 @@ class Scene:
 
 # -------------------------------------------------------------------------------------------- random building
 def log_uniform(rng, low, high):
+    """Random number from low to high, evenly on a logarithmic scale."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -119,6 +121,7 @@ def across(rng, shape):
 
 
 def smooth_step(x):
+    """0 below 0, 1 above 1, x in between."""
     return np.clip(x, 0, 1, dtype=np.float32)
 
 

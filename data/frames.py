@@ -53,6 +53,7 @@ class Moment:
 
     @property
     def clock(self):
+        """The second as minutes and seconds, "2:07.5"."""
         return f"{int(self.second // 60)}:{self.second % 60:04.1f}"
 
 

@@ -37,6 +37,7 @@ def darken(scene, shade, share):
 
 
 def side_of(scene):
+    """Shorter side of the scene, pixels."""
     return min(scene.shape)
 
 

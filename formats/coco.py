@@ -79,12 +79,15 @@ class Photo:
 
     @property
     def cracked(self):
+        """Does it have a crack annotation?"""
         return bool(self.annotations)
 
     def shapes(self):
+        """The polygons or RLE of its crack annotations, as in COCO."""
         return [annotation["segmentation"] for annotation in self.annotations]
 
     def sha1(self):
+        """SHA-1 of the file, as hex."""
         return hashlib.sha1(self.path.read_bytes()).hexdigest()
 
     def mask(self):
@@ -103,6 +106,7 @@ class Photo:
         return photo, self.mask()
 
     def disagreement(self, height, width):
+        """What to say when the file, upright, has another size than its export says."""
         return (
             f"{self.path}: upright it is {width}×{height}, its export says {self.width}×{self.height}; "
             "export again with Auto-Orient"

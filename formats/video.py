@@ -96,6 +96,7 @@ class Writer:
         self.count = 0  # frames written
 
     def add(self, frame, second):
+        """Add a frame (H, W, 3) uint8 RGB; the one before is repeated up to this second."""
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # codecs ask for even sides
         if self.video is None:
             self.open(width, height)
@@ -107,15 +108,18 @@ class Writer:
             self.write(self.shown)
 
     def write(self, frame):
+        """Write one frame (H, W, 3) uint8 BGR."""
         self.video.write(frame)
         self.count += 1
 
     def open(self, width, height):
+        """Begin the file. Raises OSError where OpenCV has no codec."""
         code = cv2.VideoWriter_fourcc(*"mp4v")
         self.video = cv2.VideoWriter(str(Path(self.temporary).absolute()), code, self.rate, (width, height))
         if not self.video.isOpened():
             raise OSError(f"{self.path}: this OpenCV cannot write an .mp4")
 
     def close(self):
+        """Finish the file, if it was begun."""
         if self.video is not None:
             self.video.release()

@@ -132,6 +132,7 @@ def span(interval):
 
 
 def in_brackets(interval):
+    """(low, high) -> "(0.487 to 0.532)"."""
     return f"({span(interval) or 'no interval'})"
 
 

@@ -58,10 +58,12 @@ class Bar:
 
 
 def escaped(text):
+    """Text -> Html, with < > & as entities; Html stays as it is."""
     return text if isinstance(text, Html) else Html(html.escape(str(text)))
 
 
 def joined(parts):
+    """Texts and Html -> one Html string."""
     return "".join(escaped(part) for part in parts)
 
 
@@ -83,6 +85,7 @@ def write(path, text):
 
 
 def section(heading, *parts):
+    """A section of the page: heading and parts."""
     return Html(f"<section><h2>{escaped(heading)}</h2>\n{joined(parts)}</section>\n")
 
 
@@ -92,6 +95,7 @@ def group(heading, *parts):
 
 
 def paragraph(text):
+    """Text -> a paragraph."""
     return Html(f"<p>{escaped(text)}</p>\n")
 
 

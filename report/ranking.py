@@ -56,6 +56,7 @@ class Entry:
 
     @property
     def name(self):
+        """Name of the submission."""
         return self.scored.name
 
     @property
@@ -65,9 +66,11 @@ class Entry:
 
     @property
     def nothing_usable(self):
+        """Is no photo of it scored?"""
         return len(self.problems) == len(self.scored.photos)
 
     def count(self, kind):
+        """Number of its problems of this kind, MISSING or UNUSABLE."""
         return sum(problem.kind == kind for problem in self.problems)
 
     def undamaged_correct(self):
@@ -163,6 +166,7 @@ def problem_rows(entry):
 
 
 def rounded(value):
+    """A float to 6 digits; anything else as it is."""
     return round(value, 6) if isinstance(value, float) else value
 
 

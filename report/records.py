@@ -105,6 +105,7 @@ class Findings:
 
     @property
     def rows(self):
+        """Row of `damage` of every result."""
         return [result["row"] for result in self.results]
 
     @property

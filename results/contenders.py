@@ -24,6 +24,7 @@ class UNet(nn.Module):
 
     @staticmethod
     def pair(cin, cout):
+        """Two 3×3 convolutions with batch norm and ReLU."""
         layers = []
         for channels in (cin, cout):
             layers += [nn.Conv2d(channels, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
@@ -53,6 +54,7 @@ class Out(nn.Module):
 
 
 def torchvision_network(name):
+    """Segmentation network of torchvision by its name, random weights, one class."""
     return Out(getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=1))
 
 

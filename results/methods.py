@@ -67,6 +67,7 @@ def between_edges(slopes, strong, gap):
 
 
 def ellipse(size):
+    """Round kernel of this diameter, for OpenCV's morphology."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 

@@ -61,6 +61,7 @@ class Budget:
         return f"{self.called(name)}, {self.minutes:g} min, rate {rate:g}, seed {seed}"
 
     def called(self, name):
+        """Name of the network, with the size where it is not the usual one."""
         if self.size == SIZE:
             return name
         return f"{name} at {self.size}"
@@ -115,11 +116,13 @@ class Training:
         return summary_at(counts, threshold)["iou_cracked"], threshold
 
     def save(self, file):
+        """Everything that `load` needs, atomically."""
         content = {"model": self.model.state_dict(), "state": self.state.state_dict(), "curve": self.curve}
         with written_whole(file) as path:
             torch.save(content, path)
 
     def load(self, file):
+        """Continue from what `save` wrote."""
         content = torch.load(file, map_location=self.device, weights_only=True)
         self.model.load_state_dict(content["model"])
         self.state.load_state_dict(content["state"])
