@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from command import FEW, add_network_flags, choose_device, execute, flags, number_of, results_folder
-from formats.annotate import check_coco_file, name_in, write_coco
+from formats.annotate import check_coco_file, write_coco
 from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, result_names, why
 from formats.photo import RESULTS, read_mask, read_one, write_image
 from model import SMALLEST, fused, load_checkpoint, predict
@@ -73,11 +73,9 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
-    names = result_names(list_photos(args.photos, args.out))
-    if args.coco:  # check now that the file can be written, not after the last photo
-        check_coco_file(args.coco)
-        for path in names:
-            name_in(args.coco, path)
+    names = result_names(list_photos(args.photos, args.out))  # {photo: how the names of its results begin}
+    if args.coco:  # now, not after the last photo
+        check_coco_file(args.coco, names)
     checkpoint = args.checkpoint or newest_run()
     model, preprocess, chosen = open_model(checkpoint, choose_device(args.device))
     model = fused(model)  # the same answers, faster

@@ -245,13 +245,15 @@ def name_in(path, photo):
     return photo.relative_to(base).as_posix()
 
 
-def check_coco_file(path):
-    """Raises BadInput for a name without .json, which no tool would read, and where the file holds anything but
-    uncorrected masks of `write_coco`: somebody's labels."""
+def check_coco_file(path, photos):
+    """Raises BadInput where `write_coco` could not write masks of these photos: for a name without .json, which no tool
+    would read, a photo that lies elsewhere, or a file that holds anything but uncorrected masks: somebody's labels."""
     if path.suffix.lower() != ".json":
         raise BadInput(f"{path}: not the name of a COCO file; end it with .json")
     if path.exists() and not uncorrected(read_json(path)):
         raise BadInput(f"{path}: holds something else, perhaps labels; name a new file for the masks to correct")
+    for photo in photos:
+        name_in(path, photo)
 
 
 def write_coco(path, masks):

@@ -474,7 +474,7 @@ class Preprocess:
 
 
 def ceil32(image):
-    """Height and width rounded up to multiples of 32."""
+    """Height and width rounded up to multiples of 32: most encoders halve the photo five times, CrackNet four times."""
     return tuple(math.ceil(side / 32) * 32 for side in image.shape[:2])
 
 
@@ -487,7 +487,11 @@ def tiles(length):
     """Slices of at most TILE that cover `length`, each with its weights (n,), which add up to 1 everywhere.
 
     In an overlap the weight is 0 for a quarter, because near its border a tile shows the network too little context,
-    then rises like a cosine to 1 and stays there for a quarter, while that of the tile before falls to 0.
+    then rises like a cosine to 1 and stays there for a quarter, while that of the tile before falls to 0:
+
+        tile before  1 ────╮          this tile         ╭──── 1
+                           ╰──── 0               0 ────╯
+                      ¼  ½  ¼  of OVERLAP        ¼  ½  ¼
     """
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(OVERLAP) + 0.5) / OVERLAP * 2 - 0.5, 0, 1))

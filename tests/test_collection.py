@@ -177,7 +177,7 @@ def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_ar
     mask[20:30, 10:100] = 1
     write_coco(file, [(photo, mask)])
     (tmp_path / "a_cracks.json").write_text("{}")
-    check_coco_file(file)
+    check_coco_file(file, [])
     assert unlabelled(tmp_path) and read_export(tmp_path).problems[0].kind == NOT_LABELS
     with pytest.raises(BadInput, match="to-correct.json: masks of inference.py"):
         dataset.open_data(tmp_path)
@@ -186,7 +186,7 @@ def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_ar
     file.write_text(json.dumps(content))
     assert not unlabelled(tmp_path) and dataset.open_data(tmp_path).photos
     with pytest.raises(BadInput, match="perhaps labels"):
-        check_coco_file(file)
+        check_coco_file(file, [])
 
 
 def test_photos_that_nobody_can_read_have_their_table_and_no_traceback(tmp_path, capsys):
