@@ -104,6 +104,19 @@ def test_fading_a_crack_changes_nothing_but_the_crack():
     assert np.abs(faded - photo)[mask > 0].max() > 5
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_blackened_crack_is_dark_and_smooth_and_nothing_else_changes(rng, seed):
+    photo = rng.normal(140, 25, (120, 160, 3)).clip(0, 255).astype(np.float32)
+    mask = np.zeros((120, 160), np.uint8)
+    mask[50:75] = 1
+    black = variety.blacken_crack(photo, mask, np.random.default_rng(seed))
+    middle = black[58:67]
+    assert middle.mean() < 100 and middle.std() < 0.6 * photo[58:67].std()
+    assert (black <= photo + 1e-3).all()  # a crack that is darker already stays so
+    np.testing.assert_allclose(black[:35], photo[:35], atol=0.5)
+    np.testing.assert_allclose(black[90:], photo[90:], atol=0.5)
+
+
 def test_local_contrast_keeps_large_areas_and_scales_detail(rng):
     photo = np.full((200, 200, 3), 100, np.float32) + 20 * rng.standard_normal((200, 200, 1), dtype=np.float32)
     photo[:, 100:] += 80

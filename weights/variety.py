@@ -6,16 +6,14 @@ Each change is one function. Photos are float32 (H, W, 3), 0 to 255; masks are u
 import cv2
 import numpy as np
 
+from data.asphalt import log_uniform
+
 CROP = 384  # pixels; a square of the photo is cheaper than the whole photo and is another one each time
 VIEW = 512  # the longer side at which the network looks at a photo
 SCALES = 0.5, 3.0  # of that view
 CRACK_IN_CROP = 0.5  # share of the crops of a cracked photo that are placed on its crack
 FINEST_COVER = 0.5  # share of a pixel that a crack must cover to count, after the photo was made smaller
 LOCAL = 24  # pixels: sigma of the surroundings about which local contrast is scaled
-
-
-def log_uniform(rng, low, high):
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 # ---------------------------------------------------------------------------------------------------- where
@@ -68,6 +66,15 @@ def fade_crack(photo, mask, rng):
     return photo + rng.uniform(-0.6, 0.8) * crack[..., None] * darker
 
 
+def blacken_crack(photo, mask, rng):
+    """Fills the crack with one dark tone, as wide cracks with smooth sides look: black, without gravel or sand."""
+    inside = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), log_uniform(rng, 0.5, 2.5))[..., None]
+    tone = rng.uniform(5, 50) + rng.normal(0, 3, 3)
+    detail = photo - cv2.GaussianBlur(photo, (0, 0), 4)
+    filled = np.float32(tone) + rng.uniform(0, 0.3) * detail
+    return photo + rng.uniform(0.6, 1.0) * inside * np.minimum(filled - photo, 0)
+
+
 def local_contrast(photo, rng):
     """Scales all detail, so that rough roads become flat; the large bright and dark areas stay."""
     small = cv2.resize(photo, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
@@ -77,6 +84,7 @@ def local_contrast(photo, rng):
 
 
 def gamma(photo, rng):
+    """Bends the brightness curve: dark or bright tones come closer together."""
     return 255 * np.power(np.clip(photo, 0, 255) / 255, log_uniform(rng, 0.6, 1.7), dtype=np.float32)
 
 
@@ -90,11 +98,13 @@ def brightness(photo, rng):
 
 
 def grey(photo, rng):
+    """Takes the colour away."""
     return np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2)
 
 
 def blur(photo, rng):
-    return cv2.GaussianBlur(photo, (0, 0), log_uniform(rng, 0.5, 2.5))
+    """Out of focus."""
+    return cv2.GaussianBlur(photo, (0, 0), log_uniform(rng, 0.5, 4.0))
 
 
 def sharpen(photo, rng):
@@ -103,10 +113,12 @@ def sharpen(photo, rng):
 
 
 def noise(photo, rng):
+    """Gaussian noise of a camera."""
     return photo + log_uniform(rng, 1, 10) * rng.standard_normal(photo.shape, dtype=np.float32)
 
 
 def jpeg(photo, rng):
+    """Compresses the photo, as phones and messengers do."""
     quality = int(rng.integers(35, 95))
     pixels = np.clip(photo, 0, 255).astype(np.uint8)
     return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1).astype(np.float32)
@@ -115,13 +127,17 @@ def jpeg(photo, rng):
 LIGHT = {local_contrast: 0.6, gamma: 0.4, brightness: 0.7, grey: 0.1, blur: 0.3, sharpen: 0.15, noise: 0.4, jpeg: 0.4}
 # and how often each is done, in this order
 FADED = 0.4  # share of the cracked crops whose crack is made fainter or darker
+BLACKENED = 0.25  # share of the cracked crops whose crack is filled with a dark tone instead
 
 
 def vary(photo, mask, rng):
     """(H, W, 3) uint8 photo and (H, W) uint8 mask of any size -> both CROP × CROP, changed."""
     photo, mask = place(photo, mask, rng)
-    if rng.random() < FADED:
+    kind = rng.random()
+    if kind < FADED:
         photo = fade_crack(photo, mask, rng)
+    elif kind < FADED + BLACKENED:
+        photo = blacken_crack(photo, mask, rng)
     for change, share in LIGHT.items():
         if rng.random() < share:
             photo = change(photo, rng)
