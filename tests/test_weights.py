@@ -11,7 +11,7 @@ import evaluate
 import inference
 import runs
 from command import BadInput
-from data.split import PARTS
+from data.split import PARTS, trained_on, write_splits
 from data.synthesize import draw_photo
 from formats.coco import read_export
 from formats.photo import write_image
@@ -155,6 +155,17 @@ def test_validation_photos_are_never_learnt_from(tmp_path):
     exports, parts = train_weights.open_exports([f"{data}=1"], [])
     assert len(parts["valid"]) == 2 and len(parts["train"]) == 18
     assert not {item.name for item in parts["valid"]} & {item.name for photos, _ in exports for item in photos}
+
+
+def test_splits_json_knows_the_photos_of_two_exports_that_have_the_same_names(tmp_path):
+    data = []
+    for seed, name in enumerate(("first", "second")):
+        write_export(tmp_path / name, cracked=3, undamaged=1, seed=seed)
+        data.append(f"{tmp_path / name}=1")
+    _, parts = train_weights.open_exports(data, [])
+    write_splits(tmp_path / "splits.json", parts)
+    photos = [photo for name in ("first", "second") for photo in read_export(tmp_path / name).photos]
+    assert len(trained_on(tmp_path / "splits.json", photos)) == 8
 
 
 def test_of_undamaged_exports_no_cracked_photo_is_taken(tmp_path):

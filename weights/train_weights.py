@@ -9,6 +9,7 @@ and splits.json.
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
@@ -55,12 +56,18 @@ class Crops(Dataset):
         return torch.from_numpy(PREPROCESS.normalise(photo)), torch.from_numpy(mask)[None]
 
 
+def photos_of(folder):
+    """[Photo] of an export, named DIR/NAME: photos of two exports often have the same names."""
+    folder = Path(folder)
+    return [replace(photo, name=f"{folder.name}/{photo.name}") for photo in read_export(folder).photos]
+
+
 def open_exports(data, undamaged_only, valid_only=()):
     """Two lists of "DIR=SHARE", one of folders that only validate -> exports as Crops takes them, [Photo] by part."""
     exports, parts = [], {"train": [], "valid": [], "test": []}
     for text in data + undamaged_only:
         folder, share = text.rsplit("=", 1)
-        photos = read_export(folder).photos
+        photos = photos_of(folder)
         if text in undamaged_only:
             photos = [photo for photo in photos if not photo.cracked]
         valid = photos[VALIDATE_EVERY - 1 :: VALIDATE_EVERY]
@@ -69,7 +76,7 @@ def open_exports(data, undamaged_only, valid_only=()):
         parts["train"] += kept
         parts["valid"] += valid
     for folder in valid_only:
-        parts["valid"] += read_export(folder).photos
+        parts["valid"] += photos_of(folder)
     return exports, parts
 
 
