@@ -31,11 +31,7 @@ from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
 MOST_STEPS = 8000
-MOST_STEPS_A_PHOTO = 100  # goes before FEWEST_STEPS: 1,000 steps would be hundreds of epochs of two or three photos
-LENGTH = (
-    f"{STEPS_A_PHOTO} steps per training photo, between {FEWEST_STEPS:,} and {MOST_STEPS:,}; "
-    f"never more than {MOST_STEPS_A_PHOTO} per photo"
-)
+MOST_STEPS_A_PHOTO = 100  # overrides FEWEST_STEPS: 1,000 steps would be hundreds of epochs of two or three photos
 STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
 
 
@@ -126,7 +122,12 @@ def arguments(argv):
         help=f"factor on --lr for the encoder; 0 freezes it (default: {Settings.encoder_rate:g})",
     )
     add = parser.add_argument_group("optimisation").add_argument
-    add("--epochs", type=number(int, 1), help=f"passes over all photos and versions (default: {LENGTH})")
+    add(
+        "--epochs",
+        type=number(int, 1),
+        help=f"passes over all photos and versions (default: {STEPS_A_PHOTO} steps per training photo, between "
+        f"{FEWEST_STEPS:,} and {MOST_STEPS:,}; never more than {MOST_STEPS_A_PHOTO} per photo)",
+    )
     add(
         "--batch-size",
         type=number(int, 1),
@@ -230,14 +231,25 @@ def with_dropout(model, dropout):
     return changed
 
 
+def default_steps(photos):
+    """Number of train photos -> (steps, in words why so many)."""
+    steps = STEPS_A_PHOTO * photos
+    if steps > MOST_STEPS:
+        return MOST_STEPS, f"at most {MOST_STEPS:,}"
+    if steps >= FEWEST_STEPS:
+        return steps, f"{STEPS_A_PHOTO} for each of {photos} photos"
+    if MOST_STEPS_A_PHOTO * photos < FEWEST_STEPS:
+        return MOST_STEPS_A_PHOTO * photos, f"{MOST_STEPS_A_PHOTO} for each of {number_of(photos, 'photo')}"
+    return FEWEST_STEPS, f"at least {FEWEST_STEPS:,}"
+
+
 def length(epochs, photos, batches):
     """--epochs or None, number of train photos, batches in an epoch -> (epochs, in words what was chosen and why)."""
     why = ""
     if epochs is None:
-        fewest = min(FEWEST_STEPS, MOST_STEPS_A_PHOTO * photos)
-        steps = min(max(STEPS_A_PHOTO * photos, fewest), MOST_STEPS)
+        steps, reason = default_steps(photos)
         epochs = max(1, round(steps / batches))
-        why = f" ({LENGTH}; --epochs changes it)"
+        why = f" ({reason}; --epochs changes it)"
     return epochs, f"{epochs * batches:,} steps in {number_of(epochs, 'epoch')}{why}"
 
 
