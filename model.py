@@ -249,7 +249,7 @@ def autocast(device):
 # processed at double size and the two are averaged. Wide cracks come out hollow, so a pass at half the training size
 # adds those that are at least WIDE pixels wide there (not where the caller gives a size).
 LARGE = 2
-SMALLEST, WIDE = 32, 10  # pixels: longer side of a resized photo; width of a crack, in the half-size pass
+SMALLEST, WIDE = 32, 8  # pixels: longer side of a resized photo; width of a crack, in the half-size pass
 # PyTorch on Apple's GPUs crashes where two threads use it; elsewhere one photo at a time keeps all cores busy
 ONE_THREAD = Lock()
 SURE = 0.5  # probability from which the half-size pass counts a pixel as crack when it measures that width

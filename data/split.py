@@ -227,7 +227,7 @@ def write_splits(path, parts, start=None):
     if path.is_file():  # a run that is continued: the one it started from may be gone
         content["before"] = content_of(path).get("before", {})
     elif start:
-        content["before"] = learnt(start) or None
+        content["before"] = others(learnt(start), {content["sha1"][name] for name in content["train"]}) or None
     else:
         content["before"] = {}
     write_json(path, content)
@@ -253,6 +253,14 @@ def learnt(file, part="train"):
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or remove them") from None
     return found
+
+
+def others(found, known):
+    """What `learnt` gives -> the same without photos of these SHA-1, and each photo once."""
+    if not found:
+        return {}
+    unique = {sha1: look for sha1, look in zip(*found.values(), strict=True) if sha1 not in known}
+    return {"sha1": list(unique), "fingerprint": list(unique.values())}
 
 
 def same_photos(file, export):

@@ -1,9 +1,9 @@
 """The picture of the README: a photo beside the cracks that the network found in it, coloured by width.
 
-    python results/story.py ../shared/data/sut/060.jpg --rows 150 430
+    python results/story.py ../shared/data/sut/030.jpg --rows 100 420
 
 The README shows it about 900 pixels wide, so its text is large enough to be read there. The photo in the README is
-number 60 of SUT-Crack (CC BY 4.0); the weights in weights/ never trained on its crack.
+number 30 of SUT-Crack (CC BY 4.0); the weights in weights/ trained on no part of it.
 """
 
 import sys
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a script
 
@@ -48,32 +49,32 @@ def coloured(photo, mask, measured, widest):
     return drawn
 
 
-def story(photo, mask, rows):
-    """Photo, mask, (top, bottom) -> Matplotlib figure of these rows: the photo, and beside it its cracks coloured by
-    width."""
+def story(photo, mask):
+    """Photo and mask -> Matplotlib figure of the photo, and beside it its cracks coloured by width."""
     measured = measure(mask)
     widest = np.ceil(measured["width_max_px"])
-    top, bottom = rows
-    fig = Figure(figsize=(WIDTH, WIDTH / 2 * (bottom - top) / photo.shape[1] + 1.4), layout="constrained")
+    height, width = mask.shape
+    fig = Figure(figsize=(WIDTH, WIDTH / 2 * height / width + 1.4), layout="constrained")
     (left, right), (text, bar) = fig.subplots(2, 2, height_ratios=(20, 1))
     left.imshow(photo)
     left.set_title("photo", fontsize=TEXT)
     right.imshow(coloured(photo, mask, measured, widest))
     right.set_title("cracks found, coloured by width", fontsize=TEXT)
     for axes in (left, right):
-        axes.set(xticks=[], yticks=[], ylim=(bottom, top), frame_on=False)
+        axes.set(xticks=[], yticks=[], frame_on=False)
     x, y = measured["width_max_xy"]
     right.plot(x, y, "o", markersize=22, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.5)
     label = f"widest: {measured['width_max_px']:.0f} px"
     box = {"facecolor": "black", "alpha": 0.6}
-    side = "right" if x > photo.shape[1] / 2 else "left"  # towards the middle, so that it stays inside the photo
+    side = "right" if x > width / 2 else "left"  # towards the middle, so that it stays inside the photo
     right.annotate(label, (x, y), (0, 24), textcoords="offset points", ha=side, fontsize=TEXT, color="w", bbox=box)
     numbers = f"length {measured['length_px']:.0f} px, median width {measured['width_median_px']:.0f} px"
     text.text(0.5, 0, numbers, ha="center", va="center", fontsize=TEXT)
     text.set_axis_off()
     colours = ScalarMappable(cmap=ListedColormap(COLOURS / 255))
     colours.set_clim(0, widest)
-    fig.colorbar(colours, cax=bar, orientation="horizontal").set_label("crack width, px", fontsize=TEXT)
+    whole = MaxNLocator(integer=True)
+    fig.colorbar(colours, cax=bar, orientation="horizontal", ticks=whole).set_label("crack width, px", fontsize=TEXT)
     bar.tick_params(labelsize=TEXT)
     return fig
 
@@ -83,7 +84,8 @@ def main(argv=None):
     model, preprocess, threshold = open_model(args.checkpoint, "cpu")
     photo = read_photo(args.photo)
     mask, _ = crack_mask(predict(model, preprocess, photo), threshold)
-    save_figure(args.out, story(photo, mask, args.rows or (0, photo.shape[0])))
+    top, bottom = args.rows or (0, photo.shape[0])
+    save_figure(args.out, story(photo[top:bottom], mask[top:bottom]))
     print(f"written: {args.out}")
     return 0
 

@@ -193,6 +193,16 @@ def test_what_taught_the_run_that_another_begins_with_taught_that_too(export, tm
     assert trained_on(third, photos) == [photo.name for photo in photos[:6]]
 
 
+def test_a_photo_that_two_runs_learnt_is_noted_once_and_stays_known_where_it_only_validates_now(export, tmp_path):
+    photos = read_export(export).photos
+    first, second, third = (tmp_path / f"{name}.json" for name in "123")
+    write_splits(first, {"train": photos[:4], "valid": [], "test": []})
+    write_splits(second, {"train": photos[:3], "valid": photos[3:4], "test": []}, first)
+    write_splits(third, {"train": photos[:3], "valid": photos[3:4], "test": []}, second)
+    assert json.loads(third.read_text())["before"]["sha1"] == [photos[3].sha1()]
+    assert trained_on(third, photos) == [photo.name for photo in photos[:4]]
+
+
 def test_all_photos_that_cannot_be_used_are_named_at_once(export):
     for name in ("road001.jpg", "road004.jpg"):
         (export / name).write_bytes(b"no photo")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes weights/crack.pt from nothing: about three hours on two free cores. Stopped and started again, it continues.
+# Makes weights/crack.pt from nothing: about four hours on two free cores. Stopped and started again, it continues.
 #
 # Four COCO exports must lie in data/ (weights/README.md says what they are and where they come from):
 # data/sut, data/sut_undamaged, data/cpri_undamaged and data/paveseg.
@@ -62,6 +62,14 @@ stage runs/stage5 --from runs/average4/best.pt --steps 2800 --lr 0.0006 --seed 6
     data/cpri_undamaged=1.5 --undamaged data/paveseg=0.6 --valid data/drawn-valid
 
 # halfway between
-python weights/average.py runs/average4/best.pt runs/stage5/best.pt --out runs/average5
-cp runs/average5/best.pt weights/crack.pt
-cp runs/average5/splits.json weights/splits.json
+[ -f runs/average5/best.pt ] || python weights/average.py runs/average4/best.pt runs/stage5/best.pt --out runs/average5
+
+# 6: the same twice, with more of SUT-Crack and other random numbers; then the mean of all three
+for seed in 7 9; do
+    stage runs/stage6-$seed --from runs/average5/best.pt --steps 3000 --lr 0.0006 --seed $seed \
+        --data data/drawn-varied-2=4 data/drawn-1200=1.5 data/sut-aligned=4.5 data/hard=1.5 data/sut_undamaged=0.8 \
+        data/cpri_undamaged=1.5 --undamaged data/paveseg=0.6 --valid data/drawn-valid
+done
+python weights/average.py runs/stage6-7/best.pt runs/stage6-9/best.pt runs/average5/best.pt --out runs/average6
+cp runs/average6/best.pt weights/crack.pt
+cp runs/average6/splits.json weights/splits.json

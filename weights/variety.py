@@ -104,7 +104,7 @@ def grey(photo, rng):
 
 def blur(photo, rng):
     """Out of focus."""
-    return cv2.GaussianBlur(photo, (0, 0), log_uniform(rng, 0.5, 4.0))
+    return cv2.GaussianBlur(photo, (0, 0), log_uniform(rng, 0.5, 2.5))
 
 
 def sharpen(photo, rng):
@@ -127,7 +127,7 @@ def jpeg(photo, rng):
 LIGHT = {local_contrast: 0.6, gamma: 0.4, brightness: 0.7, grey: 0.1, blur: 0.3, sharpen: 0.15, noise: 0.4, jpeg: 0.4}
 # and how often each is done, in this order
 FADED = 0.4  # share of the cracked crops whose crack is made fainter or darker
-BLACKENED = 0.25  # share of the cracked crops whose crack is filled with a dark tone instead
+BLACKENED = 0.2  # share of the cracked crops whose crack is filled with a dark tone instead
 
 
 def vary(photo, mask, rng):
