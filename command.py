@@ -200,8 +200,8 @@ def add_network_flags(parser, out):
         "--scale",
         type=number(float, above=0, at_most=4),
         metavar="FACTOR",
-        help="run at FACTOR × full resolution (default: at the size of the training photos, "
-        "at half that for wide cracks, and also at twice that for large photos)",
+        help="run at FACTOR × full resolution (default: at the training's --size, at half of it for wide cracks, and "
+        "for large photos also at twice it)",
     )
     network("--flips", **COMMON["flips"])
     network("--figures", action="store_true", help=f"write a figure for each photo, even for more than {FEW} photos")

@@ -42,7 +42,7 @@ STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
 class Settings:
     """Every setting that affects the result of a training. --resume reads them from the run.
 
-    They are named after the flags in `arguments`, except `start` (--from). None means: decided by the data or --from.
+    They are named after the flags in `arguments`, except `start` (--from), whose help says what None means.
     """
 
     data: str | None = None

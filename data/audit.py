@@ -23,7 +23,11 @@ DRAWN_UNTURNED = (
     "label it again"
 )
 # what the report says about a category
-MEANINGS = {"crack": "counts as crack", "not crack": "does not count as crack", "unused": "not used by any annotation"}
+MEANINGS = {
+    "crack": "counts as crack",
+    "not crack": "does not count as crack",
+    "unused": "no annotation uses it; Roboflow adds one such category to every export",
+}
 
 
 BESIDE_PX = 2  # on a photo of 512 pixels; of the labels of drawn photos none is, of SUT-Crack's every twelfth
