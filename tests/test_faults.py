@@ -104,7 +104,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where
     assert (len(training["history"]), training["progress"]["steps"]) == saved
     torch.manual_seed(99)
     train.main(["--resume", str(tmp_path / "run")])
-    assert f"after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} steps" in out
+    assert f"after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} step" in out
     assert_same_run(undisturbed, tmp_path / "run")
 
 
