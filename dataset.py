@@ -29,9 +29,9 @@ class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
     The sampler sends a worker one number, epoch · len(self) + item, because the worker's copy of this object is never
-    updated: of 6 items, key 14 is item 2 of epoch 2. The random changes depend only on seed, e and
-    k, so the number of workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of
-    all epochs are those of epoch 0.
+    updated: of 6 items, key 14 is item 2 of epoch 2. The random changes depend only on seed, epoch and item, so the
+    number of workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of all epochs
+    are those of epoch 0.
     """
 
     def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):

@@ -35,7 +35,7 @@ MEANING = {
     "ods": "dice_cracked at the best single threshold for these photos; optimistic, specks not removed",
     "ois": "dice_cracked at the best threshold for each photo; more optimistic, specks not removed",
     "miou_papers": "mean IoU of crack and background by photo, at the best single threshold, as in papers; optimistic",
-    "label_noise_1px": "iou_cracked of labels drawn 1 pixel wider or narrower, mean of both",
+    "label_noise_1px": "iou_cracked of the ground truth drawn 1 pixel wider or narrower, mean of both",
     "label_noise_2px": "iou_cracked of the ground truth drawn 2 pixels wider or narrower, mean of both",
 }
 

@@ -62,11 +62,12 @@ def open_submission(name, path, device):
 
 
 def named(error, paths, name):
-    """The same error with the submission's name instead of where its files lie, which may be an unpacked zip."""
+    """An error whose message begins with one of the paths -> the same with the submission's name in its place."""
     message = str(error)
-    for path in paths:
-        message = message.replace(str(path), name)
-    return BadInput(message)
+    for path in map(str, paths):
+        if message.startswith(path):
+            return BadInput(name + message.removeprefix(path))
+    return error
 
 
 def note_on(predictor, place):

@@ -353,8 +353,8 @@ def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
 
     Dice is computed over the whole batch, not for each photo, because an undamaged photo alone gives almost no gradient
     (Milletari et al. 2016; batch variant as in nnU-Net). From a batch without any crack the network therefore learns
-    by the cross-entropy. With several processes, the batch is that of all processes, so
-    the four sums are added up over them.
+    by the cross-entropy. With several processes, the batch is that of all processes, so the four sums are added up over
+    them.
     """
     probability, mask = logits.sigmoid(), mask.float()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()

@@ -164,7 +164,8 @@ def stones(rng, shape, size, share):
     seed_of = np.zeros((label.max() + 1, 2), np.float32)
     seed_of[label[seeds[:, 1], seeds[:, 0]]] = seeds
     kinds = len(seed_of)
-    radius = size / 2 * np.exp(rng.normal(0.1, 0.3, kinds)) * (rng.random(kinds) < share)
+    radius = size / 2 * np.exp(rng.normal(0.1, 0.3, kinds))
+    radius[rng.random(kinds) >= share] = 0  # no stone there
     turn, aspect = rng.uniform(0, np.pi, kinds), np.exp(rng.uniform(0, 0.6, kinds))
     per_stone = np.stack([*seed_of.T, np.cos(turn), np.sin(turn), aspect, 1 / np.maximum(radius, 0.01)], 1)
     x0, y0, cos, sin, stretch, inverse = cv2.split(np.take(per_stone.astype(np.float32), label, axis=0))

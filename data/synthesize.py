@@ -56,7 +56,9 @@ def arguments(argv):
         type=number(float, 0.1, 10),
         nargs=2,
         metavar=("FAR", "NEAR"),
-        help="range of magnifications; 1 is the view of a standing person (default {} {})".format(*DISTANCES),
+        help="range of magnifications; 1 is the view of a standing person (default {} {}, with --varied {} {})".format(
+            *DISTANCES, *varied.DISTANCES
+        ),
     )
     parser.add_argument(
         "--varied",

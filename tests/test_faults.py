@@ -17,7 +17,7 @@ from conftest import write_export
 
 import runs
 import train
-from command import execute
+from command import execute, number_of
 from model import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +104,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where
     assert (len(training["history"]), training["progress"]["steps"]) == saved
     torch.manual_seed(99)
     train.main(["--resume", str(tmp_path / "run")])
-    assert f"after {saved[0]} epoch" in (out := capsys.readouterr().out) and f"and {saved[1]} step" in out
+    assert (
+        f"after {saved[0]} epoch" in (out := capsys.readouterr().out)
+        and f"and {number_of(saved[1], 'step')} of the next" in out
+    )
     assert_same_run(undisturbed, tmp_path / "run")
 
 

@@ -454,3 +454,9 @@ def test_a_problem_of_an_undamaged_photo_leaves_undamaged_correct_undefined():
     one = Fixed("a", *[0.9] * 6)
     assert np.isnan(Entry(one, [Problem("undamaged.jpg", "missing", "why")]).undamaged_correct())
     assert Entry(one, [Problem("0.jpg", "missing", "why")]).undamaged_correct() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("path", ["1", "."])
+def test_a_submission_is_named_instead_of_its_path_and_no_other_word_of_a_message_changes(path):
+    said = "1 picture is no mask; give masks. Do it again"
+    assert str(rank.named(BadInput(f"{path}/mask.png: {said}"), [path], "anna")) == f"anna/mask.png: {said}"
