@@ -27,7 +27,7 @@ from formats.archive import unpacked
 from formats.photo import at_most, read_one, write_image
 from inference import open_model
 from model import fused, predict
-from quantify.budget import COLUMNS, estimate, read_prices, width_edges
+from quantify.budget import COLUMNS, estimate, price_lines, read_prices, width_edges
 from quantify.damage import fact_rows, scale_words, sentence
 from quantify.measure import WIDTH_EDGES_MM
 from quantify.scale import ScaleOptions, find_scale
@@ -249,8 +249,7 @@ def scale_fields(choice):
 
 def price_rows():
     """data/prices.csv as rows of the page's table, cells as text."""
-    lines = [line for line in PRICES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return list(csv.reader(lines))[1:]  # the first holds the names of the columns
+    return list(csv.reader(line for _, line in price_lines(PRICES)))[1:]  # the first holds the names of the columns
 
 
 # ------------------------------------------------------------------------------------------------------------ the page

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import Parser, execute
+from data.align import disk
 from formats.coco import read_export
 from formats.photo import Preprocess
 from quantify.skeleton import skeleton, widths
@@ -24,11 +25,6 @@ TEXTURE = 68  # percentile of that detail's size: one deviation of a normal dist
 HEADER = (
     "| set | photos | crack fraction, median and most | width, pixels | contrast, grey levels | texture, grey levels |"
 )
-
-
-def disk(radius):
-    """Round kernel of this radius, for OpenCV's morphology."""
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 
 def texture(grey, road):

@@ -40,7 +40,7 @@ def read_prices(path):
 
     Raises BadInput with file and line for a wrong cell, and for widths or items that two lines price.
     """
-    lines = _lines(path)
+    lines = price_lines(path)
     header = next(csv.reader([lines[0][1]])) if lines else []
     if header != COLUMNS:
         raise BadInput(f"{path}: its first line is not {','.join(COLUMNS)}; begin with it, as {EXAMPLE} does")
@@ -57,7 +57,7 @@ def read_prices(path):
     return prices
 
 
-def _lines(path):
+def price_lines(path):
     """-> list of (number, text) of the lines that are neither empty nor comments. Raises BadInput."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the first letter
