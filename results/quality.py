@@ -195,7 +195,8 @@ class Quality:
 
     def report(self, name, rate, found):
         """One line about a network: the means of its seeds."""
-        means = {key: np.mean([row["test"][key] for row in found]) for key in SHOWN}
+        # null in the JSON file, where no crack is of that width, becomes nan
+        means = {key: np.array([row["test"][key] for row in found], float).mean() for key in SHOWN}
         ious = [row["test"]["iou_cracked"] for row in found]
         print(
             f"{self.budget.called(name):24} {self.budget.minutes:g} min, {found[0]['steps']} steps, rate {rate:g}, "

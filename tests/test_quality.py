@@ -53,6 +53,13 @@ def compare(tmp_path, monkeypatch):
     return run
 
 
+def test_a_score_that_is_undefined_does_not_stop_the_report(compare, monkeypatch, capsys):
+    """Where no crack is up to 3 pixels wide, JSON has null for its recall."""
+    monkeypatch.setitem(SCORES, "recall_to_3px", None)
+    compare(10, [0])
+    assert "recall_to_3px nan" in capsys.readouterr().out
+
+
 def test_a_finished_training_is_stored_at_once_and_not_repeated(compare, tmp_path):
     assert compare(10, [0, 1]) == [(0.001, 0), (0.003, 0), (0.003, 1)]  # both rates, then the better one
     assert len(json.loads((tmp_path / "all.json").read_text())["quality"]["roads"]) == 3
