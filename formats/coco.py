@@ -107,10 +107,10 @@ class Photo:
 
     def disagreement(self, height, width):
         """What to say when the file, upright, has another size than its export says."""
-        return (
-            f"{self.path}: upright it is {width}×{height}, its export says {self.width}×{self.height}; "
-            "export again with Auto-Orient"
-        )
+        remedy = "use the photo that came with the export"
+        if (width, height) == (self.height, self.width):
+            remedy = "export again with Auto-Orient"
+        return f"{self.path}: upright it is {width}×{height}, its export says {self.width}×{self.height}; {remedy}"
 
 
 @dataclass
@@ -280,7 +280,9 @@ def what_is_lacking(folder):
                 inner = inner.parent
             return f"the export lies deeper in it; give {inner}"
     if any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*")):
-        return "no COCO file; label and export as COCO Segmentation"
+        return (
+            "no COCO file; label and export as COCO Segmentation, or make one of photos and masks with data/convert.py"
+        )
     return "no photo; check the name"
 
 

@@ -140,7 +140,7 @@ def interval_words(scored):
     """The interval of iou_cracked, or why there is none."""
     if span(scored.interval):
         return f"95 % interval {span(scored.interval)}"
-    return f"no interval: {len(scored.cracked)} photos with a crack, it takes {metrics.FEWEST}"
+    return f"no interval: {number_of(len(scored.cracked), 'photo')} with a crack, it needs {metrics.FEWEST}"
 
 
 def table(scored):

@@ -156,13 +156,14 @@ def grouped_table(columns, groups, label):
 
 
 def cell(value):
-    """A number keeps its full value for sorting and shows three decimals; nan and None are an empty cell."""
+    """A number, its full value for sorting, with three decimals, one from 10 on; nan and None are an empty cell."""
     if isinstance(value, Cell):
         return f'<td data-value="{"" if math.isnan(value.value) else value.value}">{escaped(value.shown)}</td>'
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return "<td></td>"
     if isinstance(value, Real):
-        shown = value if isinstance(value, Integral) else f"{value:.3f}"
+        decimals = 3 if abs(value) < 10 else 1
+        shown = value if isinstance(value, Integral) else f"{value:.{decimals}f}"
         return f'<td class="number" data-value="{value}">{shown}</td>'
     if not isinstance(value, Html) and len(str(value)) > 30:
         return f'<td class="words">{escaped(value)}</td>'

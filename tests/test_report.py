@@ -119,6 +119,7 @@ def test_a_bar_is_drawn_where_its_value_lies_between_the_limits():
 
 def test_a_cell_shows_three_decimals_and_sorts_by_the_full_number():
     assert page.cell(0.12345) == '<td class="number" data-value="0.12345">0.123</td>'
+    assert page.cell(-660.8182) == '<td class="number" data-value="-660.8182">-660.8</td>'
     assert page.cell(np.int64(7)) == '<td class="number" data-value="7">7</td>'
     assert page.cell(np.float32("nan")) == page.cell(None) == "<td></td>"
     assert page.cell(page.Cell("±", 0.25)) == '<td data-value="0.25">±</td>'
