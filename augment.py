@@ -109,7 +109,7 @@ def caption(rotation, scale, brightness, contrast, **_):
 
 def distribution(originals, rng):
     """[(photo, mask)] -> figure: histograms of the parameters and of the crack's share over all their versions."""
-    units = {"rotation": "degrees", "scale": "times", "brightness": "share", "contrast": "share"}
+    units = {"rotation": "degrees", "scale": "factor", "brightness": "change", "contrast": "change"}
     values = {f"{name}, {unit}": [] for name, unit in units.items()}
     share = values["crack, % of the photo"] = []
     for photo, mask in originals:
@@ -120,7 +120,7 @@ def distribution(originals, rng):
     fig = Figure(figsize=(14, 3.2), layout="constrained")
     fig.suptitle(
         f"{len(share)} augmented versions of the cracked train photos, each with noise of σ {SIGMA:.0f}; "
-        f"a draw that loses more than {MOST_CRACK_LOST:.0%} of the crack is repeated"
+        f"changes that push more than {MOST_CRACK_LOST:.0%} of the crack out of the photo are drawn again"
     )
     for axes, (name, numbers) in zip(fig.subplots(1, len(values)), values.items(), strict=True):
         axes.hist(numbers, bins=20, color="steelblue")

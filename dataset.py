@@ -29,9 +29,9 @@ class CrackDataset(Dataset):
     """(input (3, h, w) float32, mask (1, h, w) uint8, index of the photo) for each photo and each augmented version.
 
     The sampler sends a worker one number, epoch · len(self) + item, because the worker's copy of this object is never
-    updated: of 6 items, key 14 is item 2 of epoch 2. The random changes depend only on seed, epoch and item, so the
-    number of workers does not matter. Version 0 of a photo is the photo itself. With `once` the versions of all epochs
-    are those of epoch 0.
+    updated: with 6 items, key 14 = 2 · 6 + 2 is item 2 of epoch 2. The random changes depend only on seed, epoch and
+    item, so the number of workers does not matter. Version 0 of a photo is the photo itself. With `once`, every epoch
+    shows the versions of epoch 0 again.
     """
 
     def __init__(self, photos, preprocess, augment=None, versions=0, seed=0, once=False):
@@ -52,13 +52,13 @@ class CrackDataset(Dataset):
         if version:
             epoch = 0 if self.once else epoch
             photo, mask = self.augment(photo, mask, np.random.default_rng([self.seed, epoch, k]))
-        # padded like the photo in `normalise`; the padding is road, and counts in the loss but in no score
+        # padded like the photo in `normalise`; the padding is labelled as road, and counts in the loss, not in scores
         height, width = ceil32(mask)
         mask = torch.from_numpy(pad(mask[None], height, width))
         return torch.from_numpy(self.preprocess.normalise(photo)), mask, index
 
 
-# 0.8 MB a photo at 512: each worker decodes a set of up to 128 photos only once
+# keeps 128 photos, of 0.8 MB each at 512, so that a worker decodes each photo of a small set only once
 @lru_cache(maxsize=128)
 def resized(photo, preprocess):
     """Photo of an export -> (h, w, 3) uint8 photo and (h, w) uint8 mask at the network's size.
@@ -104,7 +104,7 @@ class Batches(Sampler):
 def collate(items):
     """Items of different size -> one batch, padded to the largest height and width. Raises BadInput.
 
-    The padding is 0: in the input the mean colour, because it is normalised, and in the mask road.
+    The padding is 0. In the normalised input that is the mean colour, and in the mask it is road.
     """
     height = max(mask.shape[1] for _, mask, _ in items)
     width = max(mask.shape[2] for _, mask, _ in items)
@@ -193,19 +193,19 @@ def show_photos(folder, out):
 def show_export(export, out, seed):
     """Print an audit of a COCO export; save a picture of some photos with their masks -> exit code, 1 if the export
     would stop training. Raises BadInput."""
-    report, tiles, stops = audit(export, seed)
+    report, tiles, would_stop_training = audit(export, seed)
     print(report)
     if not tiles:
         raise BadInput(f"{export.root}: no photo can be used; the list above says why")
     write_image(out, contact_sheet(tiles))
     print(f"picture of {number_of(len(tiles), 'photo')}: {out}")
-    return 1 if stops else 0
+    return 1 if would_stop_training else 0
 
 
 def arguments(argv):
     parser = flags(
-        "Look at a COCO export before training: prints an audit and saves a picture of photos with their masks. The "
-        "exit code is 1 if the export would stop training. "
+        "Look at a COCO export before training: prints what it holds and what looks wrong, and saves a picture of "
+        "photos with their masks. The exit code is 1 if the export would stop training. "
         "Or look at photos before labelling: are there enough, are they sharp and well lit, is any place photographed "
         "twice?",
         "python dataset.py",

@@ -22,7 +22,7 @@ from report import evaluation
 from report.comparison import compare
 from report.pictures import save_figure
 from report.robustness import CHANGES, unchanged
-from runs import RUNS, SHIPPED, Run, best_checkpoints, doubt, newest_run, own_data, read_facts, run_of
+from runs import RUNS, SHIPPED, Run, best_checkpoints, newest_run, own_data, read_facts, run_of, warning_about
 
 
 # ------------------------------------------------------------------------------------------------- scoring
@@ -120,7 +120,7 @@ class PhotoSet:
 
 
 def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
-    """Run, --data, --split, --splits, --classes, each may be None -> PhotoSet. Raises BadInput.
+    """Run and the flags --data, --split, --splits and --classes, any of them None -> PhotoSet. Raises BadInput.
 
     Without flags a run is scored on the test photos of its own split, and refused if the folder now has other photos.
     """
@@ -158,8 +158,8 @@ def photos_of(export, part, splits, seed):
 
 
 def known_photos(photos, path, called):
-    """Run folder or checkpoint -> how many of the photos (it was trained on, it was validated on), or None if that is
-    unknown. Prints it; `called` is its name in the message."""
+    """Run folder or checkpoint -> (how many of the photos it was trained on, how many it was validated on), or None if
+    that is unknown. Prints it; `called` is its name in the message."""
     file = run_of(path).splits
     try:
         trained, chose = trained_on(file, photos, "train"), trained_on(file, photos, "valid")
@@ -191,8 +191,8 @@ class Job:
 
 
 def run_job(path, test, network):
-    """Run folder or checkpoint, PhotoSet, Network -> Job. Results of another checkpoint than best.pt, and with --flips,
-    get folders of their own."""
+    """Run folder or checkpoint, PhotoSet, Network -> Job. Results of a checkpoint other than best.pt, and results with
+    --flips, get a folder of their own."""
     run = run_of(path)
     name, results = run.folder.resolve().name, run.folder
     suffix = ""
@@ -208,7 +208,7 @@ def run_job(path, test, network):
         "threshold": network.threshold,
         "flips": network.flips,
         "known": known_photos(test.photos, path, path),
-        "doubt": doubt(path),
+        "doubt": warning_about(path),
     }
     out = results / (test.folder + suffix)
     return Job(name + suffix, f"{heading}: {test.title}", run.folder, out, test, network, about)
@@ -222,7 +222,7 @@ def masks_job(path, test):
 
 
 def check_jobs(jobs):
-    """Raises BadInput for two jobs of one name, and for jobs on different photos or different ground truth."""
+    """Raises BadInput for two jobs with the same name, and for jobs on different photos or different ground truth."""
     first = jobs[0]
     for i, job in enumerate(jobs):
         for other in jobs[:i]:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from command import FEW, add_network_flags, choose_device, execute, flags, number_of, results_folder
 from formats.annotate import check_coco_file, write_coco
-from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, result_names, why
+from formats.batch import PHOTO_ERRORS, beside, error_line, exit_code, in_threads, list_photos, result_names, shown_name
 from formats.photo import RESULTS, read_mask, read_one, write_image
 from model import SMALLEST, fused, load_checkpoint, predict
 from quantify.damage import damage, sentence, too_much
@@ -16,7 +16,7 @@ from quantify.measure import measure
 from quantify.specks import without_specks
 from report.figure import figure, overlay
 from report.pictures import save_figure
-from runs import doubt, newest_run, weights_file
+from runs import newest_run, warning_about, weights_file
 
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end
 
@@ -39,17 +39,17 @@ def open_model(path, device):
     return model.to(device, memory_format=torch.channels_last), preprocess, threshold
 
 
-def write_results(start, photo, probability, threshold, with_figure):
-    """Write START_mask.png (0 and 255), START_overlay.jpg and perhaps START_figure.png -> dict: row of `damage`."""
+def write_results(path, prefix, photo, probability, threshold, with_figure):
+    """Write PREFIX_mask.png (0 and 255), PREFIX_overlay.jpg and perhaps PREFIX_figure.png -> row of `damage`."""
     mask, specks = crack_mask(probability, threshold)
     measured = measure(mask)
-    row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": start.name}
-    write_image(beside(start, MASK), 255 * mask)
+    row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": shown_name(path, prefix)}
+    write_image(beside(prefix, MASK), 255 * mask)
     marked = overlay(photo, mask, measured, row)
-    write_image(beside(start, OVERLAY), marked)
+    write_image(beside(prefix, OVERLAY), marked)
     if with_figure:
-        title = f"{start.name}: {sentence(row)}"
-        save_figure(beside(start, FIGURE), figure(photo, probability, mask, marked, title))
+        title = f"{row['photo']}: {sentence(row)}"
+        save_figure(beside(prefix, FIGURE), figure(photo, probability, mask, marked, title))
     return row
 
 
@@ -73,18 +73,18 @@ def arguments(argv):
 
 def main(argv=None):
     args = arguments(argv)
-    names = result_names(list_photos(args.photos, args.out))  # {photo: how the names of its results begin}
-    if args.coco:  # now, not after the last photo
+    names = result_names(list_photos(args.photos, args.out))  # {photo: prefix of the names of its results}
+    if args.coco:  # before the work, so that a wrong path costs nothing
         check_coco_file(args.coco, names)
     checkpoint = args.checkpoint or newest_run()
-    model, preprocess, chosen = open_model(checkpoint, choose_device(args.device))
+    model, preprocess, own_threshold = open_model(checkpoint, choose_device(args.device))
     model = fused(model)  # the same answers, faster
-    threshold = chosen if args.threshold is None else args.threshold
+    threshold = own_threshold if args.threshold is None else args.threshold
     results_folder(args.out)
     print(f"{number_of(len(names), 'photo')} with {checkpoint} at threshold {threshold:.2f}")
-    doubtful = doubt(checkpoint)
-    if doubtful:
-        print(f"WARNING: {doubtful}")
+    warning = warning_about(checkpoint)
+    if warning:
+        print(f"WARNING: {warning}")
     old = sum(beside(args.out / name, MASK).exists() for name in names.values())
     if old:
         print(f"note: {number_of(old, 'earlier mask')} in {args.out} will be overwritten; another --out would keep it")
@@ -93,8 +93,8 @@ def main(argv=None):
 
     def segment(path):
         photo = read_one(path)
-        answer = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
-        return write_results(args.out / names[path], photo, answer, threshold, with_figures)
+        probability = predict(model, preprocess, photo, size_from_factor(photo, args.scale), args.flips)
+        return write_results(path, args.out / names[path], photo, probability, threshold, with_figures)
 
     # reading, measuring and writing overlap in threads; the network itself takes one photo at a time (model.ONE_THREAD)
     rows, failed = {}, []
@@ -105,13 +105,13 @@ def main(argv=None):
             rows[path] = future.result()
             if len(names) <= FEW:
                 tqdm.write(f"{path}: {sentence(rows[path])}")
-        except FAULTS as error:
-            failed.append(why(path, error))
+        except PHOTO_ERRORS as error:
+            failed.append(error_line(path, error))
 
     cracked = sum(row["crack_area_px"] > 0 for row in rows.values())
     if rows:
         print(f"cracks in {cracked} of {number_of(len(rows), 'photo')}; masks and overlays are in {args.out}/")
-    elif len(names) > 1:  # of a single photo, the error says all
+    elif len(names) > 1:  # for a single photo, its error is enough
         print(f"no photo could be used; nothing new in {args.out}/")
     warning = too_much(rows.values())
     if warning:

@@ -14,10 +14,10 @@ THRESHOLDS = np.arange(5, 100, 5) / 100  # tried on validation
 FLAT = 0.005  # differences in validation IoU up to this are treated as noise
 FEWEST = 6  # values that an interval needs: from 5 typical IoU values it would be 0.5 wide and say nothing
 WIDTHS = {"recall_to_3px": 3.5, "recall_3_to_10px": 10.5, "recall_over_10px": np.inf}  # upper bounds, pixels
-TOLERANCE = disk(2)  # of f1_2px: 2 pixels, at the photo's own size
+TOLERANCE = disk(2)  # f1_2px accepts 2 pixels, at the photo's own size
 
 MEANING = {
-    "iou_cracked": "IoU of the crack, mean over the photos that have one (headline)",
+    "iou_cracked": "IoU of the crack, mean over the photos that have one (the main score)",
     "iou_all": "mean IoU over all photos; an undamaged photo counts 1 if left empty, else 0",
     "iou_pooled": "IoU of all pixels of the split together",
     "dice_cracked": "Dice of the crack, mean over the photos that have one",
@@ -121,7 +121,8 @@ def interval(values, limits=(-np.inf, np.inf)):
 
     Student's t: mean ± t · s / √n, cut off at `limits`, 0 and 1 for an IoU. In simulations with 6 to 40 photos it holds
     the true mean in 93 to 96 % of the cases, for IoU-like values and for differences of two runs; the percentile
-    bootstrap does so in 84 to 94 %. Where a run misses one photo in five altogether it is 84 % at 6 photos, 93 % at 12.
+    bootstrap does so in 84 to 94 %. If a run misses one photo in five completely, Student's t holds the mean in 84 % of
+    the cases with 6 photos and in 93 % with 12.
     `python results/coverage.py` prints the tables. Values that are nan are left out; fewer than FEWEST give (nan, nan).
     """
     values = np.asarray(values, float)
@@ -193,9 +194,9 @@ OPTIMISTIC = ("ods", "ois", "miou_papers")  # scores at thresholds chosen on the
 def at_best_threshold(c):
     """(photos, thresholds, 4) counts -> {key of OPTIMISTIC: score}; nan without a photo with a crack.
 
-    ods, ois: mean Dice of the photos with a crack, at the best threshold for all and at the best one for each. Named
-    after the optimal data set and image scale of the Berkeley benchmark (Arbelaez et al., PAMI 2011), but of the Dice
-    per photo without tolerance. Specks are in the masks behind these counts; dice_cracked is without them.
+    ods, ois: mean Dice of the photos with a crack, at the best threshold for all and at the best one for each. The
+    names, optimal data set and image scale, are from the Berkeley benchmark (Arbelaez et al., PAMI 2011); here they are
+    mean Dice per photo, without tolerance. Specks are in the masks behind these counts; dice_cracked is without them.
 
     miou_papers: as in the code of SCSegamba (Liu et al., CVPR 2025) and of papers that compare with it.
     """
@@ -228,7 +229,7 @@ def summary_at(counts, threshold):
 
 
 def label_noise_counts(truth):
-    """(H, W) mask -> (2, 2, 4): counts against itself of it drawn 1 and 2 pixels (wider, narrower)."""
+    """(H, W) mask -> (2, 2, 4) counts of the mask drawn 1 or 2 pixels (wider, narrower), against the mask itself."""
     found = []
     for pen in (np.ones((2, 2), np.uint8), disk(1)):  # they add 1 and 2 pixels of width
         wider, narrower = cv2.dilate(truth, pen), cv2.erode(truth, pen)

@@ -27,8 +27,8 @@ LARGEST_SIZE = 8192
 
 
 def conv_norm(cin, cout, kernel=3, stride=1):
-    """Convolution and batch norm; an odd kernel at stride 1 keeps the size; at stride 2 every kernel used here
-    halves it."""
+    """Convolution and batch norm. An odd kernel at stride 1 keeps the size. At stride 2, every kernel used here halves
+    it."""
     conv = nn.Conv2d(cin, cout, kernel, stride, padding=(kernel - 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(cout))
 
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
         self.merge4 = FineBlock(c4)
         self.lift2 = conv_norm(c4, c2, 1)
         self.merge2 = FineBlock(c2)
-        # four logits a cell, unfolded to the four pixels that it stands for
+        # four logits for each cell, one for each pixel of the cell
         four = nn.Conv2d(c2, 4, 3, padding=1)
         self.head = nn.Sequential(conv_norm(c2, c2), nn.ReLU(inplace=True), four, nn.PixelShuffle(2))
 
@@ -228,7 +228,7 @@ def fused(model):
 
 def precision(device):
     """The number type of the network: bfloat16 where the device has instructions for it; else float16 on a GPU (a Colab
-    T4), float32 on a CPU, which would take 16 times as long to emulate bfloat16 (measured: AVX2, 512×512)."""
+    T4), float32 on other CPUs, where emulated bfloat16 takes 16 times as long (measured: AVX2, 512×512)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     # the function is private: a release of PyTorch without it computes in float32
@@ -247,7 +247,7 @@ def autocast(device):
 # The network works best when cracks are about as wide as in training, so a photo is resized to the training size
 # (`Preprocess.enlarges` says whether a smaller one is enlarged). A photo more than LARGE times that size is also
 # processed at double size and the two are averaged. Wide cracks come out hollow, so a pass at half the training size
-# adds those that are at least WIDE pixels wide there (not where the caller gives a size).
+# adds the cracks that are at least WIDE pixels wide in it. If the caller gives a size, there is no such pass.
 LARGE = 2
 SMALLEST, WIDE = 32, 8  # pixels: longer side of a resized photo; width of a crack, in the half-size pass
 # PyTorch on Apple's GPUs crashes where two threads use it; elsewhere one photo at a time keeps all cores busy
@@ -286,7 +286,7 @@ def look(model, preprocess, photo, size):
 
 
 def look_for_wide_cracks(model, preprocess, photo, size):
-    """The same, but 0 where no crack is at least WIDE pixels wide at this size, measured at the probability SURE."""
+    """Like `look`, but 0 where no crack is at least WIDE pixels wide at this size, measured at the probability SURE."""
     view = replace(preprocess, size=size, enlarges=True)
     answer = answer_at(model, view, photo)
     crack = (answer >= SURE).astype(np.uint8)
@@ -301,7 +301,7 @@ def look_for_wide_cracks(model, preprocess, photo, size):
 def predict(model, preprocess, photo, size=None, flips=False):
     """(H, W, 3) uint8 RGB -> (H, W) float32 crack probability.
 
-    size: pixels on the longer side to which to resize the photo, without the pass for wide cracks; default: see
+    size: longer side in pixels to which to resize the photo; there is no pass for wide cracks then. Default: see
     `default_sizes`.
     flips: average over the photo and its three mirror images, each mirrored back.
     """
@@ -351,7 +351,7 @@ def save_checkpoint(path, model, preprocess, threshold, training=None):
 
 
 def checkpoint_file(path):
-    """Checkpoint, or the folder of its run, a path or a string -> the file."""
+    """Checkpoint file or run folder, a path or a string -> checkpoint file."""
     path = Path(path)
     return path / BEST if path.is_dir() else path
 
@@ -407,7 +407,7 @@ def rebuilt(network, arguments):
     """
     depths = arguments.get("depths", ())
     if network == "CrackNet" and len(depths) == 4 and depths[0] == 0:
-        # checkpoints of before 2026-11-28 have a first entry for stride 2 (0 blocks)
+        # checkpoints from before 2026-11-28 have a first entry for stride 2 (0 blocks)
         arguments = arguments | {"depths": depths[1:]}
     return NETWORKS[network](**arguments)
 

@@ -10,7 +10,7 @@ from evaluate import add_data_flags, choose_photos, known_photos, open_network, 
 from formats.masks import CHECKPOINTS, MaskFolder, MissingMask, located
 from formats.photo import expand, pictures_in, visible
 from report.ranking import MISSING, UNUSABLE, Entry, Problem, rank
-from runs import Run, doubt, run_of
+from runs import Run, run_of, warning_about
 
 PACKED = (".zip", ".rar", ".7z", ".tar", ".gz")  # counts as a submission, though only .zip can be opened
 NEITHER = "neither a folder or .zip of masks, nor a run folder, nor a checkpoint (.pt)"
@@ -97,7 +97,7 @@ def score_submission(name, path, test, device):
             print(f"note: {name}: {note}")
         scored = replace(scored, note=note)
         if not isinstance(predictor, MaskFolder):
-            scored = replace(scored, known=known_photos(test.photos, place, name), doubt=doubt(place))
+            scored = replace(scored, known=known_photos(test.photos, place, name), doubt=warning_about(place))
     return Entry(scored, forgiving.problems)
 
 

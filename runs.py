@@ -35,7 +35,7 @@ NOTHING_LEARNT = 0.1  # IoU of the crack: a mask that is all crack reaches the c
 FEW_CRACKED = {"train": 10, "valid": 3}  # fewer cracked photos than this are said to be few
 LOSSES = {"train_loss": "train", "valid_loss": "validation"}  # lines of curves.png: column of history.csv, words
 IOUS = {
-    "iou_at_threshold": "crack, at the epoch's best threshold (chooses)",
+    "iou_at_threshold": "crack, at the epoch's best threshold (decides which epoch is kept)",
     "iou_cracked": "crack, at 0.5",
     "iou_all": "all photos, at 0.5",
     "iou_pooled": "all pixels together, at 0.5",
@@ -350,12 +350,12 @@ def conclusion(run, history, validated, data):
     """The result of the training, and the next commands."""
     best = best_epoch(history)
     lines = [
-        f"{number_of(len(history), 'epoch')} done; best epoch {best['epoch']}, chosen with its threshold by IoU of the "
-        f"crack on {number_of(validated, 'validation photo')}"
+        f"{number_of(len(history), 'epoch')} done; best epoch: {best['epoch']}. It and its threshold have the highest "
+        f"IoU of the crack on {number_of(validated, 'validation photo')}"
     ]
     if best["iou_at_threshold"] < NOTHING_LEARNT:
         lines.append(
-            f"WARNING: IoU of the crack is only {best['iou_at_threshold']:.3f} there: it has not learnt what a crack "
+            f"WARNING: that IoU is only {best['iou_at_threshold']:.3f}: the network has not learnt what a crack "
             f"is. Check the labels (python dataset.py {data}) and train for more epochs"
         )
     lines.append(f"next: python evaluate.py {run.folder}")
@@ -390,7 +390,7 @@ def newest_run():
     return chosen
 
 
-def doubt(checkpoint):
+def warning_about(checkpoint):
     """A warning about the run of this checkpoint: it has learnt nothing, or too few cracked photos chose its epoch and
     threshold. "" where neither is known."""
     run = run_of(checkpoint)

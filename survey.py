@@ -27,7 +27,7 @@ from command import (
     results_folder,
 )
 from formats import video
-from formats.batch import FAULTS, beside, exit_code, in_threads, list_photos, why
+from formats.batch import PHOTO_ERRORS, beside, error_line, exit_code, in_threads, list_photos, shown_name
 from formats.exif import exif
 from formats.photo import Preprocess, read_one, write_image
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
@@ -40,7 +40,7 @@ from report.figure import figure, overlay
 from report.pictures import save_figure
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
-from runs import doubt, newest_run, weights_file
+from runs import newest_run, warning_about, weights_file
 
 VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
 
@@ -126,7 +126,7 @@ def with_origin(result, path, start, photo, places, second=None):
     if places:
         latitude, longitude = exif(path)["gps"] or (None, None)
     origin = {
-        "photo": path.name if start.name == path.stem else start.name,  # with its folder where names repeat
+        "photo": shown_name(path, start),
         "second": second,
         "copy_of": None,
         "photo_width": photo.shape[1],
@@ -195,7 +195,7 @@ def kept_record(path, start, options, figures=False):
 
 
 def records_of(todo, names, out, options):
-    """Yields (file, function that returns its record or raises one of FAULTS): photos in threads, then videos."""
+    """Yields (file, function that returns its record or raises one of PHOTO_ERRORS): photos in threads, then videos."""
     photos = [path for path in todo if not is_video(path)]
     for path, record in in_threads(lambda path: survey_photo(path, out / names[path], options), photos):
         yield path, record.result
@@ -211,8 +211,8 @@ def survey_all(todo, names, out, options):
     for path, record_of_file in tqdm(waiting, total=len(todo), disable=hidden or None, unit="photo"):
         try:
             record = record_of_file()
-        except FAULTS as error:
-            failed.append((path, why(path, error)))
+        except PHOTO_ERRORS as error:
+            failed.append((path, error_line(path, error)))
             continue
         if len(names) <= FEW:
             rows = [result["row"] for result in record["results"]]
@@ -274,9 +274,9 @@ def survey(args, device):
     results_folder(args.out)
     made_with = f"{short(checkpoint)} at threshold {options.threshold:.2f}"
     print(f"{number_of(len(names), noun(names))} with {made_with} on {device}")
-    doubtful = doubt(checkpoint)
-    if doubtful:
-        print(f"WARNING: {doubtful}")
+    warning = warning_about(checkpoint)
+    if warning:
+        print(f"WARNING: {warning}")
     todo = still_to_do(names, args.out, options)
     failed = survey_all(distributed.share(todo), names, args.out, options)
     failed = sorted(distributed.gathered(failed))

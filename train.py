@@ -32,7 +32,7 @@ STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
 MOST_STEPS = 8000
 MOST_STEPS_A_PHOTO = 100  # overrides FEWEST_STEPS: 1,000 steps would be hundreds of epochs of two or three photos
-STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
+STEPS_BEFORE_ESTIMATE = 20  # after these, print how long the training will take
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -42,7 +42,8 @@ STEPS_BEFORE_ESTIMATE = 20  # of how long the training will take
 class Settings:
     """Every setting that affects the result of a training. --resume reads them from the run.
 
-    They are named after the flags in `arguments`, except `start` (--from), whose help says what None means.
+    They are named after the flags in `arguments`, except `start`, which is --from. The help of a flag says what None
+    means.
     """
 
     data: str | None = None
@@ -68,7 +69,7 @@ class Settings:
 
 
 def arguments(argv):
-    """Flags -> namespace. A setting that was not typed is None; `Settings` has the defaults."""
+    """Flags -> namespace. A setting that was not given is None; `Settings` has the defaults."""
     parser = flags(
         "Train CrackNet on a COCO export. Writes a run folder: best.pt (weights and threshold of the epoch with the "
         "best validation IoU), last.pt (to resume), history.csv, curves.png, splits.json, arguments.json.",
@@ -109,11 +110,13 @@ def arguments(argv):
     add(
         "--dropout",
         type=number(float, 0, below=1),
-        help="dropout rate at the coarsest feature maps (default: that of --from, else 0)",
+        help="dropout rate at the smallest feature maps (default: that of --from, else 0)",
     )
     add("--encoder", choices=tuple(TransferNet.MAPS), help="torchvision encoder to use instead of CrackNet's own")
     add(
-        "--encoder-weights", metavar="FILE", help="its state dict, or imagenet to download it (default: random weights)"
+        "--encoder-weights",
+        metavar="FILE",
+        help="file with its weights (a state dict), or imagenet to download them (default: random weights)",
     )
     add(
         "--encoder-rate",
@@ -125,7 +128,7 @@ def arguments(argv):
     add(
         "--epochs",
         type=number(int, 1),
-        help=f"passes over all photos and versions (default: {STEPS_A_PHOTO} steps per training photo, between "
+        help=f"passes over all photos and versions (default: as many as make {STEPS_A_PHOTO} steps per photo, between "
         f"{FEWEST_STEPS:,} and {MOST_STEPS:,}; never more than {MOST_STEPS_A_PHOTO} per photo)",
     )
     add(
@@ -164,16 +167,16 @@ def arguments(argv):
 def settings_of(args):
     """Flags -> (Run, Settings): of a new run, or those of the run that --resume names. Raises BadInput."""
     names = [setting.name for setting in fields(Settings)]
-    typed = {name: getattr(args, name) for name in names}
-    typed = {name: value for name, value in typed.items() if value is not None}
+    given = {name: getattr(args, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
     if not args.resume:
-        typed.setdefault("lr", 0.001 if args.start else 0.003)
-        return runs.new_run(args.out, args.data), Settings(**typed)
+        given.setdefault("lr", 0.001 if args.start else 0.003)
+        return runs.new_run(args.out, args.data), Settings(**given)
     if args.out:
-        raise BadInput(f"--resume {args.resume}: a run keeps its own --out; leave it out")
+        raise BadInput(f"--resume {args.resume}: a resumed run stays in its folder; leave out --out")
     run = runs.interrupted_run(args.resume)
-    data = typed.pop("data", None)
-    settings = Settings(**runs.own_settings(run, typed, names))
+    data = given.pop("data", None)
+    settings = Settings(**runs.own_settings(run, given, names))
     return run, replace(settings, data=data or settings.data)
 
 
@@ -197,7 +200,7 @@ def loaders(parts, preprocess, settings, workers=0, pin=False):
     change = partial(augment, without=settings.without)
     data = CrackDataset(parts["train"], preprocess, change, settings.versions, settings.seed, settings.once)
     train_batches = loader(data, settings.batch_size, workers, settings.seed, pin)
-    # few photos, read once and then kept in memory, so workers would not pay
+    # read once and kept in memory if they are few, so worker processes would not be worth it
     valid_batches = loader(CrackDataset(parts["valid"], preprocess), settings.batch_size)
     return train_batches, valid_batches
 
@@ -216,7 +219,7 @@ def network(settings, run):
     if settings.dropout is not None:
         model = with_dropout(model, settings.dropout)
     if settings.encoder_rate != 1 and not isinstance(model, TransferNet):
-        raise BadInput("--encoder-rate: this network has no encoder of torchvision; leave it out or give --encoder")
+        raise BadInput("--encoder-rate: this network has no torchvision encoder; leave it out or give --encoder")
     if settings.encoder_rate == 0:  # frozen: without a gradient the optimiser leaves it as it is
         model.trunk.requires_grad_(False)
     return model, replace(preprocess, size=settings.size or preprocess.size)
@@ -243,8 +246,8 @@ def default_steps(photos):
     return FEWEST_STEPS, f"at least {FEWEST_STEPS:,}"
 
 
-def length(epochs, photos, batches):
-    """--epochs or None, number of train photos, batches in an epoch -> (epochs, in words what was chosen and why)."""
+def number_of_epochs(epochs, photos, batches):
+    """--epochs or None, number of train photos, batches in an epoch -> (epochs, words on how many steps and why)."""
     why = ""
     if epochs is None:
         steps, reason = default_steps(photos)
@@ -287,9 +290,8 @@ class TrainState:
 
     def end_epoch(self, scores, seconds):
         """Add the epoch that has just ended to the history, with the result of `validate` and the seconds it took."""
-        done = self.progress
-        row = {"epoch": len(self.history) + 1, "train_loss": done.loss / done.photos}
-        self.history.append(row | scores | {"seconds": done.seconds + seconds})
+        row = {"epoch": len(self.history) + 1, "train_loss": self.progress.loss / self.progress.photos}
+        self.history.append(row | scores | {"seconds": self.progress.seconds + seconds})
         self.progress = Progress()
 
     def state_dict(self):
@@ -317,7 +319,7 @@ class TrainState:
             self.average.load_state_dict(content["average"])
 
 
-def pace(step, steps):
+def learning_rate_factor(step, steps):
     """Share of the highest learning rate at a step.
 
     It rises linearly over the first tenth of the steps, then falls to 0 along half a cosine.
@@ -339,7 +341,7 @@ def optimisation(model, settings, steps, device):
             {"params": list(model.trunk.parameters()), "lr": settings.lr * settings.encoder_rate},
         ]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = LambdaLR(optimizer, partial(pace, steps=steps))
+    schedule = LambdaLR(optimizer, partial(learning_rate_factor, steps=steps))
     # in float16 small gradients would become 0, so the loss is scaled up
     scaler = torch.amp.GradScaler(device.type, enabled=precision(device) == torch.float16)
     average = None
@@ -352,25 +354,25 @@ def dice_bce(logits, mask, dice_weight=1.0, bce_weight=1.0):
     """(N, 1, H, W) logits and mask of 0 and 1 -> weighted sum of soft Dice loss and binary cross-entropy.
 
     Dice is computed over the whole batch, not for each photo, because an undamaged photo alone gives almost no gradient
-    (Milletari et al. 2016; batch variant as in nnU-Net). From a batch without any crack the network therefore learns
-    by the cross-entropy. With several processes, the batch is that of all processes, so the four sums are added up over
-    them.
+    (Milletari et al. 2016; batch variant as in nnU-Net). A batch without any crack has almost no Dice gradient either:
+    there the cross-entropy teaches. With several processes, the batch is that of all processes, so the four sums are
+    added up over them.
     """
     probability, mask = logits.sigmoid(), mask.float()
     overlap, total = (probability * mask).sum(), probability.sum() + mask.sum()
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
     pixels = torch.full_like(entropy, logits.numel())
     overlap, total, entropy, pixels = distributed.total(torch.stack([overlap, total, entropy, pixels]))
-    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 pixel: defined without any crack, too
+    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1 avoids 0 / 0 where there is no crack
     return dice_weight * dice + bce_weight * entropy / pixels
 
 
 def train_step(state, inputs, masks, loss_of):
-    """Learn from one batch; its loss. Raises FloatingPointError when that is not finite."""
+    """Learn from one batch -> its loss. Raises FloatingPointError when that is not finite."""
     with autocast(inputs.device):
         logits = state.parallel(inputs)
-    # A process without a share of this batch still runs one photo, but has no mask for it: drop its logits
-    # (`dataset.Batches` gives it the photo, `train_one_epoch` leaves out the mask).
+    # With several processes, one may get no photo of a small last batch. `dataset.Batches` then gives it a photo all
+    # the same, and `train_one_epoch` no mask; what the network says about that photo is dropped here.
     loss = loss_of(logits[: len(masks)].float(), masks)
     value = loss.item()
     if not math.isfinite(value):
@@ -392,7 +394,7 @@ def train_step(state, inputs, masks, loss_of):
 
 
 def seed_step(*where):
-    """Seed dropout by the place in the training, so that an interrupted run draws the same as an undisturbed one."""
+    """Seed dropout by the position in the training, so that an interrupted run draws the same as an undisturbed one."""
     torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
 
 
@@ -451,7 +453,7 @@ def threshold_counts(model, preprocess, photos):
 def validate(model, batches, preprocess, loss_of, device):
     """Loss and IoU on the validation photos -> {column of history.csv: value}.
 
-    valid_loss: at the network's size, of the `batches`
+    valid_loss: mean loss over `batches`, at the network's input size
     iou_cracked, iou_all, iou_pooled: at the photos' own size and threshold 0.5
     threshold, iou_at_threshold: the best threshold (`metrics.best_threshold`) and iou_cracked at it
 
@@ -493,7 +495,7 @@ def train(settings, run, device, workers=0, save_minutes=5):
     model = model.to(device, memory_format=torch.channels_last)
 
     train_batches, valid_batches = loaders(parts, preprocess, settings, workers, device.type == "cuda")
-    epochs, how_long = length(settings.epochs, len(parts["train"]), len(train_batches))
+    epochs, how_long = number_of_epochs(settings.epochs, len(parts["train"]), len(train_batches))
 
     dropout = model.arguments.get("dropout")
     # record the values actually used, so that --resume finds them
@@ -504,7 +506,9 @@ def train(settings, run, device, workers=0, save_minutes=5):
         runs.restore(run, state)
         runs.write_history(run, state.history, settings)  # a run killed while it saved may lack the last row
     if len(state.history) >= epochs:
-        print(f"{run.folder}: already finished; to train on, {runs.new_run_from(run, data)} --epochs {epochs}")
+        print(
+            f"{run.folder}: already finished; to go on in a new run: {runs.new_run_from(run, data)} --epochs {epochs}"
+        )
         print(runs.conclusion(run, state.history, len(parts["valid"]), data))
         return
 

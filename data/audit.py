@@ -119,7 +119,7 @@ def describe(export, masks):
     lines += lacking("cracked", cracked, CRACKED) + lacking("undamaged", len(photos) - cracked, UNDAMAGED)
     if parts:
         counted = ", ".join(f"{part} {count}" for part, count in parts.items())
-        lines.append(f"comes split: {counted}; {what_is_kept(set(parts))}")
+        lines.append(f"parts of the export: {counted}; {what_is_kept(set(parts))}")
     sizes = Counter(f"{photo.width}×{photo.height}" for photo in photos).most_common()
     lines.append(f"sizes: {some([f'{size} ({count})' for size, count in sizes], 5)}")
     if masks:
@@ -133,7 +133,7 @@ def lacking(kind, count, asked):
     """A line, if there are fewer photos of this kind than the course asks for."""
     if count >= asked:
         return []
-    return [f"{number_of(count, f'{kind} photo')}, fewer than the {asked} that the course asks for"]
+    return [f"{number_of(count, f'{kind} photo')}, fewer than the {asked} that are recommended"]
 
 
 def describe_cracks(masks):

@@ -11,7 +11,15 @@ import torch
 from command import BadInput
 from formats.photo import BESIDE_PHOTOS, expand, left_out, photos_in
 
-FAULTS = (BadInput, OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, cv2.error)  # of a single photo
+PHOTO_ERRORS = (
+    BadInput,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+    cv2.error,
+)  # of a single photo
 AT_A_TIME = 2  # photos in work; one of 12 megapixels takes about 300 MB
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # a full or locked disk: every photo would fail
 
@@ -48,7 +56,7 @@ def long_name(path):
 
 
 def result_names(photos):
-    """List of files -> {file: how the names of its results begin}: its name without suffix, or, where several files
+    """List of files -> {file: prefix of the names of its results}: its name without suffix, or, where several files
     share that, with folder and suffix. Raises BadInput where even these are the same."""
     stems = Counter(path.stem for path in photos)
     return different({path: path.stem if stems[path.stem] == 1 else long_name(path) for path in photos})
@@ -67,6 +75,11 @@ def different(names):
 def beside(start, end):
     """Path of results so far, end of the name -> the whole path: out/road, _mask.png -> out/road_mask.png."""
     return start.with_name(start.name + end)
+
+
+def shown_name(path, prefix):
+    """Photo, prefix of its results -> its name in titles and tables: with its folder where names repeat."""
+    return path.name if prefix.name == path.stem else prefix.name
 
 
 def in_threads(work, paths):
@@ -90,8 +103,8 @@ def in_threads(work, paths):
         torch.set_num_threads(threads)
 
 
-def why(path, error):
-    """One of FAULTS -> one line that names the file. Raises the error again if all the other photos would fail too."""
+def error_line(path, error):
+    """One of PHOTO_ERRORS -> one line that names the file. Raises the error again if all other photos would fail."""
     if isinstance(error, OSError) and error.errno in HOPELESS:
         raise error
     message = str(error) if isinstance(error, BadInput) else f"{path}: {type(error).__name__}: {error}; skipped"

@@ -88,7 +88,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "COCO file without a photo": ("inference.py", "main", "if args.coco and rows", "if args.coco", "inference"),
     "success said of no photo": ("inference.py", "main", "if rows:", "if True:", "inference"),
     "a mask segmented like a photo": ("formats/photo.py", "read_one", "is_mask(photo)", "False", "inference"),
-    "a full disk tried for every photo": ("formats/batch.py", "why", "error.errno in HOPELESS", "False", "inference"),
+    "a full disk tried for every photo": ("formats/batch.py", "error_line", "error.errno in HOPELESS", "False", "inference"),
     "some failed, exit code 0": ("formats/batch.py", "exit_code", "return 1 if", "return 0 if", "inference"),
     "limits of a number ignored": ("command.py", "number", "above < value < below", "True", "scale"),
     "first column of a table misread": ("command.py", "read_csv", '"utf-8-sig"', '"utf-8"', "studies"),

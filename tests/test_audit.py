@@ -37,7 +37,7 @@ def test_only_the_kind_of_photos_that_is_lacking_is_said_to_lack(tmp_path, monke
     monkeypatch.setattr(audit_module, "CRACKED", 4)
     monkeypatch.setattr(audit_module, "UNDAMAGED", 2)
     text = report(write_export(tmp_path / "e", cracked, undamaged))
-    lines = [line for line in text.splitlines() if "asks for" in line]
+    lines = [line for line in text.splitlines() if "fewer than" in line]
     assert [re.match(r"\d+ (\w+)", line)[1] for line in lines] == lacking
 
 

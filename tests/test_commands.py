@@ -119,10 +119,10 @@ def test_a_run_that_learnt_nothing_is_doubted(tmp_path, monkeypatch, capsys, iou
     (tmp_path / "runs" / "short" / "best.pt").touch()
     monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
     assert runs.newest_run().name == "short" and not capsys.readouterr().out
-    assert not runs.doubt(tmp_path / "runs" / "short")  # nobody knows
+    assert not runs.warning_about(tmp_path / "runs" / "short")  # nobody knows
     (tmp_path / "runs" / "short" / "history.csv").write_text(f"epoch,iou_at_threshold\n1,0.01\n2,{iou}\n")
     for named in (tmp_path / "runs" / "short", tmp_path / "runs" / "short" / "best.pt"):
-        assert ("its masks mean nothing" in runs.doubt(named)) == warned
+        assert ("its masks mean nothing" in runs.warning_about(named)) == warned
 
 
 def test_the_folder_one_stands_in_gives_runs_and_scores_its_name(trained, tmp_path, monkeypatch):
@@ -263,12 +263,12 @@ def test_a_table_opens_in_a_spreadsheet_with_its_letters_and_computes_nothing(tm
 
 @pytest.mark.parametrize(("cracked", "doubted"), [(0, True), (2, True), (3, False), ("many", False)])
 def test_a_run_that_few_cracked_validation_photos_chose_is_doubted(tmp_path, cracked, doubted):
-    assert not runs.doubt(tmp_path)
+    assert not runs.warning_about(tmp_path)
     (tmp_path / "arguments.json").write_text(json.dumps({"cracked": {"train": 9, "valid": cracked}}))
-    assert bool(runs.doubt(tmp_path)) == doubted
+    assert bool(runs.warning_about(tmp_path)) == doubted
 
 
 def test_a_run_notes_how_many_of_its_photos_are_cracked(trained):
     _, run = trained
     assert json.loads((run / "arguments.json").read_text())["cracked"] == {"train": 9, "valid": 2, "test": 3}
-    assert "2 cracked" in runs.doubt(run)
+    assert "2 cracked" in runs.warning_about(run)

@@ -38,11 +38,11 @@ from train import (
     Settings,
     arguments,
     dice_bce,
-    length,
+    learning_rate_factor,
     loaders,
     main,
+    number_of_epochs,
     optimisation,
-    pace,
     settings_of,
     threshold_counts,
     train_one_epoch,
@@ -227,9 +227,9 @@ def test_a_finished_run_that_was_killed_before_its_last_row_was_written_gets_it_
 @pytest.mark.parametrize("versions, batch_size", [(5, 4), (0, 4), (5, 16)])
 def test_the_length_of_a_training_is_steps_for_each_photo_whatever_an_epoch_is(photos, steps, versions, batch_size):
     batches = math.ceil(photos * (1 + versions) / batch_size)
-    epochs, why = length(None, photos, batches)
+    epochs, why = number_of_epochs(None, photos, batches)
     assert abs(epochs * batches - steps) <= max(batches / 2, batches - steps) and f"{epochs * batches:,} steps" in why
-    assert length(7, photos, batches)[0] == 7
+    assert number_of_epochs(7, photos, batches)[0] == 7
 
 
 def test_training_chooses_its_length_and_keeps_it_when_it_is_resumed(export, tmp_path, monkeypatch, capsys):
@@ -357,7 +357,7 @@ def test_of_thresholds_that_are_as_good_as_equal_the_one_nearest_to_a_half_is_ta
 
 def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing():
     for steps in (2, 10, 137):
-        paces = [pace(step, steps) for step in range(steps + 1)]
+        paces = [learning_rate_factor(step, steps) for step in range(steps + 1)]
         assert 0 < paces[0] <= 1 and max(paces) == 1 and paces[-1] == pytest.approx(0, abs=1e-9)
         top = paces.index(1)
         assert paces[: top + 1] == sorted(paces[: top + 1]) and paces[top:] == sorted(paces[top:], reverse=True)
@@ -408,11 +408,11 @@ def test_a_run_with_a_setting_that_is_gone_is_refused_and_one_without_a_new_sett
         (tmp_path / file.name).write_bytes(file.read_bytes())
     saved = read_checkpoint(start / "last.pt")
     settings = saved["training"]["settings"]
-    settings["tversky"] = 0.7
+    settings["gone"] = 0.7
     torch.save(saved, tmp_path / "last.pt")
-    with pytest.raises(BadInput, match=f"{re.escape(str(tmp_path))}.*tversky.*--from"):
+    with pytest.raises(BadInput, match=f"{re.escape(str(tmp_path))}.*gone.*--from"):
         main(["--resume", str(tmp_path)])
-    del settings["tversky"], settings["ema"]
+    del settings["gone"], settings["ema"]
     torch.save(saved, tmp_path / "last.pt")
     main(["--resume", str(tmp_path), "--device", "cpu"])
 
