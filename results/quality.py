@@ -54,7 +54,7 @@ class Budget:
         Both were measured with photos of 512×512; the time is taken to grow with the pixels.
         """
         photo = 1 / results["cost"][name]["training_photos_per_second"] + 1 / results["photos"]["loader"]["loader"]
-        return round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2)
+        return max(1, round(60 * self.minutes / photo / BATCH * (SIZE / self.size) ** 2))
 
     def key(self, name, rate, seed):
         """The name of a training in the results."""
