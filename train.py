@@ -341,6 +341,7 @@ def optimisation(model, settings, steps, device):
             {"params": [weight for weight in model.parameters() if weight not in trunk]},
             {"params": list(model.trunk.parameters()), "lr": settings.lr * settings.encoder_rate},
         ]
+    # without weight decay, the default, AdamW is Adam
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = LambdaLR(optimizer, partial(learning_rate_factor, steps=steps))
     # in float16 small gradients would become 0, so the loss is scaled up

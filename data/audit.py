@@ -48,10 +48,10 @@ def audit(export, seed=0, shown=12):
     if refused:
         lines.append(f"would stop training: {refused}")
     if broken:
-        lines.append(f"would stop training: {number_of(len(broken), 'photo')}; fix or remove what is listed:")
+        lines.append(f"{number_of(len(broken), 'photo')} would stop training; fix or remove:")
         lines += [f"  - {line}" for line in broken]
     found = suspicions(usable)
-    lines.append("to check by eye:" if found else "no problem found")
+    lines.append("to check:" if found else "no problem found")
     lines += [f"  - {line}" for line in found]
     chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     stops = bool(refused or broken)

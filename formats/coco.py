@@ -197,7 +197,7 @@ def check_usable(export):
         )
     if not export.photos:
         why = export.problems[0] if export.problems else "it lists none"
-        raise BadInput(f"{export.root}: no photo of it can be used, {why}; fix that and export again")
+        raise BadInput(f"{export.root}: no photo can be used ({why}); fix that and export again")
 
 
 def refuse_masks(export):

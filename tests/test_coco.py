@@ -562,3 +562,17 @@ def test_two_folders_that_mean_the_same_part_are_refused(tmp_path):
         write_export(tmp_path / part, cracked=2, undamaged=0)
     with pytest.raises(BadInput, match="val/_annotations.coco.json, valid/_annotations.coco.json all mean valid"):
         read_export(tmp_path)
+
+
+@pytest.mark.parametrize(("listed", "turned"), [((128, 96), True), ((64, 64), False)])
+def test_only_a_photo_whose_sides_are_swapped_is_said_to_be_turned(export, listed, turned):
+    """A photo of 96×128; one that was resized needs another remedy than Auto-Orient."""
+
+    def change(content):
+        content["images"][0]["height"], content["images"][0]["width"] = listed
+
+    edit_json(export, change)
+    photo = read_export(export).photos[0]
+    with pytest.raises(BadInput, match=photo.name) as caught:
+        photo.read()
+    assert ("Auto-Orient" in str(caught.value)) == turned
