@@ -40,13 +40,13 @@ def draw_crack(photo, rng):
     return [float(value) for corner in corners for value in corner]
 
 
-def write_export(folder, cracked=8, undamaged=2, seed=0, categories=CATEGORIES, size=(96, 128), category=1):
-    """COCO export of drawn photos in `folder`; returns the folder."""
+def write_export(folder, cracked=8, undamaged=2, seed=0, categories=CATEGORIES, size=(96, 128), category=1, names=None):
+    """COCO export of drawn photos in `folder`, with these file names or numbered; returns the folder."""
     rng, folder = np.random.default_rng(seed), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for i in range(cracked + undamaged):
-        photo, name = draw_road(rng, *size), f"road{i:03d}.jpg"
+        photo, name = draw_road(rng, *size), names[i] if names else f"road{i:03d}.jpg"
         if i < cracked:
             polygon = draw_crack(photo, rng)
             annotations.append(

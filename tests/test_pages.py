@@ -1,7 +1,8 @@
 """Every command of the pages is run: in a copy of the repository, on small drawn photos, and with short trainings.
 
-The lines in SMALLER are all that differs from the real scripts. What a command writes is there for the next one, in the
-order of the page, as for a reader who types them.
+The numbers in SMALLER are all that differs from the real scripts; the splits of CrackForest and benchmark.json are cut
+to what the small photos need. What a command writes is there for the next one, in the order of the page, as for a
+reader who types them.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import CATEGORIES, draw_crack, draw_road, write_export, write_json, write_strip
+from conftest import write_export, write_strip
 from mutations import mutated
 from test_frames import walk, write_video
 from test_readme import COMMAND, PAGES, ROOT, code, name_of
@@ -83,21 +84,6 @@ def keep_few(folder):
     return kept
 
 
-def named_export(folder, names, seed):
-    """A COCO export of small cracked photos with these file names."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    images, annotations = [], []
-    for i, name in enumerate(names):
-        photo = draw_road(rng)
-        polygon = draw_crack(photo, rng)
-        cv2.imwrite(str(folder / name), photo)
-        images.append({"id": i, "file_name": name, "height": photo.shape[0], "width": photo.shape[1]})
-        annotations.append({"id": i, "image_id": i, "category_id": 1, "segmentation": [polygon], "bbox": [],
-                            "area": 1.0, "iscrowd": 0})  # fmt: skip
-    write_json(folder, {"images": images, "annotations": annotations, "categories": CATEGORIES})
-
-
 def answers(folder, photos):
     """A submission: a mask for each photo, with everything dark as crack."""
     folder.mkdir(parents=True)
@@ -131,8 +117,9 @@ def lay_out(here):
         cv2.imwrite(str(here / "masks" / f"{path.stem}.png"), mask)
     write_video(here / "walk.mp4", walk())
     write_video(here / "drive.mp4", walk()[:45])
-    named_export(here / "DIR" / "cfd", keep_few(here / "results" / "splits"), 1)
-    named_export(here / "DIR" / "sut", [f"{number:03d}.jpg" for number in range(12)], 2)
+    kept = keep_few(here / "results" / "splits")
+    write_export(here / "DIR" / "cfd", cracked=len(kept), undamaged=0, seed=1, names=kept)
+    write_export(here / "DIR" / "sut", cracked=12, undamaged=0, seed=2)
     for seed, part in enumerate(("train", "test")):
         write_export(here / "DIR" / "deepcrack" / part, seed=seed + 3)
     write_export(here / "DIR" / "uav_concrete", seed=5)
