@@ -120,8 +120,8 @@ def interrupted_run(path):
     return Run(folder, saved)
 
 
-def own_settings(run, typed, known):
-    """{name: value} that a run began with. Raises BadInput where `typed`, the flags given now, differ from them, and
+def own_settings(run, given, known):
+    """{name: value} that a run began with. Raises BadInput where `given`, the flags given now, differ from them, and
     where a setting is not `known`, the names of today's."""
     own = run.saved["training"]["settings"]
     strange = sorted(own.keys() - set(known))
@@ -130,7 +130,7 @@ def own_settings(run, typed, known):
             f"--resume {run.folder}: began with settings that this version does not have ({some(strange)}); start a "
             f"new run with --from {run.folder}"
         )
-    for name, value in sorted(typed.items()):
+    for name, value in sorted(given.items()):
         if name not in own or value != own[name]:
             flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
             instead = "start a new run"
