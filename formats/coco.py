@@ -22,7 +22,8 @@ from formats.shapes import are_normalised, are_whole_numbers, check_entries, cov
 
 PART_NAMES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 JSON_NAME = "_annotations.coco.json"  # as Roboflow calls it
-LABELS_FOLDER = "annotations"  # where CVAT, datumaro and COCO itself keep their files, called instances_PART.json
+LABELS_FOLDER = "annotations"  # where CVAT, datumaro and COCO itself keep their files,
+INSTANCES = "instances_"  # called instances_PART.json
 MOST = 100_000  # annotations in a file: about as many as are checked in 10 seconds
 MOSTLY = 0.3  # share of a photo; no crack of CrackForest, SUT-Crack or DeepCrack covers more
 
@@ -136,6 +137,8 @@ class Listing:
     top: Path = None  # its photos lie in this folder or below
     folders: list = field(default_factory=list)  # where a file name may begin
     prefix: str = ""  # before the path of a photo below `top`, to name it inside the export
+    paths: dict = field(default_factory=dict)  # file name -> path of the photo
+    lost: dict = field(default_factory=dict)  # file name -> Problem, where there is no photo
     uncorrected: bool = False
     from_masks: bool = False
 
@@ -180,8 +183,10 @@ def read_export(data, classes=None):
     used = {name for listing in listings for name in listing.used()}
     categories = read_categories(names, used, classes, listings[0].file)
     export = Export(root, [], categories, [], all(listing.from_masks for listing in listings))
+    find_photos(listings)
     for listing in listings:
         add_listing(export, listing)
+    export.problems += unlisted(root, listings)
     check_usable(export)
     return export
 
@@ -208,36 +213,53 @@ def refuse_masks(export):
 
 
 def read_listings(root):
-    """The COCO files of an export folder -> [Listing]. Raises BadInput."""
+    """The COCO files of an export folder -> [Listing]. Raises BadInput, also where some of them would not be read."""
     beside = coco_files(root)
-    folders = [folder for folder in visible(root) if folder.is_dir()]
-    parts = {folder: coco_files(folder) for folder in folders if folder.name.lower() in PART_NAMES}
+    parts = {folder: coco_files(folder) for folder in part_folders(root)}
     parts = {folder: files for folder, files in parts.items() if files}
     labels = coco_files(root / LABELS_FOLDER)
-    if beside == [root / JSON_NAME] or (beside and not parts):
+    places = [files for files in (beside, [file for files in parts.values() for file in files], labels) if files]
+    if not places:
+        raise BadInput(f"{root}: {what_is_lacking(root)}")
+    if len(places) > 1:
+        several = some(files[0].relative_to(root).as_posix() for files in places)
+        raise BadInput(f"{root}: COCO files in several places, {several}; keep those that belong to the photos")
+    if beside:
         listings = [beside_photos(only(beside))]
     elif parts:
         listings = [beside_photos(only(files), PART_NAMES[folder.name.lower()]) for folder, files in parts.items()]
-    elif labels:
-        listings = listings_of(root, labels)
     else:
-        raise BadInput(f"{root}: {what_is_lacking(root)}")
-    for part, times in Counter(listing.part for listing in listings).items():
-        if times > 1:
-            several = some(one.file.relative_to(root).as_posix() for one in listings if one.part == part)
-            raise BadInput(f"{root}: {several} all mean {part or 'the whole export'}; keep one")
+        listings = listings_of(root, labels)
+    files_of = {}
+    for listing in listings:
+        files_of.setdefault(listing.part, []).append(listing.file.relative_to(root).as_posix())
+    for part, files in files_of.items():
+        if len(files) > 1:
+            raise BadInput(f"{root}: {some(files)} all mean {part or 'the whole export'}; keep one")
+    if None in files_of and len(files_of) > 1:
+        raise BadInput(
+            f"{root}: {files_of[None][0]} has no part in its name, the other COCO files have; add train, valid or test"
+        )
     return listings
 
 
+def part_folders(folder):
+    """The folders in a folder that are called like a part of an export: train, val, test ..."""
+    if not folder.is_dir():
+        return []
+    return [inner for inner in visible(folder) if inner.is_dir() and inner.name.lower() in PART_NAMES]
+
+
 def coco_files(folder):
-    """The COCO files directly in a folder: JSON files that hold images, annotations and categories."""
+    """The COCO files directly in a folder: JSON files that hold images, annotations and categories, and those whose
+    name says so, which may be damaged."""
     if not folder.is_dir():
         return []
     roboflow = folder / JSON_NAME
     if roboflow.is_file():
         return [roboflow]
     files = [path for path in visible(folder) if path.suffix.lower() == ".json" and path.is_file()]
-    return [file for file in files if isinstance(read_json(file), dict)]
+    return [file for file in files if file.stem.startswith(INSTANCES) or isinstance(read_json(file), dict)]
 
 
 def only(files):
@@ -258,10 +280,10 @@ def beside_photos(file, part=None):
 
 def listings_of(root, files):
     """Files of annotations/, the photos of instances_PART.json in images/PART -> [Listing]. Raises BadInput."""
-    instances = [file for file in files if file.stem.startswith("instances_")]
+    instances = [file for file in files if file.stem.startswith(INSTANCES)]
     listings = []
     for file in instances or files:
-        subset = file.stem.removeprefix("instances_")
+        subset = file.stem.removeprefix(INSTANCES)
         listing = load_coco(file)
         listing.part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
         listing.top = root
@@ -273,7 +295,7 @@ def listings_of(root, files):
 def what_is_lacking(folder):
     """What a folder without a COCO file needs, in words."""
     for file in sorted(folder.rglob("*.json")):
-        known = file.name == JSON_NAME or file.name.startswith("instances_")
+        known = file.name == JSON_NAME or file.name.startswith(INSTANCES)
         if known and isinstance(read_json(file), dict):
             inner = file.parent
             if inner.name.lower() in (*PART_NAMES, LABELS_FOLDER):
@@ -354,17 +376,15 @@ def add_listing(export, listing):
         WHOLE_NUMBERS: not normalised and are_whole_numbers(shapes),
     }
     export.problems += [Problem(kind, str(listing.file)) for kind in notes if notes[kind]]
-    paths, lost = find_photos(listing)
     for image in listing.images:
-        problem = lost.get(image["file_name"])
+        problem = listing.lost.get(image["file_name"])
         if problem:
             export.problems.append(problem)
             continue
-        path = paths[image["file_name"]]
+        path = listing.paths[image["file_name"]]
         photo = Photo(name_of(image["file_name"], path, listing), path, image["height"], image["width"])
         photo = replace(photo, part=listing.part)
         add_photo(export, photo, listing.annotations[image["id"]], listing.categories, normalised)
-    export.problems += unlisted(listing, paths)
 
 
 def add_photo(export, photo, annotations, categories, normalised):
@@ -401,34 +421,42 @@ def name_of(listed, path, listing):
     return f"{listing.prefix}{short}"
 
 
-def find_photos(listing):
-    """A COCO file -> {file name: path}, and {file name: Problem} of those that have no photo. Raises BadInput."""
-    paths, lost, absent = {}, {}, set()
+def find_photos(listings):
+    """Fill in `paths` and `lost` of the COCO files of an export. Raises BadInput."""
+    absent = [find_by_path(listing) for listing in listings]
+    taken = {path for listing in listings for path in listing.paths.values()}
+    for listing, names in zip(listings, absent, strict=True):
+        if not names:
+            continue
+        for name, (path, detail) in answers(names, listing.top, taken).items():
+            if path:
+                listing.paths[name] = path
+            else:
+                listing.lost[name] = Problem(MISSING, shown(name, listing), detail)
+
+
+def find_by_path(listing):
+    """Fill in the photos that lie where a COCO file says -> sorted file names of the others. Raises BadInput."""
+    absent = set()
     for image in listing.images:
         name = image["file_name"]
         if not name.isprintable():
             raise BadInput(
                 f"{listing.file}: {quoted(name)} is no name that a file can have; rename the photo and export again"
             )
-        if name in paths or name in lost or name in absent:
+        if name in listing.paths or name in listing.lost or name in absent:
             raise listed_twice(name, listing)
         path = literal(name, listing)
         if path is None:
             absent.add(name)
         elif path.resolve().is_relative_to(listing.top.resolve()):
-            paths[name] = path
+            listing.paths[name] = path
         else:
-            lost[name] = Problem(OUTSIDE, shown(name, listing))
-    for path, times in Counter(paths.values()).items():
+            listing.lost[name] = Problem(OUTSIDE, shown(name, listing))
+    for path, times in Counter(listing.paths.values()).items():
         if times > 1:
             raise listed_twice(path.name, listing)
-    if absent:
-        for name, (path, detail) in answers(sorted(absent), listing.top, set(paths.values())).items():
-            if path:
-                paths[name] = path
-            else:
-                lost[name] = Problem(MISSING, shown(name, listing), detail)
-    return paths, lost
+    return sorted(absent)
 
 
 def listed_twice(name, listing):
@@ -451,9 +479,10 @@ def literal(name, listing):
     return None
 
 
-def unlisted(listing, paths):
-    """[Problem] of the photos in the folders of the export that its COCO file does not list."""
-    known = set(paths.values())
-    folders = {path.parent for path in known} | {listing.file.parent}
+def unlisted(root, listings):
+    """[Problem] of the photos that no COCO file of the export lists, in the folders that are there for photos."""
+    known = {path for listing in listings for path in listing.paths.values()}
+    folders = {root, *part_folders(root), *part_folders(root / "images")}
+    folders |= {path.parent for path in known} | {listing.file.parent for listing in listings}
     others = [path for folder in sorted(folders) for path in photos_in(folder) if path not in known]
-    return [Problem(UNLISTED, listing.prefix + path.relative_to(listing.top).as_posix()) for path in others]
+    return [Problem(UNLISTED, path.relative_to(root).as_posix()) for path in others]

@@ -352,6 +352,56 @@ def test_parts_of_the_cvat_layout_are_parts_and_other_files_beside_them_do_not_m
         read_export(folder)
 
 
+@pytest.mark.parametrize("places", [(".", "val"), (".", "cvat"), ("test", "cvat"), (".", "test", "cvat")])
+def test_labels_in_several_places_are_refused_and_not_one_of_them_taken(tmp_path, places):
+    for place in places:
+        if place == "cvat":
+            as_cvat(tmp_path, {"default": "images/default"})
+        else:
+            write_export(tmp_path / place, cracked=2, undamaged=0)
+    with pytest.raises(BadInput, match="several places") as caught:
+        read_export(tmp_path)
+    assert all(place in str(caught.value).replace("annotations/instances", "cvat") for place in places)
+
+
+def test_a_photo_of_one_part_never_stands_for_a_missing_one_of_another(tmp_path):
+    folder = as_cvat(tmp_path / "cvat", {"train": "images/train", "test": "images/test"})
+    (folder / "images" / "test" / "road001.jpg").unlink()
+    found = read_export(folder)
+    assert sorted(photo.name for photo in found.photos if photo.part == "train") == [
+        f"images/train/road00{i}.jpg" for i in range(4)
+    ]
+    assert len({photo.path for photo in found.photos}) == len(found.photos) == 7
+    assert list(missing(found)) == ["road001.jpg"] and kinds(found) == {MISSING}
+
+
+@pytest.mark.parametrize("layout", ["roboflow", "cvat"])
+def test_photos_of_a_part_without_a_coco_file_are_said_to_be_left_out(tmp_path, layout):
+    if layout == "cvat":
+        folder = as_cvat(tmp_path, {"train": "images/train", "val": "images/val"})
+        lost, gone = "images/val/road", folder / "annotations" / "instances_val.json"
+    else:
+        write_export(tmp_path / "train")
+        lost, gone = "val/road", write_export(tmp_path / "val", cracked=3, undamaged=1) / "_annotations.coco.json"
+    gone.unlink()
+    found = read_export(tmp_path)
+    assert [one.name for one in found.problems if one.kind == UNLISTED] == [f"{lost}00{i}.jpg" for i in range(4)]
+
+
+def test_a_coco_file_without_a_part_beside_others_is_refused_because_no_training_would_take_its_photos(tmp_path):
+    folder = as_cvat(tmp_path, {"val": "images/val", "batch2": "images/batch2"})
+    with pytest.raises(BadInput, match="instances_batch2.json"):
+        read_export(folder)
+
+
+def test_a_damaged_coco_file_of_a_part_is_refused_by_name(tmp_path):
+    folder = as_cvat(tmp_path, {"train": "images/train", "test": "images/test"})
+    file = folder / "annotations" / "instances_test.json"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(BadInput, match="instances_test.json: cannot be read as JSON"):
+        read_export(folder)
+
+
 def test_an_export_of_cvat_that_lies_deeper_or_came_without_photos_is_named(tmp_path):
     folder = as_cvat(tmp_path / "outer" / "cvat", {"default": "images/default"})
     with pytest.raises(BadInput, match="give .*outer/cvat$"):
