@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from command import COMMON, BadInput, Parser, execute, number_of, some, write_csv
 from formats.annotate import check_other_folder, write_copies
-from formats.coco import read_export
+from formats.coco import each_once, read_export, refuse_masks
 
 VIEW = 512  # pixels of the longer side at which shifts are searched for; smaller photos stay as they are
 FARTHEST = 5  # pixels of that view, in each direction
@@ -175,6 +175,9 @@ def arguments(argv=None):
 def main(argv=None):
     args = arguments(argv)
     export = read_export(args.export, args.classes)
+    refuse_masks(export)
+    for note in each_once(export.problems):
+        print("note:", note)
     if args.out:
         check_other_folder(args.out, export.root)
     shifts = survey(export.photos)

@@ -1,6 +1,7 @@
 """data/align.py: labels that were moved are moved back, others stay."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
 from data import align, convert
 from data.synthesize import draw_photo
-from formats.coco import read_export
+from formats.coco import JSON_NAME, digest, read_export
 
 SIZE = (360, 480)
 
@@ -99,6 +100,28 @@ def test_photos_without_a_crack_give_one_clear_line(tmp_path, drawn):
     write(tmp_path / "sound", [(photo, np.zeros(SIZE, np.uint8)) for photo, _ in drawn[:2]])
     with pytest.raises(BadInput, match="sound"):
         align.main([str(tmp_path / "sound"), "--table", str(tmp_path / "shifts.csv")])
+
+
+def test_what_the_aligned_export_lacks_is_said_and_masks_of_the_network_do_not_become_labels(tmp_path, drawn, capsys):
+    folder = tmp_path / "mine"
+    write(folder, drawn[:3])
+    file = folder / JSON_NAME
+    content = json.loads(file.read_text())
+    (folder / content["images"][2]["file_name"]).unlink()
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == content["images"][0]["id"]:
+            annotation["segmentation"] = []
+    file.write_text(json.dumps(content))
+    flags = ["--out", str(tmp_path / "out"), "--table", str(tmp_path / "shifts.csv")]
+    align.main([str(folder), *flags])
+    said = capsys.readouterr().out
+    assert len(read_export(tmp_path / "out").photos) == 1
+    assert all(content["images"][i]["file_name"] in said for i in (0, 2))
+
+    content["info"] = {"uncorrected": digest(content["annotations"])}
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="masks of inference.py"):
+        align.main([str(folder), *flags])
 
 
 def test_the_export_itself_is_never_overwritten(tmp_path, drawn):
