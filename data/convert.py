@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
-from formats.photo import SUFFIXES, photos_in, pictures_in, read_mask, read_photo
+from formats.names import plain
+from formats.photo import BESIDE_PHOTOS, SUFFIXES, left_out, photos_in, pictures_in, read_mask, read_photo
 
 MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
@@ -38,10 +39,14 @@ def check_folder(folder):
 
 def pair_by_stem(photos, masks):
     """Photo and mask paths -> [(photo, mask)]; road7.jpg goes with road7.png or road7_mask.png. Raises BadInput."""
-    by_stem = {mask.stem: mask for mask in masks}
+    by_stem = {}
+    for mask in masks:
+        by_stem.setdefault(plain(mask.stem), []).append(mask)
     pairs = []
     for photo in photos:
-        found = [by_stem[photo.stem + suffix] for suffix in MASK_SUFFIXES if photo.stem + suffix in by_stem]
+        found = [mask for suffix in MASK_SUFFIXES for mask in by_stem.get(plain(photo.stem) + suffix, [])]
+        if len(found) > 1:
+            raise BadInput(f"{photo}: {some(mask.name for mask in found)} could be its mask; keep one")
         pairs.append((photo, found[0] if found else None))
     for mask, times in Counter(mask for _, mask in pairs if mask).items():
         if times > 1:
@@ -69,11 +74,20 @@ def convert_pair(photo, mask, folder):
 def convert(photos, masks, out):
     """Folder of photos, folder of masks -> COCO export at `out`; returns {photo's name: share of it that is crack}.
 
-    Raises BadInput.
+    Prints what is not used. Raises BadInput.
     """
     check_folder(photos)
     check_folder(masks)
+    if photos.resolve() == masks.resolve():
+        raise BadInput(f"{photos}: given for the photos and for the masks; put the masks into a folder of their own")
     pairs = pair_by_stem(photos_in(photos), pictures_in(masks))
+    others = left_out(photos, [photo for photo, _ in pairs], silent=BESIDE_PHOTOS)
+    if others:
+        print(f"note: {photos}: skipped {others}")
+    used = {mask for _, mask in pairs}
+    unused = [mask.name for mask in pictures_in(masks) if mask not in used]
+    if unused:
+        print(f"note: {masks}: no photo goes with {some(unused)}")
     if not pairs:
         raise BadInput(f"{photos}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
     rows, cracked = [], {}

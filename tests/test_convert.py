@@ -195,6 +195,7 @@ def test_bad_input_is_named_and_nothing_is_left_behind(tmp_path):
     (truth / "b.png").write_text("no image")
     assert "b.png" in complaint(photos, truth, out)
     assert "nowhere" in complaint(tmp_path / "nowhere", truth, out)
+    assert "a folder of their own" in complaint(photos, photos / ".." / "photos", out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "photos"]
 
 
@@ -291,6 +292,26 @@ def test_inverted_masks_are_named(tmp_path, capsys):
     convert.main([str(photos), str(masks), str(tmp_path / "out")])
     (warning,) = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
     assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
+
+
+def test_of_two_masks_of_a_photo_none_is_chosen():
+    for names in (("a.png", "a_mask.png"), ("a_gt.png", "a_gt.bmp")):
+        with pytest.raises(BadInput, match="a.jpg: .*could be its mask") as caught:
+            convert.pair_by_stem([Path("a.jpg"), Path("b.jpg")], [Path("masks") / name for name in (*names, "b.png")])
+        assert all(name in str(caught.value) for name in names)
+
+
+def test_a_mask_whose_accents_are_stored_in_another_way_is_that_of_the_photo():
+    (pair,) = convert.pair_by_stem([Path("Go\u0308ttingen.jpg")], [Path("masks/G\u00f6ttingen_mask.png")])
+    assert pair == (Path("Go\u0308ttingen.jpg"), Path("masks/G\u00f6ttingen_mask.png"))
+
+
+def test_a_photo_that_cannot_be_read_and_a_mask_without_a_photo_are_said(tmp_path, capsys):
+    photos, masks = folders(tmp_path, {"a": speckle(1) * 255, "b": speckle(2) * 255})
+    (photos / "b.jpg").rename(photos / "b.heif")
+    convert.main([str(photos), str(masks), str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert ".heif" in said and "b.png" in said and "a.png" not in said
 
 
 def test_one_mask_is_never_that_of_two_photos():
