@@ -31,8 +31,8 @@ def unpacked(file, keep, into=None):
     Where all of it lies in one inner folder, that folder is left out, unless its name in small letters is in `keep`:
     the names of the parts of an export. With names to keep the zip must hold a COCO file; a zip of masks keeps none.
 
-    A folder that is there already is used as it is, if every file of the zip is in it with its size. Otherwise it is
-    refused and never overwritten.
+    A folder that is there already is used as it is, if every file of the zip is in it with its size, and every JSON
+    file with its content. Otherwise it is refused and never overwritten.
     """
     folder = into or file.with_suffix("")
     try:
@@ -45,13 +45,19 @@ def unpacked(file, keep, into=None):
     except (*DAMAGED, *CLASHES) as error:
         raise BadInput(f"{file}: damaged, or not a zip ({in_short(error)}); download it again") from None
     for name, entry in entries.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != entry.file_size:
+        if not is_same(folder / name, entry):
             raise BadInput(
-                f"{folder}: differs from {file.name}, {quoted(name)} is missing or has another size; rename or delete "
+                f"{folder}: differs from {file.name}, {quoted(name)} is missing or another file; rename or delete "
                 "the folder to unpack the zip again, or give the folder to use what lies there"
             )
     return folder
+
+
+def is_same(path, entry):
+    """Whether a file is that of the zip. A photo that changes changes its size; labels may change and keep it."""
+    if not path.is_file() or path.stat().st_size != entry.file_size:
+        return False
+    return path.suffix.lower() != ".json" or zlib.crc32(path.read_bytes()) == entry.CRC
 
 
 def entries_by_path(file, archive, keep):

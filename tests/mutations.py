@@ -44,7 +44,7 @@ MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, te
     "denials count as crack": ("formats/categories.py", "says_crack", "is_denial(words)", "False", "coco"),
     "zip entries written anywhere": ("formats/archive.py", "what_is_wrong", '".." in parts or', "", "archive"),
     "zip bombs unpacked": ("formats/archive.py", "check_amount", "size > MOST_RATIO * packed", "False", "archive"),
-    "changed folder taken for the zip": ("formats/archive.py", "unpacked", "!= entry.file_size", "< 0", "archive"),
+    "changed folder taken for the zip": ("formats/archive.py", "is_same", "!= entry.file_size", "< 0", "archive"),
     "corrected labels overwritten": ("formats/annotate.py", "check_coco_file", "not uncorrected", "False and not", "collection"),
     # several processes
     "shares of several processes cut": ("distributed.py", "gathered", "itertools.zip_longest(*lists, fillvalue=ended)",

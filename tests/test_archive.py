@@ -145,11 +145,25 @@ def test_a_damaged_zip_is_refused_in_one_line_or_gives_what_was_packed(tmp_path,
         assert all(content == good.get(name, content) for name, content in found.items())
 
 
-def test_files_of_the_unpacked_folder_are_not_read_again(tmp_path, parts, monkeypatch):
+def test_labels_that_changed_and_kept_their_size_are_not_read_from_an_older_folder(tmp_path, parts):
+    file = pack(tmp_path / "roads.zip", parts)
+    read_export(file)
+    labels = parts / "valid" / "_annotations.coco.json"
+    content = labels.read_bytes()
+    changed = content.replace(b'"height": 96', b'"height": 69')
+    assert len(changed) == len(content) and changed != content
+    labels.write_bytes(changed)
+    pack(file, parts)
+    with pytest.raises(BadInput, match="roads: differs from roads.zip, 'valid/_annotations.coco.json'"):
+        read_export(file)
+
+
+def test_photos_of_the_unpacked_folder_are_not_read_again(tmp_path, parts, monkeypatch):
     file = pack(tmp_path / "roads.zip", parts)
     folder = archive.unpacked(file, keep=("train", "valid", "test"))
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr(zlib, "crc32", lambda *_: pytest.fail("checksum of a file"))
+    checksum = zlib.crc32
+    monkeypatch.setattr(zlib, "crc32", lambda data: checksum(data) if data[:1] == b"{" else pytest.fail("of a photo"))
     assert archive.unpacked(file, keep=("train", "valid", "test")) == folder
 
 
