@@ -96,8 +96,11 @@ def score_submission(name, path, test, device):
         if note:
             print(f"note: {name}: {note}")
         scored = replace(scored, note=note)
-        if not isinstance(predictor, MaskFolder):
-            scored = replace(scored, known=known_photos(test.photos, place, name), doubt=warning_about(place))
+        is_network = not isinstance(predictor, MaskFolder)
+        if is_network or run_of(place).splits.is_file():
+            scored = replace(scored, known=known_photos(test.photos, place, name))
+        if is_network:
+            scored = replace(scored, doubt=warning_about(place))
     return Entry(scored, forgiving.problems)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from command import BadInput, number_of, some
 from formats.archive import unpacked
+from formats.names import plain
 from formats.photo import SUFFIXES, pictures_in, read_mask, visible
 
 CHECKPOINTS = (".pt", ".pth")
@@ -24,7 +25,7 @@ class MaskFolder:
     def __init__(self, folder, called=None):
         self.folder = folder
         self.called = called or folder
-        self.files = {path.name.lower(): path for path in pictures_in(folder)}
+        self.files = {self.key(path.name): path for path in pictures_in(folder)}
         self.used = {}  # {file of a mask: name of its photo}
 
     def __call__(self, item, photo):
@@ -48,13 +49,18 @@ class MaskFolder:
         name = Path(item.name)
         for start in (f"{name.stem}_mask", name.stem, name.name):  # the last as in IMG_1.jpg.png
             for suffix in (".png", *sorted(SUFFIXES)):
-                path = self.files.get(f"{start}{suffix}".lower())
+                path = self.files.get(self.key(start + suffix))
                 if path:
                     self.claim(path, item.name)
                     return path
         raise MissingMask(
             f"{self.called}: no {name.stem}.png or {name.stem}_mask.png; each photo needs a mask. {self.content()}"
         )
+
+    @staticmethod
+    def key(name):
+        """The name of a file as it is looked up: small letters, accents stored in one way (a Mac has another)."""
+        return plain(name).lower()
 
     def claim(self, path, photo):
         """Note whose mask a file is. Raises BadInput if two photos of the same name would share it."""

@@ -301,6 +301,22 @@ def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(
     assert "unknown whether it was trained on these photos" in rows["alone"]["remarks"]
 
 
+def test_masks_with_the_splits_of_their_network_are_checked_like_the_network(export, photos, tmp_path):
+    masks = hand_in(tmp_path / "masks", photos)
+    write_splits(masks / "splits.json", {"train": photos[4:6], "valid": photos[:1], "test": []})
+    assert "trained on 2 of these" in ranking(tmp_path / "out", [masks], export)["masks"]["remarks"]
+
+
+def test_a_mask_whose_accents_are_stored_in_another_way_is_that_of_the_photo(tmp_path):
+    names = ["Kr\u00fcmmung \u00c5.jpg", "Se\u0301lestat.jpg"]
+    photos = read_export(write_export(tmp_path / "export", cracked=2, undamaged=0, names=names)).photos
+    folder = hand_in(tmp_path / "masks", photos)
+    (folder / "Kr\u00fcmmung \u00c5.png").rename(folder / "Kru\u0308mmung A\u030a_mask.png")
+    (folder / "Se\u0301lestat.png").rename(folder / "s\u00e9lestat.png")
+    masks = MaskFolder(folder)
+    assert all((masks(photo, photo.read()[0])[0] == photo.mask()).all() for photo in photos)
+
+
 def test_one_mask_is_never_scored_for_two_photos(export, photos, tmp_path):
     answer, (first, second) = MaskFolder(hand_in(tmp_path / "masks", photos)), photos[:2]
     twin = replace(second, name=f"other/{first.name}")
