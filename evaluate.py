@@ -133,7 +133,7 @@ def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
             raise BadInput(
                 f"{export.root}: other photos than {run.folder} was trained with; give --data to score these"
             )
-    photos, part = photos_of(export, part, splits, facts.get("seed", 0))
+    photos, part = photos_of(export, part, splits)
     if not photos:
         raise BadInput(f"{export.root}: no photo in {part}; choose another --split")
     photos = sorted(photos, key=lambda photo: photo.name)  # runs are compared photo by photo
@@ -141,16 +141,19 @@ def choose_photos(run=None, data=None, part=None, splits=None, classes=None):
     return PhotoSet(photos, f"{name}, {part}, {number_of(len(photos), 'photo')}", f"{name}-{part}")
 
 
-def photos_of(export, part, splits, seed):
-    """Export, --split or None, splits.json or None -> (photos, the name of their part). Raises BadInput."""
+def photos_of(export, part, splits):
+    """Export, --split or None, splits.json or None -> (photos, the name of their part). Raises BadInput.
+
+    An export with a single part, as Roboflow writes one that was not split, counts as one without.
+    """
     wanted = part or "test"
-    own = [photo for photo in export.photos if photo.part == wanted]
     if wanted == "all":
         return export.photos, "all"
-    if own and not splits:
+    if splits:
+        return split(export, file=splits, for_training=False)[wanted], wanted
+    own = [photo for photo in export.photos if photo.part == wanted]
+    if own or len({photo.part for photo in export.photos}) > 1:
         return own, wanted
-    if splits or any(photo.part for photo in export.photos):
-        return split(export, seed, splits, for_training=False)[wanted], wanted
     if part:
         raise BadInput(f"{export.root}: has no splits, so no photo is {part}; give --splits FILE or --split all")
     print(f"{export.root} has no splits, so all photos are scored")

@@ -403,6 +403,24 @@ def test_a_part_that_is_asked_for_of_an_export_without_parts_is_refused(export, 
         assert json.loads((tmp_path / "out" / "scores.json").read_text())["photos"] == 10
 
 
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_an_export_with_a_single_part_counts_as_a_whole(tmp_path, part):
+    folder = write_export(tmp_path / "hidden" / part, cracked=7, undamaged=2).parent
+    found = evaluate.choose_photos(data=folder)
+    assert len(found.photos) == 9
+    with pytest.raises(BadInput, match="hidden: has no splits, so no photo is"):
+        evaluate.choose_photos(data=folder, part="valid" if part == "train" else "train")
+
+
+@pytest.mark.parametrize("parts", [("train", "valid"), ("train", "test"), ("valid", "test")])
+def test_a_part_that_an_export_lacks_is_never_drawn_from_its_others(tmp_path, parts):
+    for seed, part in enumerate(parts):
+        write_export(tmp_path / "hidden" / part, seed=seed)
+    (lacking,) = {"train", "valid", "test"} - set(parts)
+    with pytest.raises(BadInput, match=f"hidden: no photo in {lacking}"):
+        evaluate.choose_photos(data=tmp_path / "hidden", part=lacking)
+
+
 def test_a_splits_file_may_name_photos_for_scoring_only(export, photos, tmp_path):
     split = {"train": [], "valid": [], "test": [photo.name for photo in photos[:7]]}
     (tmp_path / "hidden.json").write_text(json.dumps(split))
