@@ -50,11 +50,14 @@ def audit(export, seed=0, shown=12):
     if broken:
         lines.append(f"{number_of(len(broken), 'photo')} would stop training; fix or remove:")
         lines += [f"  - {line}" for line in broken]
-    found = suspicions(usable)
-    lines.append("to check:" if found else "no problem found")
-    lines += [f"  - {line}" for line in found]
-    chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     stops = bool(refused or broken)
+    found = suspicions(usable)
+    if found:
+        lines.append("to check:")
+        lines += [f"  - {line}" for line in found]
+    elif not stops:
+        lines.append("no problem found")
+    chosen = sorted(np.random.default_rng(seed).permutation(len(readable))[:shown])
     return "\n".join(lines), [tile(readable[i], preprocess) for i in chosen], stops
 
 

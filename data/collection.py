@@ -64,7 +64,7 @@ class Shot:
 
     name: str  # path inside the folder, with /
     path: Path
-    cracked: bool | None = None  # by the name of its sub-folder
+    cracked: bool | None = None  # by the names of its folders
     size: tuple = (0, 0)  # height, width
     sharpness: float = np.nan
     clipped: float = np.nan
@@ -76,18 +76,30 @@ class Shot:
 
 # ------------------------------------------------------------------------------------------- which photos
 def shots(folder):
-    """[Shot], not yet measured, of the photos in a folder and its sub-folders; `cracked` by the sub-folder's name."""
+    """[Shot], not yet measured, of the photos in a folder and all folders below it; `cracked` by the folders' names."""
     found = []
-    for place in (folder, *folders_in(folder)):
-        cracked = None if place == folder else says_crack(place.name)
+    for place in (folder, *folders_below(folder)):
+        cracked = cracked_by_name(place.relative_to(folder).parts)
         for path in photos_in(place, SUFFIXES | HEIC_SUFFIXES):
             found.append(Shot(path.relative_to(folder).as_posix(), path, cracked))
     return found
 
 
-def folders_in(folder):
-    """The folders directly in a folder, without hidden ones."""
-    return [path for path in visible(folder) if path.is_dir()]
+def cracked_by_name(folders):
+    """Names of folders, each in the one before -> what the innermost that says so says: cracked or not; else None."""
+    for name in reversed(folders):
+        cracked = says_crack(name)
+        if cracked is not None:
+            return cracked
+    return None
+
+
+def folders_below(folder):
+    """Every folder below a folder, without hidden ones and links, which may lead back."""
+    for path in visible(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield path
+            yield from folders_below(path)
 
 
 def unlabelled(folder):
@@ -100,11 +112,7 @@ def unlabelled(folder):
 
 def label_files(folder):
     """The COCO files in a folder and in all folders below it."""
-    found = coco_files(folder)
-    for inner in folders_in(folder):
-        if not inner.is_symlink():  # which may lead back here
-            found += label_files(inner)
-    return found
+    return [file for place in (folder, *folders_below(folder)) for file in coco_files(place)]
 
 
 def not_labels(folder):
@@ -118,10 +126,10 @@ def not_labels(folder):
 
 
 def other_json(folder):
-    """Names of the JSON files in a folder and its sub-folders that are no COCO files, no records of survey.py and no
+    """Names of the JSON files in a folder and the folders below that are no COCO files, no records of survey.py and no
     side files of a photo, such as IMG_1.jpg.supplemental-metadata.json."""
     names = []
-    for place in (folder, *folders_in(folder)):
+    for place in (folder, *folders_below(folder)):
         photos = tuple(path.name for path in photos_in(place, SUFFIXES | HEIC_SUFFIXES))
         known = coco_files(place)
         for file in visible(place):

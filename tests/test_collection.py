@@ -170,6 +170,15 @@ def test_hidden_twins_and_earlier_results_are_not_checked(tmp_path):
     assert [shot.name for shot in collection.shots(tmp_path)] == ["a.jpg"]
 
 
+def test_photos_of_folders_in_folders_are_checked_and_the_innermost_name_that_says_so_tells_whether_cracked(tmp_path):
+    places = {"": None, "cracked/day 1/phone": True, "day 2/undamaged": False, "cracked/no crack": False, "x/y": None}
+    for place in places:
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "a.jpg").touch()
+    found = {shot.name.rpartition("/")[0]: shot.cracked for shot in collection.shots(tmp_path)}
+    assert found == places
+
+
 def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_are_never_written_over(tmp_path):
     photo, file = tmp_path / "a.jpg", tmp_path / "to-correct.json"
     cv2.imwrite(str(photo), np.full((96, 128, 3), 128, np.uint8))
