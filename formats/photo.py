@@ -326,7 +326,7 @@ def read_mask(path):
     if grey.max() > 255:  # 16 bit; where it holds 0 and 1, or 0 and 255, that is what it means
         grey = grey / 257
     if header.transparent:
-        grey = by_transparency(grey, opacity(data, header))
+        grey = by_transparency(grey, opacity(path, data, header))
     is_jpeg = header.kind in JPEG_KINDS
     if grey.max() == 1 and not is_jpeg:
         return grey.astype(np.uint8)
@@ -375,10 +375,16 @@ def commonest(values, spread):
     return round(float(np.median(alike))) if alike.size else 0
 
 
-def opacity(data, header):
-    """What `load` gave -> (H, W) uint8, upright: 255 where the picture is opaque, 0 where it is transparent."""
-    with Image.open(io.BytesIO(data)) as image:
-        alpha = np.array(image.convert("RGBA").getchannel("A"))
+def opacity(path, data, header):
+    """What `load` gave -> (H, W) uint8, upright: 255 where the picture is opaque, 0 where it is transparent.
+
+    Raises BadInput for a damaged file, some of which OpenCV decodes and Pillow does not.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            alpha = np.array(image.convert("RGBA").getchannel("A"))
+    except Exception:  # Pillow raises a dozen types
+        raise no_image(path, data) from None
     return upright(alpha, header.orientation)
 
 

@@ -279,6 +279,27 @@ def test_a_mask_that_is_transparent_all_over_is_empty_whatever_its_hidden_colour
     assert not read_mask(tmp_path / "mask.png").any()
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of what is damaged
+@pytest.mark.parametrize("packing", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_damaged_mask_with_transparency_is_read_or_refused_by_name(tmp_path, packing, rng):
+    picture, file = np.zeros((80, 60, 4), np.uint8), tmp_path / "mask.tif"
+    picture[30:36, 5:50] = 255
+    Image.fromarray(picture).save(file, compression=packing)
+    whole = file.read_bytes()
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in rng.integers(8, len(data), 3):
+            data[place] = rng.integers(256)
+        file.write_bytes(data)
+        try:
+            assert read_mask(file).dtype == np.uint8
+        except BadInput as error:
+            assert str(file) in str(error)
+            refused += 1
+    assert refused
+
+
 @pytest.mark.parametrize("alpha", [254, 0])
 @pytest.mark.parametrize("drawn", [0, 1])
 def test_a_little_transparency_does_not_turn_the_road_into_a_crack(tmp_path, alpha, drawn):
