@@ -151,8 +151,8 @@ def split(export, seed=0, file=None, for_training=True):
     """{"train": [Photo], "valid": [...], "test": [...]}; copies are never split between parts that are drawn here.
 
     `file` (splits.json of a run) decides, else the export's own parts (a missing valid is taken from train), else
-    70/15/15 stratified by cracked and undamaged. Prints a warning where copies are in different parts. Raises BadInput
-    where no train photo has a crack, which only matters `for_training`.
+    70/15/15 stratified by cracked and undamaged. Prints a warning where copies are in different parts. Only
+    `for_training` does it print which photos are in no part, and raise BadInput where no train photo has a crack.
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
     groups = dict(zip(export.photos, copies(export.photos), strict=True))
@@ -166,6 +166,10 @@ def split(export, seed=0, file=None, for_training=True):
         parts = own | stratified(train, [groups[photo] for photo in train], {"train": 85, "valid": 15}, seed)
     else:
         parts = stratified(export.photos, list(groups.values()), SHARES, seed)
+    used = {photo for photos in parts.values() for photo in photos}
+    unused = [photo.name for photo in export.photos if photo not in used]
+    if for_training and unused:
+        print(f"note: {file}: {number_of(len(unused), 'photo')} of {export.root} in no part, not used: {some(unused)}")
     together = shared(parts, groups)
     if together:
         count, first = number_of(len(together), "photo"), some(together[0])

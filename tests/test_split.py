@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,6 +145,17 @@ def test_splits_that_are_written_are_read_back(export, tmp_path):
     parts = split(photos)
     write_splits(tmp_path / "splits.json", parts)
     assert read_splits(tmp_path / "splits.json", photos) == parts == split(photos, 7, tmp_path / "splits.json")
+
+
+def test_photos_that_a_splits_file_leaves_out_are_said_in_training(export, tmp_path, capsys):
+    found = read_export(export)
+    first = replace(found, photos=found.photos[:4] + found.photos[6:])
+    write_splits(tmp_path / "splits.json", split(first))
+    for training in (False, True):
+        capsys.readouterr()
+        split(found, 0, tmp_path / "splits.json", for_training=training)
+        said = capsys.readouterr().out
+        assert [f"road00{i}.jpg" in said for i in (3, 4, 5, 6)] == [False, training, training, False]
 
 
 @pytest.mark.parametrize(
