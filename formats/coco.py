@@ -305,6 +305,9 @@ def what_is_lacking(folder):
         return (
             "no COCO file; label and export as COCO Segmentation, or make one of photos and masks with data/convert.py"
         )
+    archives = sorted(str(file) for file in folder.rglob("*") if file.suffix.lower() == ".zip")
+    if archives:
+        return f"no photo, but {some(archives, 3)}; give that"
     return "no photo; check the name"
 
 

@@ -76,11 +76,11 @@ class MaskFolder:
             first = next(iter(self.files.values())).name
             return f"The folder holds {number_of(len(self.files), 'picture')}, such as {first}"
         folders = [path.parent for path in sorted(self.folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        networks = [path for path in sorted(self.folder.rglob("*")) if path.suffix.lower() in CHECKPOINTS]
-        found = [path.relative_to(self.folder).as_posix() for path in dict.fromkeys([*networks, *folders])]
+        files = [path for path in sorted(self.folder.rglob("*")) if path.suffix.lower() in (*CHECKPOINTS, ".zip")]
+        found = [path.relative_to(self.folder).as_posix() for path in dict.fromkeys([*files, *folders])]
         if not found:
             return "The folder holds no picture"
-        return f"The folder itself holds no picture, but there are some, or a checkpoint, in {some(found, 3)}"
+        return f"The folder itself holds no picture, but there may be some, or a network, in {some(found, 3)}"
 
     def note(self):
         """A sentence, if some photos have both NAME.png and NAME_mask.png; else ""."""
@@ -92,14 +92,28 @@ class MaskFolder:
 
 
 def located(path):
-    """Where the masks lie: a .zip is unpacked into a temporary folder, which goes when the program ends, and a folder
-    that holds nothing but one folder is replaced by that one. A file stays as it is. Raises BadInput."""
-    if path.suffix.lower() == ".zip" and path.is_file():
+    """Where the masks lie: a folder that holds nothing but one folder or .zip is replaced by that, and a .zip is
+    unpacked into a temporary folder, which goes when the program ends. Another file stays as it is. Raises BadInput."""
+    path = innermost(path)
+    held = visible(path) if path.is_dir() else []
+    if len(held) == 1 and is_zip(held[0]):  # as course platforms deliver what a student uploads
+        path = held[0]
+    if is_zip(path):
         temporary = tempfile.TemporaryDirectory()
         atexit.register(temporary.cleanup)
-        path = unpacked(path, keep=(), into=Path(temporary.name) / path.stem)
+        path = innermost(unpacked(path, keep=(), into=Path(temporary.name) / path.stem))
+    return path
+
+
+def innermost(path):
+    """A folder that holds nothing but one folder -> that one, and so on; anything else as it is."""
     held = [path]
     while len(held) == 1 and held[0].is_dir():
         path = held[0]
         held = visible(path)
     return path
+
+
+def is_zip(path):
+    """Is this a file that is called .zip?"""
+    return path.suffix.lower() == ".zip" and path.is_file()

@@ -575,6 +575,10 @@ def test_a_folder_without_an_export_is_told_what_it_lacks(export, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="empty: no photo; check the name"):
         read_export(tmp_path / "empty")
+    (tmp_path / "empty" / "v2").mkdir()
+    (tmp_path / "empty" / "v2" / "roads.ZIP").touch()
+    with pytest.raises(BadInput, match="empty: no photo, but .*v2/roads.ZIP; give that"):
+        read_export(tmp_path / "empty")
     (export / "_annotations.coco.json").unlink()
     with pytest.raises(BadInput, match="no COCO file; label and export"):
         read_export(export)

@@ -263,6 +263,25 @@ def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_oth
     assert deep.is_dir() and not (tmp_path / "zip of deep").exists()
 
 
+@pytest.mark.parametrize("inside", [".", "upload/final"])
+def test_a_zip_alone_in_a_folder_is_opened_and_among_other_files_it_is_named(export, photos, tmp_path, inside):
+    folder = tmp_path / "anna_4711"
+    hand_in(tmp_path / "masks", photos)
+    (folder / inside).mkdir(parents=True)
+    archive = shutil.make_archive(str(folder / inside / "Masks"), "zip", tmp_path / "masks")
+    assert float(ranking(tmp_path / "out", [folder], export)["anna_4711"]["iou_cracked"]) == 1
+    evaluate.main(["--predictions", str(folder), "--data", str(export), "--out", str(tmp_path / "scores")])
+    (folder / "report.pdf").touch()
+    with pytest.raises(BadInput, match="no submission has a usable mask.*Masks.zip"):
+        ranking(tmp_path / "out", [folder], export)
+    (folder / "report.pdf").unlink()
+    shutil.move(archive, folder / inside / "inner.zip")
+    shutil.make_archive(archive.removesuffix(".zip"), "zip", folder / inside)
+    (folder / inside / "inner.zip").unlink()
+    with pytest.raises(BadInput, match="anna_4711.*inner.zip"):
+        evaluate.main(["--predictions", str(folder), "--data", str(export)])
+
+
 def test_masks_in_two_folders_and_a_checkpoint_of_another_name_are_named_where_none_was_found(photos, tmp_path):
     folder = tmp_path / "handed in"
 
