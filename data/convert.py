@@ -12,7 +12,7 @@ from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
 from formats.names import plain
-from formats.photo import BESIDE_PHOTOS, SUFFIXES, left_out, photos_in, pictures_in, read_mask, read_photo
+from formats.photo import BESIDE_PHOTOS, RESULTS, SUFFIXES, left_out, photos_in, pictures_in, read_mask, read_photo
 
 MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
@@ -85,7 +85,8 @@ def convert(photos, masks, out):
     if others:
         print(f"note: {photos}: skipped {others}")
     used = {mask for _, mask in pairs}
-    unused = [mask.name for mask in pictures_in(masks) if mask not in used]
+    pictures = [path for path in pictures_in(masks) if not path.name.endswith(RESULTS[1:])]  # no overlays of our own
+    unused = [mask.name for mask in pictures if mask not in used]
     if unused:
         print(f"note: {masks}: no photo goes with {some(unused)}")
     if not pairs:

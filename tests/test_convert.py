@@ -309,9 +309,10 @@ def test_a_mask_whose_accents_are_stored_in_another_way_is_that_of_the_photo():
 def test_a_photo_that_cannot_be_read_and_a_mask_without_a_photo_are_said(tmp_path, capsys):
     photos, masks = folders(tmp_path, {"a": speckle(1) * 255, "b": speckle(2) * 255})
     (photos / "b.jpg").rename(photos / "b.heif")
+    (masks / "a_overlay.jpg").touch()
     convert.main([str(photos), str(masks), str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert ".heif" in said and "b.png" in said and "a.png" not in said
+    assert ".heif" in said and "b.png" in said and "a.png" not in said and "overlay" not in said
 
 
 def test_one_mask_is_never_that_of_two_photos():
