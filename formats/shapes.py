@@ -242,8 +242,10 @@ def rle_problem(shape, photo):
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         return "run lengths (RLE) that cannot be read"
     sides = [whole_number(side) for side in size] if isinstance(size, list) else None
-    if sides != [photo.height, photo.width] or sum(runs) != photo.height * photo.width:
+    if sides != [photo.height, photo.width]:
         return f"run lengths (RLE) of size {quoted(size)}, but the photo is listed as [{photo.height}, {photo.width}]"
+    if sum(runs) != photo.height * photo.width:
+        return f"run lengths (RLE) of {sum(runs)} pixels, but the photo has {photo.height * photo.width}"
     if sum(runs[1::2]) == 0:
         return "run lengths (RLE) without a pixel"
     return None

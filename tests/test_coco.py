@@ -478,6 +478,8 @@ def test_clicks_into_the_first_pixel_are_not_taken_for_normalised_outlines(expor
 @pytest.mark.parametrize("shape,reason", [
     ([], "perhaps a box"), (None, "perhaps a box"), ([[1, 2, 3], [4, 5, 6], [7, 8, 9]], "no list of x, y"),
     ([[10, 10, 60, 10]], "polygon of 2 points"), ([[200, 10, 240, 10, 240, 40]], "outside the photo"),
+    ({"size": [96, 128], "counts": [7, 8]}, "of 15 pixels, but the photo has 12288"),
+    ({"size": [128, 96], "counts": [7, 12281]}, "of size .128, 96., but the photo is listed as .96, 128."),
 ])  # fmt: skip
 def test_an_export_without_a_usable_outline_is_refused_with_the_reason(export, shape, reason):
     edit_json(export, lambda content: [entry.update(segmentation=shape) for entry in content["annotations"]])
