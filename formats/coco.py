@@ -436,6 +436,12 @@ def find_photos(listings):
                 listing.paths[name] = path
             else:
                 listing.lost[name] = Problem(MISSING, shown(name, listing), detail)
+    first = {}  # path of a photo -> the COCO file that lists it
+    for listing in listings:
+        for path in listing.paths.values():
+            other = first.setdefault(path, listing)
+            if other is not listing:
+                raise BadInput(f"{listing.file}: lists {path.name}, as {other.file.name} does; keep it in one of them")
 
 
 def find_by_path(listing):

@@ -375,6 +375,21 @@ def test_a_photo_of_one_part_never_stands_for_a_missing_one_of_another(tmp_path)
     assert list(missing(found)) == ["road001.jpg"] and kinds(found) == {MISSING}
 
 
+@pytest.mark.parametrize("listed", ["road002.jpg", "elsewhere/road002.jpg"])
+def test_a_photo_that_two_parts_list_is_refused(tmp_path, listed):
+    folder = as_cvat(tmp_path, {"valid": "images", "test": "images/test"})
+    shutil.rmtree(folder / "images" / "test")
+    file = folder / "annotations" / "instances_test.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["images"] = [{"id": 7, "file_name": listed, "height": 96, "width": 128}]
+    file.write_text(json.dumps(content | {"annotations": []}), encoding="utf-8")
+    if "/" in listed:  # neither lies where its COCO file says
+        names = folder / "annotations" / "instances_valid.json"
+        names.write_text(names.read_text(encoding="utf-8").replace('"road', '"/home/road'), encoding="utf-8")
+    with pytest.raises(BadInput, match="road002.jpg.*instances_.*keep it in one"):
+        read_export(folder)
+
+
 @pytest.mark.parametrize("layout", ["roboflow", "cvat"])
 def test_photos_of_a_part_without_a_coco_file_and_beside_the_parts_are_said_to_be_left_out(tmp_path, layout):
     if layout == "cvat":
