@@ -475,7 +475,8 @@ def listed_twice(name, listing):
 
 def shown(name, listing):
     """A listed name for a message: what part it is in, and at most 80 letters."""
-    return f"{listing.prefix}{PurePosixPath(slashes(name))!s:.80}"
+    part = f"{listing.part}/" if listing.part else ""
+    return f"{part}{PurePosixPath(slashes(name))!s:.80}"
 
 
 def literal(name, listing):

@@ -372,7 +372,7 @@ def test_a_photo_of_one_part_never_stands_for_a_missing_one_of_another(tmp_path)
         f"images/train/road00{i}.jpg" for i in range(4)
     ]
     assert len({photo.path for photo in found.photos}) == len(found.photos) == 7
-    assert list(missing(found)) == ["road001.jpg"] and kinds(found) == {MISSING}
+    assert list(missing(found)) == ["test/road001.jpg"] and kinds(found) == {MISSING}
 
 
 @pytest.mark.parametrize("listed", ["road002.jpg", "elsewhere/road002.jpg"])
