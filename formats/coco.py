@@ -217,8 +217,9 @@ def read_listings(root):
     beside = coco_files(root)
     parts = {folder: coco_files(folder) for folder in part_folders(root)}
     parts = {folder: files for folder, files in parts.items() if files}
+    in_parts = [file for files in parts.values() for file in files]
     labels = coco_files(root / LABELS_FOLDER)
-    places = [files for files in (beside, [file for files in parts.values() for file in files], labels) if files]
+    places = [files for files in (beside, in_parts, labels) if files]
     if not places:
         raise BadInput(f"{root}: {what_is_lacking(root)}")
     if len(places) > 1:
@@ -230,6 +231,12 @@ def read_listings(root):
         listings = [beside_photos(only(files), PART_NAMES[folder.name.lower()]) for folder, files in parts.items()]
     else:
         listings = listings_of(root, labels)
+    check_parts(root, listings)
+    return listings
+
+
+def check_parts(root, listings):
+    """Raises BadInput where two COCO files are of the same part, or only some of them are of any."""
     files_of = {}
     for listing in listings:
         files_of.setdefault(listing.part, []).append(listing.file.relative_to(root).as_posix())
@@ -240,7 +247,6 @@ def read_listings(root):
         raise BadInput(
             f"{root}: {files_of[None][0]} has no part in its name, the other COCO files have; add train, valid or test"
         )
-    return listings
 
 
 def part_folders(folder):
