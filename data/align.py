@@ -52,19 +52,13 @@ def disk(radius):
 
 def scores_of_shifts(image, weights):
     """Sum of image × weights for each shift of the weights by -FARTHEST..FARTHEST rows and columns -> square matrix."""
-    reach = 2 * FARTHEST + 1
     padded = cv2.copyMakeBorder(image, *[FARTHEST] * 4, cv2.BORDER_REPLICATE)
-    matrix = np.empty((reach, reach))
-    height, width = weights.shape
-    for down in range(reach):
-        for right in range(reach):
-            matrix[down, right] = np.vdot(padded[down : down + height, right : right + width], weights)
-    return matrix
+    return cv2.matchTemplate(padded, np.float32(weights), cv2.TM_CCORR)
 
 
 def share_of(area):
     """(H, W) of 0 and 1 -> weights that add up to 1."""
-    return area.astype(np.float32) / max(1, np.count_nonzero(area))
+    return area / max(1, np.count_nonzero(area))
 
 
 def darkness(grey, mask):

@@ -36,6 +36,15 @@ class Scene:
         self.colour += cover[..., None] * (np.float32(colour) - self.colour)
         self.height += cover * np.float32(lift)
 
+    def cover(self, area, colour, lift=0.0):
+        """The same, and marks the area as hidden: no crack shows there."""
+        self.lay(area, colour, lift)
+        self.hidden = np.maximum(self.hidden, area)
+
+    def darken(self, shade, share=1.0):
+        """Takes away a share of the light where shade (H, W) is 1."""
+        self.colour *= (1 - share * shade)[..., None]
+
 
 # -------------------------------------------------------------------------------------------- random building
 def log_uniform(rng, low, high):
@@ -271,12 +280,11 @@ def manhole(rng, scene):
     x, y = np.arange(w, dtype=np.float32) - centre[0], np.arange(h, dtype=np.float32)[:, None] - centre[1]
     studs = smooth_step(4 * np.sin((x + y) / pitch * 2) * np.sin((x - y) / pitch * 2))
     scene.height -= rim * scene.height
-    scene.lay(rim, rng.uniform(0.08, 0.25) * np.float32([1, 0.97, 0.93]))
+    scene.cover(rim, rng.uniform(0.08, 0.25) * np.float32([1, 0.97, 0.93]))
     scene.lay(lid, rng.uniform(0.05, 0.16) * np.float32([1.08, 1, 0.92]))
     scene.colour *= 1 + 0.12 * clouds(rng, scene.shape, 20 * scene.unit)[..., None] * lid[..., None]
     scene.height += lid * studs * 1.5 * scene.unit - gap * 5 * scene.unit
     scene.lay(gap * 0.8, [0.01, 0.01, 0.01])
-    scene.hidden = np.maximum(scene.hidden, rim)
 
 
 def drain(rng, scene):
@@ -286,14 +294,13 @@ def drain(rng, scene):
     width = length * rng.uniform(0.5, 0.9)
     frame = polygon(scene.shape, bar(start, angle, length, width))
     scene.height -= frame * scene.height
-    scene.lay(frame, rng.uniform(0.07, 0.2) * np.float32([1.05, 1, 0.95]))
+    scene.cover(frame, rng.uniform(0.07, 0.2) * np.float32([1.05, 1, 0.95]))
     along = directions(angle)
     slots = sum(
         polygon(scene.shape, bar(start + share * length * along, angle, 0.055 * length, 0.8 * width))
         for share in np.arange(0.06, 0.9, 0.115)
     )
     scene.lay(slots, [0.008, 0.008, 0.008], -4 * scene.unit)
-    scene.hidden = np.maximum(scene.hidden, frame)
 
 
 def oil(rng, scene):
@@ -304,7 +311,7 @@ def oil(rng, scene):
     spots = blobs(rng, scene.shape, radii, 0.4)
     soft = cv2.GaussianBlur(spots, (0, 0), max(radii) * rng.uniform(0.08, 0.3))
     soft *= smooth_step(0.75 + 0.4 * clouds(rng, scene.shape, 14 * scene.unit))
-    scene.colour *= (1 - soft * rng.uniform(0.25, 0.7))[..., None]
+    scene.darken(soft, rng.uniform(0.25, 0.7))
 
 
 def drips(rng, scene):
@@ -334,20 +341,20 @@ def kerb(rng, scene):
     stones = polygon(scene.shape, bar(start + width / 2 * away, angle, length, width))
     scene.height -= 0.7 * stones * scene.height
     tint = np.mean(scene.colour) * rng.uniform(0.9, 2.2) * np.float32([1.03, 1, 0.95])
-    scene.lay(stones, tint * (1 + 0.08 * clouds(rng, scene.shape, 3 * unit))[..., None])
+    scene.cover(stones, tint * (1 + 0.08 * clouds(rng, scene.shape, 3 * unit))[..., None])
     lines = [bar(start, angle, length, log_uniform(rng, 1.5, 9) * unit)]
     for place in np.arange(rng.uniform(0, 300) * unit, length, 300 * unit):
         lines.append(bar(start + place * directions(angle), angle + side * np.pi / 2, width, rng.uniform(1, 4) * unit))
     gaps = polygon(scene.shape, *lines) * smooth_step(0.8 + 0.4 * clouds(rng, scene.shape, 20 * unit))
     scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12) * GREY, -1.5 * unit)
-    scene.hidden = np.maximum(scene.hidden, np.maximum(stones, gaps))
+    scene.hidden = np.maximum(scene.hidden, gaps)
 
 
 def wet(rng, scene):
     """A wet patch or a run of water: darker, and flat where water stands in the hollows."""
     area = clouds(rng, scene.shape, rng.uniform(120, 400) * scene.unit, 4) + rng.uniform(-0.9, 0.2)
     area = smooth_step(area * log_uniform(rng, 0.6, 3) - scene.height / (2 * scene.unit))
-    scene.colour *= (1 - rng.uniform(0.15, 0.5) * area)[..., None]
+    scene.darken(area, rng.uniform(0.15, 0.5))
     scene.height *= 1 - 0.5 * area
 
 
@@ -359,25 +366,17 @@ def tyre_marks(rng, scene):
         track = bar(start + aside * directions(angle + np.pi / 2), angle, length, width)
         band = cv2.GaussianBlur(polygon(scene.shape, track), (0, 0), 4 * scene.unit)
         band *= smooth_step(0.7 + 0.4 * clouds(rng, scene.shape, 60 * scene.unit))
-        scene.colour *= (1 - rng.uniform(0.15, 0.45) * band)[..., None]
+        scene.darken(band, rng.uniform(0.15, 0.45))
 
 
 def scratches(rng, scene):
     """Scrapes and drag marks: thin, straight, pale or dark lines that no crack would follow."""
-    angle = rng.uniform(0, np.pi)
-    marks = polygon(
-        scene.shape,
-        *[
-            bar(
-                random_point(rng, scene.shape),
-                angle + rng.normal(0, 0.1),
-                rng.uniform(40, 300) * scene.unit,
-                rng.uniform(1, 3) * scene.unit,
-            )
-            for _ in range(rng.integers(1, 6))
-        ],
-    )
-    marks *= smooth_step(0.5 + noise(rng, scene.shape, 8 * scene.unit))
+    unit, angle = scene.unit, rng.uniform(0, np.pi)
+    lines = []
+    for _ in range(rng.integers(1, 6)):
+        start, heading = random_point(rng, scene.shape), angle + rng.normal(0, 0.1)
+        lines.append(bar(start, heading, rng.uniform(40, 300) * unit, rng.uniform(1, 3) * unit))
+    marks = polygon(scene.shape, *lines) * smooth_step(0.5 + noise(rng, scene.shape, 8 * unit))
     scene.colour *= (1 + marks * rng.uniform(-0.4, 0.6))[..., None]
 
 
@@ -408,9 +407,8 @@ def leaves(rng, scene):
         blade = polygon(scene.shape, ribbon(rib, bulge))
         colour = np.float32([[0.20, 0.13, 0.05], [0.10, 0.06, 0.03], [0.07, 0.10, 0.03], [0.30, 0.21, 0.07]])
         tint = rng.dirichlet(np.ones(4)) @ colour
-        scene.lay(blade, tint, 2.5 * scene.unit)
+        scene.cover(blade, tint, 2.5 * scene.unit)
         scene.lay(0.5 * stroke(scene.shape, rib, 1.2 * scene.unit), 1.6 * tint)
-        scene.hidden = np.maximum(scene.hidden, blade)
 
 
 def twigs(rng, scene):
@@ -423,8 +421,7 @@ def twigs(rng, scene):
         stick = polygon(scene.shape, ribbon(path, thin))
         brown, straw = np.float32([[0.16, 0.11, 0.07], [0.3, 0.25, 0.15]])
         tint = (brown if rng.random() < 0.7 else straw) * rng.uniform(0.4, 1.3)
-        scene.lay(stick, tint, 2 * scene.unit)
-        scene.hidden = np.maximum(scene.hidden, stick)
+        scene.cover(stick, tint, 2 * scene.unit)
 
 
 def cigarette_ends(rng, scene):
@@ -433,17 +430,15 @@ def cigarette_ends(rng, scene):
         start, angle = random_point(rng, scene.shape), rng.uniform(0, 2 * np.pi)
         length, width = rng.uniform(22, 34) * scene.unit, rng.uniform(5, 7) * scene.unit
         stub = polygon(scene.shape, bar(start, angle, length, width))
-        scene.lay(stub, [0.62, 0.6, 0.56], 3 * scene.unit)
+        scene.cover(stub, [0.62, 0.6, 0.56], 3 * scene.unit)
         scene.lay(polygon(scene.shape, bar(start, angle, length * 0.45, width)), [0.5, 0.28, 0.1])
-        scene.hidden = np.maximum(scene.hidden, stub)
 
 
 def pebbles(rng, scene):
     """Loose grit, all of one kind, and spots of chewing gum."""
     count = rng.integers(3, 40)
     spots = blobs(rng, scene.shape, [log_uniform(rng, 1.5, 7) * scene.unit for _ in range(count)])
-    scene.lay(spots, log_uniform(rng, 0.05, 0.5) * ROCKS[rng.integers(len(ROCKS))], 2 * scene.unit)
-    scene.hidden = np.maximum(scene.hidden, spots)
+    scene.cover(spots, log_uniform(rng, 0.05, 0.5) * ROCKS[rng.integers(len(ROCKS))], 2 * scene.unit)
 
 
 LOOSE = {leaves: 1.5, twigs: 1.5, cigarette_ends: 0.5, pebbles: 1.5}
