@@ -195,11 +195,8 @@ def without_cracks(photos):
 
 def copied(photos):
     """A line on photos that come in several copies in one part, and one on those in different parts."""
-    groups = {}
-    for photo, group in zip(photos, copies(photos), strict=True):
-        groups.setdefault(group, []).append(photo)
     apart, together = [], []
-    for members in groups.values():
+    for members in copies(photos):
         if len(members) == 1:
             continue
         words = f"({some([photo.name for photo in members], 3)})"

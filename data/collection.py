@@ -217,14 +217,13 @@ def judge_size(readable):
 
 def judge_copies(readable):
     """Give a doubt to each copy of a photo; the largest stays."""
-    groups = copies([Photo(shot.name, shot.path, *shot.size) for shot in readable])
-    largest = {}
-    for group, shot in zip(groups, readable, strict=True):
-        if group not in largest or math.prod(shot.size) > math.prod(largest[group].size):
-            largest[group] = shot
-    for group, shot in zip(groups, readable, strict=True):
-        if shot is not largest[group]:
-            shot.doubts.append(twin_doubt(COPY, "copy of", largest[group], "remove it"))
+    shot_of = {Photo(shot.name, shot.path, *shot.size): shot for shot in readable}
+    for group in copies(list(shot_of)):
+        members = [shot_of[photo] for photo in group]
+        largest = max(members, key=lambda shot: math.prod(shot.size))
+        for shot in members:
+            if shot is not largest:
+                shot.doubts.append(twin_doubt(COPY, "copy of", largest, "remove it"))
 
 
 def judge_places(readable):
