@@ -40,22 +40,18 @@ class Doubt:
     """Why a photo may not be usable."""
 
     kind: str  # the same words for every photo, to be counted
-    what: str  # for the table
-    remedy: str  # what to do, or "" where `what` says it
+    what: str  # for the table: what is wrong, and what to do
     caption: str  # for the narrow space under a picture
-
-    def __str__(self):
-        return f"{self.what}: {self.remedy}" if self.remedy else self.what
 
 
 def plain_doubt(kind, remedy):
     """The Doubt of one photo that needs no more words than its kind."""
-    return Doubt(kind, kind, remedy, kind)
+    return Doubt(kind, f"{kind}: {remedy}", kind)
 
 
 def twin_doubt(kind, words, twin, remedy):
     """The Doubt that a photo shows the same as another one: "copy", "copy of", the other Shot, what to do."""
-    return Doubt(kind, f"{words} {twin.name}", remedy, f"{words} {last_letters(twin.path.stem, 12)}")
+    return Doubt(kind, f"{words} {twin.name}: {remedy}", f"{words} {last_letters(twin.path.stem, 12)}")
 
 
 @dataclass
@@ -161,7 +157,7 @@ def measure(shot):
         photo = read_photo(shot.path)
     except BadInput as error:
         what = str(error).removeprefix(f"{shot.path}: ")
-        shot.doubts.append(Doubt("unreadable", what, "", "unreadable"))
+        shot.doubts.append(Doubt("unreadable", what, "unreadable"))
         return
     if is_mask(photo):
         shot.doubts.append(plain_doubt("a mask", "all of it is black or white; give the photo itself"))
@@ -278,7 +274,7 @@ def table(found):
     width = max(len("photo"), *(len(shot.name) for shot in found))
     lines = [f"{'photo':{width}}  {'size':>9}  sharp  clipped  dark  verdict"]
     for shot in found:
-        verdict = "; ".join(map(str, shot.doubts)) or "good"
+        verdict = "; ".join(doubt.what for doubt in shot.doubts) or "good"
         size, numbers = "", " " * 20
         if shot.features:
             size = f"{shot.size[1]}×{shot.size[0]}"

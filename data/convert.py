@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,9 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
-from formats.photo import SUFFIXES, photos_in, pictures_in, read_mask, read_photo
-
-MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
+from formats.masks import MaskFolder, MissingMask
+from formats.photo import SUFFIXES, photos_in, read_mask, read_photo
 
 
 def arguments(argv):
@@ -36,21 +34,17 @@ def check_folder(folder):
         raise BadInput(f"{folder}: no such folder; check the name")
 
 
-def pair_by_stem(photos, masks):
-    """Photo and mask paths -> [(photo, mask)]; road7.jpg goes with road7.png or road7_mask.png. Raises BadInput."""
-    by_stem = {mask.stem: mask for mask in masks}
-    pairs = []
+def with_masks(photos, masks):
+    """Photo paths, MaskFolder -> {photo: path of its mask}. Raises BadInput."""
+    found, lonely = {}, []
     for photo in photos:
-        found = [by_stem[photo.stem + suffix] for suffix in MASK_SUFFIXES if photo.stem + suffix in by_stem]
-        pairs.append((photo, found[0] if found else None))
-    for mask, times in Counter(mask for _, mask in pairs if mask).items():
-        if times > 1:
-            both = " and ".join(photo.name for photo, own in pairs if own == mask)
-            raise BadInput(f"{mask}: would be the mask of {both}; rename one of the photos, and draw its own")
-    lonely = [photo.name for photo, mask in pairs if mask is None]
+        try:
+            found[photo] = masks.find(photo)
+        except MissingMask:
+            lonely.append(photo.name)
     if lonely:
         raise BadInput(f"{some(lonely)}: no mask; draw one with the same name, all black if the photo shows no crack")
-    return pairs
+    return found
 
 
 def convert_pair(photo, mask, folder):
@@ -73,12 +67,12 @@ def convert(photos, masks, out):
     """
     check_folder(photos)
     check_folder(masks)
-    pairs = pair_by_stem(photos_in(photos), pictures_in(masks))
+    pairs = with_masks(photos_in(photos), MaskFolder(masks))
     if not pairs:
         raise BadInput(f"{photos}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
     rows, cracked = [], {}
     with export_folder(out) as folder:
-        for photo, mask in tqdm(pairs, desc="converting", unit="photo", leave=False):
+        for photo, mask in tqdm(pairs.items(), desc="converting", unit="photo", leave=False):
             truth, row = convert_pair(photo, mask, folder)
             rows.append(row)
             cracked[photo.name] = float(truth.mean())

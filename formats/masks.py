@@ -9,6 +9,7 @@ from formats.archive import unpacked
 from formats.photo import SUFFIXES, pictures_in, read_mask, visible
 
 CHECKPOINTS = (".pt", ".pth")
+ENDS = ("_mask", "", "-mask", "_gt", "_label", "_seg")  # of the name of a mask, after that of its photo
 
 
 class MissingMask(BadInput):
@@ -16,7 +17,7 @@ class MissingMask(BadInput):
 
 
 class MaskFolder:
-    """The masks in a folder: NAME_mask or NAME, with the suffix of any picture, for photo NAME.
+    """The masks in a folder: for photo NAME a NAME with one of ENDS, and with the suffix of any picture.
 
     called: the path in messages, if that is not the folder, such as the .zip that it was unpacked from.
     """
@@ -44,9 +45,12 @@ class MaskFolder:
         return mask, None
 
     def find(self, item):
-        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well."""
+        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well.
+
+        item: anything with the photo's `name`, a Photo of an export or its path.
+        """
         name = Path(item.name)
-        for start in (f"{name.stem}_mask", name.stem, name.name):  # the last as in IMG_1.jpg.png
+        for start in (*(name.stem + end for end in ENDS), name.name):  # the last as in IMG_1.jpg.png
             for suffix in (".png", *sorted(SUFFIXES)):
                 path = self.files.get(f"{start}{suffix}".lower())
                 if path:
@@ -61,7 +65,8 @@ class MaskFolder:
         owner = self.used.setdefault(path, photo)
         if owner != photo:
             raise BadInput(
-                f"{self.called}/{path.name}: is the mask of {owner} and of {photo}; score one --split at a time"
+                f"{self.called}/{path.name}: is the mask of {owner} and of {photo}; rename one of the photos, and give "
+                "each a mask of its own"
             )
 
     def content(self):

@@ -293,6 +293,8 @@ def test_inverted_masks_are_named(tmp_path, capsys):
     assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
 
 
-def test_one_mask_is_never_that_of_two_photos():
-    with pytest.raises(BadInput, match="a.png: would be the mask of a.jpg and a.png"):
-        convert.pair_by_stem([Path("a.jpg"), Path("a.png")], [Path("masks/a.png")])
+def test_one_mask_is_never_that_of_two_photos(tmp_path):
+    photos, masks = folders(tmp_path, {"a": speckle(1) * 255})
+    cv2.imwrite(str(photos / "a.png"), draw_road(np.random.default_rng(0), 40, 60))
+    with pytest.raises(BadInput, match="a.png: is the mask of a.jpg and of a.png"):
+        convert.main([str(photos), str(masks), str(tmp_path / "out")])
