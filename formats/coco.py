@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from command import BadInput, in_short, number_of, quoted, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
-from formats.exif import turned_without_trace
+from formats.exif import orientation_of
 from formats.names import answers, plain, slashes
 from formats.photo import SUFFIXES, photos_in, read_photo, visible
 from formats.shapes import are_normalised, are_whole_numbers, check_entries, covered, drawn, usable
@@ -93,6 +93,14 @@ class Photo:
     def mask(self):
         """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
         return drawn(self.shapes(), self.height, self.width)
+
+    def turned_without_trace(self):
+        """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
+
+        Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells.
+        """
+        way = orientation_of(self.path)
+        return way in (2, 3, 4) or (way >= 5 and self.height == self.width)
 
     def crack_fraction(self):
         """Share of the photo that is crack, without drawing the mask."""
@@ -388,7 +396,7 @@ def add_photo(export, photo, annotations, categories, normalised):
         export.problems.append(Problem(OTHER_CLASSES, photo.name, ", ".join(left_out)))
     if photo.crack_fraction() > MOSTLY:
         export.problems.append(Problem(MOSTLY_CRACK, photo.name, f"{photo.crack_fraction():.0%}"))
-    if cracks and turned_without_trace(photo.path):
+    if cracks and photo.turned_without_trace():
         export.problems.append(Problem(TURNED, photo.name))
     export.photos.append(photo)
 

@@ -375,19 +375,20 @@ def photo_sections(scored):
 
 def sheet_section(sheet):
     """The score sheet in groups, and what each score means."""
-    tables, meaning = [], {}
+    columns = ["score", "key in scores.json", "what it is"]
+    tables, meanings = [], []
     for heading, names in GROUPS.items():
         rows = [[name, sheet[key]] for key, name in names.items()]
         if not all(math.isnan(value) for _, value in rows):
             shown = page.table(["score", "value"], rows, f"Scores: {heading}", sortable=False)
             tables.append(page.group(heading, shown))
-        meaning[heading] = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
-    columns = ["score", "key in scores.json", "what it is"]
-    said = page.grouped_table(columns, meaning, "What the scores mean")
+        meaning = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
+        said = page.table(columns, meaning, f"What the scores mean: {heading}", sortable=False)
+        meanings.append(page.group(heading, said))
     return page.section(
         "Score sheet",
         page.gallery(tables, 18),
-        page.details("What each score means, and its name in scores.json", said),
+        page.details("What each score means, and its name in scores.json", *meanings),
     )
 
 

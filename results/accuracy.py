@@ -3,7 +3,7 @@
     python results/accuracy.py                                                  # drawn shapes, each at 13 angles
     python results/accuracy.py real --checkpoint RUN --data EXPORT              # prediction against ground truth
 
-The first prints the errors of length and width and the time for 12 megapixels; exit code 1 if a bound is broken.
+The first prints the errors of length and width; exit code 1 if a bound is broken.
 A shape is drawn by its exact geometry: a pixel is crack if more than half of its 9 x 9 samples are.
 
 The length meant is that of the smoothed centre line, which a sealing crew drives along. For a zigzag it is shorter than
@@ -17,7 +17,6 @@ them.
 """
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +38,6 @@ LENGTH_MEAN, LENGTH_WORST = 0.03, 0.06  # relative; of both lengths
 WIDTH_MEAN, WIDTH_WORST = 0.5, 1.0  # pixels
 # and for all of them
 SIGMAS = 2  # of the stated uncertainty of the length: within these lies the path that was drawn
-SECONDS = 2.0
 
 WIDTHS = (2, 3, 4, 5, 8, 12, 20)
 FEWER_WIDTHS = (2, 4, 8, 20)
@@ -191,71 +189,9 @@ def print_shapes(rng):
     return good
 
 
-# ------------------------------------------------------------------------------------------------ time
-def wander(rng, bend, height, width):
-    """A path (N, 2) of 2 px steps that turns by bend radians a step, from anywhere in the photo."""
-    steps = int(rng.uniform(300, 1500))
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, bend, steps))
-    return rng.uniform((0, 0), (width, height)) + np.cumsum(2 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)
-
-
-def cracks_12_megapixels(rng, height=3024, width=4032, fraction=0.03):
-    """Wandering cracks 8 to 70 px wide with rough edges, over 3 % of the photo: (height, width) uint8."""
-    mask = np.zeros((height, width), np.uint8)
-    while mask.mean() < fraction:
-        path, radius = wander(rng, 0.03, height, width), rng.uniform(4, 35)
-        swell = 1 + 2 * cv2.GaussianBlur(rng.normal(0, 1, (1, len(path))), (0, 0), 8)[0]
-        for (x, y), part in zip(path, swell, strict=True):
-            cv2.circle(mask, (int(x), int(y)), max(2, int(radius * part)), 1, cv2.FILLED)
-    rough = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), 3)
-    return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3) + rough > 0.5).astype(np.uint8)
-
-
-def network_12_megapixels(rng, height=3024, width=4032, fraction=0.03):
-    """Crossing cracks 2 to 6 px wide and 150 px long, over 3 % of the photo: (height, width) uint8."""
-    mask = np.zeros((height, width), np.uint8)
-    while mask.mean() < fraction:
-        path = np.rint(wander(rng, 0.06, height, width)[:75]).astype(np.int32)
-        cv2.polylines(mask, [path], False, 1, int(rng.integers(2, 7)))
-    return mask
-
-
-def specks_12_megapixels(rng, height=3024, width=4032, count=10_000):
-    """Dots of 1 to 7 px, as a bad threshold leaves them: (height, width) uint8."""
-    mask = np.zeros((height, width), np.uint8)
-    for x, y in rng.integers(0, (width, height), (count, 2)).tolist():
-        cv2.circle(mask, (x, y), int(rng.integers(0, 4)), 1, cv2.FILLED)
-    return mask
-
-
-def print_times(rng):
-    """Print a row for each kind of mask of 12 megapixels -> are all measured within SECONDS of processor time?
-
-    Processor time of all threads: on free cores the clock shows no more, and a busy machine doesn't change it.
-    """
-    wide, fine, specks = (draw(rng) for draw in (cracks_12_megapixels, network_12_megapixels, specks_12_megapixels))
-    good = True
-    for name, mask in {"wide cracks": wide, "fine network": fine, "all and specks": wide | fine | specks}.items():
-        mask = without_specks(mask)[0]  # as survey.py does
-        seconds = []
-        for _ in range(3):
-            start = time.process_time()
-            found = measure(mask)
-            seconds.append(time.process_time() - start)
-        print(
-            f"{mask.size / 1e6:.1f} MP, {name:<14} {mask.mean():5.1%} crack, {len(found['branches']):>5} branches: "
-            f"{min(seconds):.2f} s of processor time, best of 3, bound {SECONDS} s"
-        )
-        good = good and min(seconds) <= SECONDS
-    return good
-
-
 def drawn():
-    """The table of drawn shapes and the times -> exit code."""
-    rng = np.random.default_rng(0)
-    exact = print_shapes(rng)
-    fast = print_times(rng)
-    return 0 if exact and fast else 1
+    """The table of drawn shapes -> exit code."""
+    return 0 if print_shapes(np.random.default_rng(0)) else 1
 
 
 # ------------------------------------------------------------------------------------------------ real photos
