@@ -33,6 +33,8 @@ class Price:
 
 
 COLUMNS = [field.name for field in fields(Price)]
+# the columns that hold a number, and what an empty cell of them means
+EMPTY = {"low": "", "central": "", "high": "", "width_from_mm": "0", "width_to_mm": "inf", "minimum_charge": "0"}
 
 
 def read_prices(path):
@@ -80,18 +82,8 @@ def _price(cells):
         raise ValueError("currency is empty; give one, for example EUR")
     if cell["item"] == "patch" and (cell["width_from_mm"] or cell["width_to_mm"]):
         raise ValueError("patch has no widths; leave width_from_mm and width_to_mm empty")
-    price = Price(
-        item=cell["item"],
-        unit=cell["unit"],
-        low=_number("low", cell["low"]),
-        central=_number("central", cell["central"]),
-        high=_number("high", cell["high"]),
-        currency=cell["currency"],
-        width_from_mm=_number("width_from_mm", cell["width_from_mm"] or "0"),
-        width_to_mm=_number("width_to_mm", cell["width_to_mm"] or "inf"),
-        minimum_charge=_number("minimum_charge", cell["minimum_charge"] or "0"),
-        source=cell["source"],
-    )
+    numbers = {name: _number(name, cell[name] or empty) for name, empty in EMPTY.items()}
+    price = Price(**cell | numbers)
     if not price.low <= price.central <= price.high:
         raise ValueError("low, central, high do not rise; give them in this order")
     if not price.width_from_mm < price.width_to_mm:
@@ -157,23 +149,15 @@ def estimate(quantities, prices):
 
 def _needs(quantities):
     """What there may be to do: dicts as in estimate's not_priced."""
-    needs = []
+    rows = []
     for part in quantities["seal"]:
-        needs.append(_need("seal", part["length_m"], part["plus_minus_m"], part["width_from_mm"], part["width_to_mm"]))
-    needs.append(_need("patch", quantities["patch_m2"], quantities["patch_plus_minus_m2"], 0, np.inf))
+        rows.append(["seal", part["width_from_mm"], part["width_to_mm"], part["length_m"], part["plus_minus_m"]])
+    rows.append(["patch", 0, np.inf, quantities["patch_m2"], quantities["patch_plus_minus_m2"]])
+    needs = []
+    for item, *numbers in rows:
+        keys = ("width_from_mm", "width_to_mm", "quantity", "plus_minus")
+        needs.append({"item": item, "unit": UNITS[item]} | dict(zip(keys, map(float, numbers), strict=True)))
     return [need for need in needs if need["quantity"] + need["plus_minus"] > 0]
-
-
-def _need(item, quantity, plus_minus, width_from_mm, width_to_mm):
-    """One dict of _needs."""
-    return {
-        "item": item,
-        "unit": UNITS[item],
-        "width_from_mm": float(width_from_mm),
-        "width_to_mm": float(width_to_mm),
-        "quantity": float(quantity),
-        "plus_minus": float(plus_minus),
-    }
 
 
 def _price_for(need, prices):

@@ -423,14 +423,6 @@ def test_a_network_is_alligator_with_small_pieces_and_block_with_large_ones():
     assert measure.indicative_severity(large, 5) == "medium"  # 25 mm wide, but pieces of 575 mm
 
 
-@pytest.mark.parametrize("scale", [None, 0, -1, float("nan")])
-def test_no_scale_no_millimetres(scale):
-    found = measure.measure(draw(strip(60, 5), side=80))
-    for function in (measure.quantities, measure.indicative_severity):
-        with pytest.raises(ValueError, match="mm_per_pixel"):
-            function(found, scale)
-
-
 def test_the_mask_is_not_written_to_and_the_numbers_are_plain(wriggle):
     before = wriggle.copy()
     found = measure.measure(wriggle)
