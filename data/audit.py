@@ -15,8 +15,8 @@ from data.split import CRACKED, NOT_VALIDATED, UNDAMAGED, copies, split, what_is
 from formats.coco import TURNED, Problem, each_once
 from formats.exif import orientation_of
 from formats.photo import Preprocess, upright
+from formats.pictures import outlined
 from quantify.skeleton import skeleton, widths
-from report.pictures import outlined
 
 DRAWN_UNTURNED = (
     "turned by EXIF, and the label fits the photo better as it was before turning; export again with Auto-Orient, or "

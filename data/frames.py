@@ -21,8 +21,8 @@ from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
 from formats.photo import at_most, write_image
+from formats.pictures import contact_sheet
 from formats.video import read_frames
-from report.pictures import contact_sheet
 
 LOOK = 0.1  # seconds between frames that are analysed
 MOMENT = 0.5  # seconds; of each, only the sharpest frame may be kept

@@ -11,9 +11,9 @@ from matplotlib.patches import Patch
 import metrics
 from command import number_of, write_csv
 from formats.photo import read_photo
+from formats.pictures import save_figure
 from report import page
 from report.curves import charts
-from report.pictures import save_figure
 
 COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
 PHOTO_SCORES = ("iou", "dice", "precision", "recall", "f1_2px", "cldice")

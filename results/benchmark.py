@@ -38,12 +38,12 @@ from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
 from formats.batch import beside
 from formats.photo import Preprocess, read_one, read_photo, write_image
+from formats.pictures import save_figure
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model
 from model import CrackNet, autocast, fused, parameter_count, precision, predict
 from quantify.damage import damage, sentence
 from quantify.measure import measure
 from report.figure import figure, overlay
-from report.pictures import save_figure
 from results.contenders import CONTENDERS, available
 from runs import number_type
 from train import Settings, dice_bce, optimisation, train_one_epoch

@@ -22,8 +22,8 @@ from command import BadInput, choose_device, execute, flags, write_json
 from data.split import split
 from dataset import find_export, open_data
 from evaluate import known_photos, open_network, score
+from formats.pictures import save_figure
 from report import evaluation
-from report.pictures import save_figure
 from results.tables import table as markdown
 from runs import run_of
 
