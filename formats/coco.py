@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from command import BadInput, in_short, number_of, quoted, some
@@ -140,12 +140,12 @@ class Listing:
     images: list
     categories: dict  # id -> name
     annotations: dict  # image id -> list
-    part: str | None = None
-    top: Path = None  # its photos lie in this folder or below
-    folders: list = field(default_factory=list)  # where a file name may begin
-    prefix: str = ""  # before the path of a photo below `top`, to name it inside the export
-    uncorrected: bool = False
-    from_masks: bool = False
+    uncorrected: bool
+    from_masks: bool
+    part: str | None
+    top: Path  # its photos lie in this folder or below
+    folders: list  # where a file name may begin
+    prefix: str  # before the path of a photo below `top`, to name it inside the export
 
     def shapes(self, wanted):
         """The segmentations of the annotations whose category ids are `wanted`."""
@@ -258,10 +258,8 @@ def only(files):
 
 def beside_photos(file, part=None):
     """A COCO file that lies beside its photos -> Listing. Raises BadInput."""
-    listing = load_coco(file)
-    listing.part, listing.top, listing.folders = part, file.parent, [file.parent]
-    listing.prefix = f"{part}/" if part else ""
-    return listing
+    prefix = f"{part}/" if part else ""
+    return load_coco(file, part, file.parent, [file.parent], prefix)
 
 
 def listings_of(root, files):
@@ -270,11 +268,9 @@ def listings_of(root, files):
     listings = []
     for file in instances or files:
         subset = file.stem.removeprefix("instances_")
-        listing = load_coco(file)
-        listing.part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
-        listing.top = root
-        listing.folders = [root / "images" / subset, root / "images", root / subset, root, file.parent]
-        listings.append(listing)
+        part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
+        folders = [root / "images" / subset, root / "images", root / subset, root, file.parent]
+        listings.append(load_coco(file, part, root, folders))
     return listings
 
 
@@ -329,8 +325,8 @@ def untouched(content):
     return noted(content, "digest")
 
 
-def load_coco(file):
-    """COCO file -> Listing whose entries have been checked. Raises BadInput."""
+def load_coco(file, part, top, folders, prefix=""):
+    """COCO file, where its photos lie, see Listing -> Listing whose entries have been checked. Raises BadInput."""
     content = read_json(file)
     if isinstance(content, str):
         raise BadInput(f"{file}: {content}; export again as COCO Segmentation")
@@ -345,9 +341,8 @@ def load_coco(file):
     for annotation in content["annotations"]:
         annotations[annotation["image_id"]].append(annotation)
     categories = {category["id"]: category["name"] for category in content["categories"]}
-    listing = Listing(file, content["images"], categories, annotations, uncorrected=masks)
-    listing.from_masks = ours and content["info"].get("from_masks") is True
-    return listing
+    from_masks = ours and content["info"].get("from_masks") is True
+    return Listing(file, content["images"], categories, annotations, masks, from_masks, part, top, folders, prefix)
 
 
 # ------------------------------------------------------------------------------------------ the photos of a file
