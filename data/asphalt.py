@@ -12,7 +12,6 @@ import numpy as np
 # tints of grey, sandy, blueish, rusty and greenish rock, and how common each is
 ROCKS = np.float32([[1, 1, 1], [1.08, 1, 0.9], [0.9, 0.98, 1.08], [1.18, 0.98, 0.82], [0.96, 1.02, 0.97]])
 ROCK_SHARES = [0.5, 0.15, 0.2, 0.07, 0.08]
-GREY = np.ones(3, np.float32)
 MASTIC_SHARE = 0.25  # of roads that are mastic asphalt, slurry or concrete
 SUBPIXEL_BITS = 4
 
@@ -32,7 +31,10 @@ class Scene:
         return self.height.shape
 
     def lay(self, cover, colour, lift=0.0):
-        """Blends a colour in where cover (H, W) is 1, and raises the surface by lift."""
+        """Blends a colour in where cover (H, W) is 1, and raises the surface by lift.
+
+        colour: (3,), (H, W, 3), or one number for a grey.
+        """
         self.colour += cover[..., None] * (np.float32(colour) - self.colour)
         self.height += cover * np.float32(lift)
 
@@ -221,7 +223,7 @@ def weather(rng, scene, relief):
     scene.lay(smooth_step(dust) * rng.uniform(0, 0.6), np.mean(scene.colour) * np.float32([1.25, 1.12, 0.95]))
     count = rng.poisson(log_uniform(rng, 3, 80))
     pits = blobs(rng, shape, [log_uniform(rng, 1.2, 6) * unit for _ in range(count)], 0.4)
-    scene.lay(pits * rng.uniform(0.4, 0.9), 0.4 * np.mean(scene.colour) * GREY, -1.5 * unit)
+    scene.lay(pits * rng.uniform(0.4, 0.9), 0.4 * np.mean(scene.colour), -1.5 * unit)
 
 
 # ---------------------------------------------------------- built or spilt on the road, older than the cracks
@@ -244,7 +246,7 @@ def tar_seal(rng, scene):
     ragged = 0.5 + 0.25 * clouds(rng, scene.shape, 0.8 * width, 4)
     band = smooth_step((band - ragged) * width / 2) * smooth_step(1.3 + 0.5 * clouds(rng, scene.shape, width))
     scene.height += 0.8 * band * (cv2.blur(scene.height, (9, 9)) - scene.height)
-    scene.lay(0.95 * band, np.mean(scene.colour) * rng.uniform(0.15, 0.6) * GREY, 0.8 * scene.unit)
+    scene.lay(0.95 * band, np.mean(scene.colour) * rng.uniform(0.15, 0.6), 0.8 * scene.unit)
 
 
 def patch(rng, scene):
@@ -256,7 +258,7 @@ def patch(rng, scene):
     scene.height += area * rng.uniform(-0.6, 1.0) * scene.height
     seam = stroke(scene.shape, np.vstack([corners, corners[:1]]), log_uniform(rng, 1.5, 9) * scene.unit)
     seam *= smooth_step(0.7 + clouds(rng, scene.shape, 25 * scene.unit))
-    scene.lay(seam * rng.uniform(0.2, 0.9), rng.uniform(0.02, 0.12) * GREY, -0.4 * scene.unit)
+    scene.lay(seam * rng.uniform(0.2, 0.9), rng.uniform(0.02, 0.12), -0.4 * scene.unit)
 
 
 def joint(rng, scene):
@@ -265,7 +267,7 @@ def joint(rng, scene):
     width = log_uniform(rng, 2, 12) * scene.unit
     groove = polygon(scene.shape, bar(start, angle, length, width))
     groove *= smooth_step(1 + 0.4 * clouds(rng, scene.shape, 30 * scene.unit, 4))
-    scene.lay(groove * rng.uniform(0.5, 0.95), rng.uniform(0.01, 0.1) * GREY, -width / 2)
+    scene.lay(groove * rng.uniform(0.5, 0.95), rng.uniform(0.01, 0.1), -width / 2)
 
 
 def manhole(rng, scene):
@@ -329,7 +331,7 @@ def drips(rng, scene):
             blots.append(ribbon(tail, np.linspace(0.8, 0.1, 6) * radius))
     cover = cv2.GaussianBlur(polygon(scene.shape, *blots), (0, 0), log_uniform(rng, 0.3, 1) * unit)
     cover *= smooth_step(0.9 + 0.35 * clouds(rng, scene.shape, 5 * unit))
-    scene.lay(cover * rng.uniform(0.55, 0.95), np.mean(scene.colour) * rng.uniform(0.05, 0.4) * GREY, 0.4 * unit)
+    scene.lay(cover * rng.uniform(0.55, 0.95), np.mean(scene.colour) * rng.uniform(0.05, 0.4), 0.4 * unit)
 
 
 def kerb(rng, scene):
@@ -346,7 +348,7 @@ def kerb(rng, scene):
     for place in np.arange(rng.uniform(0, 300) * unit, length, 300 * unit):
         lines.append(bar(start + place * directions(angle), angle + side * np.pi / 2, width, rng.uniform(1, 4) * unit))
     gaps = polygon(scene.shape, *lines) * smooth_step(0.8 + 0.4 * clouds(rng, scene.shape, 20 * unit))
-    scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12) * GREY, -1.5 * unit)
+    scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12), -1.5 * unit)
     scene.hidden = np.maximum(scene.hidden, gaps)
 
 

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from data.asphalt import (
-    GREY,
     bar,
     blob,
     clouds,
@@ -34,9 +33,9 @@ def ellipse(centre, radii, angle=0.0, corners=48):
 
 
 def paint(rng):
-    """(3,) float32: the colour of a car, a shoe, a bicycle; black, white and grey are the most common."""
+    """Colour of a car, a shoe, a bicycle, a number or (3,) float32; black, white and grey are the most common."""
     if rng.random() < 0.65:
-        return np.float32(log_uniform(rng, 0.01, 0.7) * GREY)
+        return np.float32(log_uniform(rng, 0.01, 0.7))
     return rng.dirichlet(np.ones(3)).astype(np.float32) * np.float32(log_uniform(rng, 0.1, 1))
 
 
@@ -54,7 +53,7 @@ def far_side(rng, scene):
     scene.cover(area, kind(rng, scene.shape) * np.mean(scene.colour) * np.float32(rng.uniform(0.6, 1.8)))
     line = stroke(scene.shape, np.stack([x, edge], 1), log_uniform(rng, 1, 14))
     if rng.random() < 0.5:
-        scene.cover(line, np.mean(scene.colour) * rng.choice([0.2, 1.5]) * GREY)
+        scene.cover(line, np.mean(scene.colour) * rng.choice([0.2, 1.5]))
 
 
 def sky(rng, shape):
@@ -101,7 +100,7 @@ def paving(rng, scene):
     scene.cover(area, ground * np.mean(scene.colour) * np.float32(rng.uniform(0.7, 1.6)))
     ends = [middle - reach * directions(angle), middle + reach * directions(angle)]
     kerb = stroke(scene.shape, ends, log_uniform(rng, 2, 40))
-    scene.cover(kerb, np.mean(scene.colour) * rng.uniform(0.3, 1.8) * GREY)
+    scene.cover(kerb, np.mean(scene.colour) * rng.uniform(0.3, 1.8))
 
 
 def slabs(rng, shape, angle):
@@ -128,15 +127,15 @@ def wheel(rng, scene, centre=None, radius=None):
     scene.darken(cv2.GaussianBlur(shade, (0, 0), 0.08 * radius), rng.uniform(0.3, 0.9))
     tyre = polygon(scene.shape, ellipse(centre, [flat * radius, radius], angle))
     tread = 1 + 0.3 * noise(rng, scene.shape, max(2, radius / 20))
-    scene.cover(tyre, np.mean(scene.colour) * rng.uniform(0.08, 0.4) * tread[..., None] * GREY)
+    scene.cover(tyre, np.mean(scene.colour) * rng.uniform(0.08, 0.4) * tread[..., None])
     rim = polygon(scene.shape, ellipse(centre, [0.65 * flat * radius, 0.65 * radius], angle))
-    scene.lay(rim, np.mean(scene.colour) * rng.uniform(0.4, 2.5) * GREY)
+    scene.lay(rim, np.mean(scene.colour) * rng.uniform(0.4, 2.5))
     turn = rng.uniform(0, np.pi)
     spokes = [
         bar(centre + 0.1 * radius * directions(turn + k), turn + k, 0.5 * flat * radius, 0.1 * radius)
         for k in np.linspace(0, 2 * np.pi, rng.integers(5, 11), endpoint=False)
     ]
-    scene.lay(0.8 * rim * polygon(scene.shape, *spokes), np.mean(scene.colour) * rng.uniform(0.05, 0.5) * GREY)
+    scene.lay(0.8 * rim * polygon(scene.shape, *spokes), np.mean(scene.colour) * rng.uniform(0.05, 0.5))
 
 
 def car(rng, scene):
@@ -160,7 +159,7 @@ def car(rng, scene):
         start = random_point(rng, scene.shape)
         heading = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2)
         gap = wander(rng, start, heading, rng.uniform(0.2, 0.8) * side, 12, 0.05)
-        scene.lay(body * stroke(scene.shape, gap, log_uniform(rng, 1, 5)), 0.02 * np.mean(scene.colour) * GREY)
+        scene.lay(body * stroke(scene.shape, gap, log_uniform(rng, 1, 5)), 0.02 * np.mean(scene.colour))
     if rng.random() < 0.7:
         radius = rng.uniform(0.12, 0.3) * side
         wheel(rng, scene, np.array([x + right * rng.uniform(0.1, 0.5) * w, foot - 0.3 * radius]), radius)
@@ -195,13 +194,13 @@ def shoes(rng, scene):
         sole = polygon(scene.shape, ellipse(centre, [size, 2.2 * size], foot * 0.15))
         shade = cv2.GaussianBlur(sole, (0, 0), 0.2 * size)
         scene.darken(shade, 0.5)
-        scene.cover(sole, rng.choice([0.1, 1.5]) * np.mean(scene.colour) * GREY)
+        scene.cover(sole, rng.choice([0.1, 1.5]) * np.mean(scene.colour))
         upper = polygon(scene.shape, ellipse(centre, [0.88 * size, 2.05 * size], foot * 0.15))
         scene.lay(upper, colour * np.mean(scene.colour) * 2 * (1 + 0.1 * noise(rng, scene.shape, 3))[..., None])
         for k in range(4):
             at = centre + [0, (-0.8 + 0.4 * k) * size]
             lace = stroke(scene.shape, [at - [0.5 * size, 0.1 * size], at + [0.5 * size, 0]], max(1, 0.08 * size))
-            scene.lay(lace * upper, rng.choice([0.05, 1.8]) * np.mean(scene.colour) * GREY)
+            scene.lay(lace * upper, rng.choice([0.05, 1.8]) * np.mean(scene.colour))
 
 
 def plants(rng, scene):
@@ -267,7 +266,7 @@ def mark_text(rng, scene):
     cv2.putText(ink, letters, at, cv2.FONT_HERSHEY_SIMPLEX, size, 255, max(1, round(size * 1.5)), cv2.LINE_AA)
     turn = cv2.getRotationMatrix2D(at, rng.uniform(-40, 40), 1)
     ink = cv2.warpAffine(ink, turn, (w, h)).astype(np.float32) / 255
-    scene.lay(ink * rng.uniform(0.3, 0.9), np.mean(scene.colour) * rng.choice([0.1, 3.0]) * GREY)
+    scene.lay(ink * rng.uniform(0.3, 0.9), np.mean(scene.colour) * rng.choice([0.1, 3.0]))
 
 
 def rain(rng, scene):
