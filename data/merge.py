@@ -57,11 +57,8 @@ def arguments(argv):
 # ------------------------------------------------------------------------------------------------ reading
 def read_students(paths, classes):
     """Folders or .zip files -> {student: Export}. Raises BadInput."""
-    roots, given = {}, set()
+    roots = {}
     for path in map(Path, paths):
-        if path.resolve() in given:
-            raise BadInput(f"{path}: given twice; name each once")
-        given.add(path.resolve())
         root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
         student = re.sub(r"[^\w-]+", "-", root.resolve().name)
         # a .zip and the folder that was unpacked from it are one export

@@ -12,8 +12,7 @@ two or three crack widths run together in the mask, and nothing can measure them
 
 The second measures each photo's ground truth and its prediction as survey.py does, and prints the bias (mean of
 prediction minus truth) and the 95 % limits of agreement (bias ± 1.96 standard deviations) of Bland and Altman,
-"Statistical methods for assessing agreement between two methods of clinical measurement", Lancet 327, 1986; and draws
-them.
+"Statistical methods for assessing agreement between two methods of clinical measurement", Lancet 327, 1986.
 """
 
 import sys
@@ -22,7 +21,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a script
@@ -245,34 +243,13 @@ def print_agreement(results):
         print(f"{QUANTITIES[key]:<18}{a['n']:>7}{a['mean_truth']:>12.2f}{a['bias']:>+9.2f}{limits:>24}{share:>+18.1f}")
 
 
-def scatter(results, title, path):
-    """Above prediction over truth, below their difference over their mean with bias and limits; a column a quantity."""
-    fig = Figure(figsize=(13, 8), layout="constrained")
-    fig.suptitle(title)
-    for (key, (truth, predicted)), (above, below) in zip(results.items(), fig.subplots(2, 3).T, strict=True):
-        a = agreement(truth, predicted)
-        longest = max(np.nanmax(truth), np.nanmax(predicted))
-        above.plot([0, longest], [0, longest], color="0.6", linewidth=1)
-        above.plot(truth, predicted, ".", color="#0072b2")
-        above.set(xlabel=f"{QUANTITIES[key]}, ground truth", ylabel="prediction")
-        below.plot((truth + predicted) / 2, predicted - truth, ".", color="#0072b2")
-        for name, style in (("low", "--"), ("bias", "-"), ("high", "--")):
-            below.axhline(a[name], linestyle=style, color="#e69f00", label=f"{name} {a[name]:+.2f}")
-        below.set(xlabel="mean of both", ylabel="prediction minus truth")
-        below.legend(fontsize=8)
-    fig.savefig(path, dpi=100)
-
-
-def real(checkpoint, data, part, most, out):
+def real(checkpoint, data, part, most):
     """Lengths and widths of predictions against those of the labels -> exit code."""
     model, preprocess, threshold = open_model(checkpoint, "cpu")
     photos = chosen(read_export(data), part, most)
     results = compare(photos, lambda photo: (predict(model, preprocess, photo) >= threshold).astype(np.uint8))
     print(f"{data}, {part}: {len(photos)} photos, {checkpoint} at threshold {threshold:.2f}")
     print_agreement(results)
-    if out:
-        scatter(results, f"{data.name}, {part}, {len(photos)} photos: prediction and ground truth", out)
-        print(f"drawn: {out}")
     return 0
 
 
@@ -286,7 +263,6 @@ def arguments(argv):
     real_photos.add_argument(
         "--photos", type=number(int, 1), default=1000, help="at most so many (default: %(default)s)"
     )
-    real_photos.add_argument("--out", type=Path, metavar="PNG", help="scatter plot")
     return parser.parse_args(argv)
 
 
@@ -294,7 +270,7 @@ def main(argv=None):
     """Without arguments the drawn shapes, with `real` a network against labels."""
     args = arguments(argv)
     if args.command == "real":
-        return real(args.checkpoint, args.data, args.part, args.photos, args.out)
+        return real(args.checkpoint, args.data, args.part, args.photos)
     return drawn()
 
 
