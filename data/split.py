@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from command import PARTS, BadInput, number_of, some, write_json
@@ -78,20 +80,18 @@ def copies(photos):
         return []
     prints = fingerprints(photos)
     signs = np.stack([signs for _, signs in prints]).astype(np.float32)
-    group = np.arange(len(photos))
-    first_with = {}  # fingerprint, or Roboflow's original name -> the first photo that has it
+    linked = alike(signs, signs.T)  # (N, N): do two photos show the same?
+    first_with = {}  # SHA-1, or Roboflow's original name -> the first photo that has it
     for i, photo in enumerate(photos):
         sha1, _ = prints[i]
-        same = np.flatnonzero(alike(signs[:i], signs[i])).tolist()
         for key in (sha1, original_name(photo)):
             if key is not None:
-                first_with.setdefault(key, i)
-                same.append(first_with[key])
-        group[np.isin(group, group[same])] = group[i]  # the groups of all that it equals become one
-    members = {}
-    for photo, number in zip(photos, group.tolist(), strict=True):
-        members.setdefault(number, []).append(photo)
-    return list(members.values())
+                linked[i, first_with.setdefault(key, i)] = True
+    _, numbers = connected_components(coo_array(linked))
+    groups = {}
+    for photo, number in zip(photos, numbers.tolist(), strict=True):
+        groups.setdefault(number, []).append(photo)
+    return list(groups.values())
 
 
 # ----------------------------------------------------------------------------------------------------- the split
