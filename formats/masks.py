@@ -50,7 +50,8 @@ class MaskFolder:
         item: anything with the photo's `name`, a Photo of an export or its path.
         """
         name = Path(item.name)
-        for start in (*(name.stem + end for end in ENDS), name.name):  # the last as in IMG_1.jpg.png
+        starts = [name.stem + end for end in ENDS] + [name.name]  # the last as in IMG_1.jpg.png
+        for start in starts:
             for suffix in (".png", *sorted(SUFFIXES)):
                 path = self.files.get(f"{start}{suffix}".lower())
                 if path:

@@ -149,15 +149,23 @@ def estimate(quantities, prices):
 
 def _needs(quantities):
     """What there may be to do: dicts as in estimate's not_priced."""
-    rows = []
-    for part in quantities["seal"]:
-        rows.append(["seal", part["width_from_mm"], part["width_to_mm"], part["length_m"], part["plus_minus_m"]])
-    rows.append(["patch", 0, np.inf, quantities["patch_m2"], quantities["patch_plus_minus_m2"]])
     needs = []
-    for item, *numbers in rows:
-        keys = ("width_from_mm", "width_to_mm", "quantity", "plus_minus")
-        needs.append({"item": item, "unit": UNITS[item]} | dict(zip(keys, map(float, numbers), strict=True)))
+    for part in quantities["seal"]:
+        needs.append(_need("seal", part["length_m"], part["plus_minus_m"], part["width_from_mm"], part["width_to_mm"]))
+    needs.append(_need("patch", quantities["patch_m2"], quantities["patch_plus_minus_m2"], 0, np.inf))
     return [need for need in needs if need["quantity"] + need["plus_minus"] > 0]
+
+
+def _need(item, quantity, plus_minus, width_from_mm, width_to_mm):
+    """One dict of _needs."""
+    return {
+        "item": item,
+        "unit": UNITS[item],
+        "width_from_mm": float(width_from_mm),
+        "width_to_mm": float(width_to_mm),
+        "quantity": float(quantity),
+        "plus_minus": float(plus_minus),
+    }
 
 
 def _price_for(need, prices):
