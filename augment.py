@@ -13,7 +13,7 @@ from data.split import split
 from dataset import open_data
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.photo import Preprocess, write_image
-from report.pictures import contact_sheet, outlined, save_figure
+from formats.pictures import contact_sheet, outlined, save_figure
 
 VERSIONS = 5
 ANGLE, SCALE, BRIGHTNESS, CONTRAST, SIGMA = 30.0, (0.8, 1.2), 0.2, 0.2, 10.0

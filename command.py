@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import shorten
 
 ROOT = Path(__file__).resolve().parent
+SAMPLE = ROOT / "data" / "sample"  # the drawn export that commands take where none is given
 PARTS = ("train", "valid", "test")
 FEW = 20  # for up to this many photos, each gets a line on the screen and a figure, which takes a second
 HALF_WRITTEN = ".half-written-"  # prefix of a file that is still being written; a killed process may leave one behind

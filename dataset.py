@@ -13,15 +13,14 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from command import COMMON, BadInput, execute, flags, in_short, number_of
+from command import COMMON, SAMPLE, BadInput, execute, flags, in_short, number_of
 from data import collection
 from data.audit import audit
 from distributed import share
 from formats.coco import each_once, read_export, refuse_masks
 from formats.photo import ceil32, pad, picture_name, write_image
-from report.pictures import contact_sheet
+from formats.pictures import contact_sheet
 
-SAMPLE = Path(__file__).parent / "data" / "sample"
 DRAW_SAMPLE = Path(__file__).parent / "data" / "synthesize.py"
 
 

@@ -15,12 +15,12 @@ from data.split import same_photos, split, trained_on
 from dataset import SAMPLE, open_data
 from formats.masks import CHECKPOINTS, MaskFolder, located
 from formats.photo import Preprocess
+from formats.pictures import save_figure
 from inference import crack_mask, open_model
 from model import fused, predict
 from quantify.skeleton import skeleton
 from report import evaluation
 from report.comparison import compare
-from report.pictures import save_figure
 from report.robustness import CHANGES, unchanged
 from runs import RUNS, SHIPPED, Run, best_checkpoints, newest_run, own_data, read_facts, run_of, warning_about
 

@@ -10,12 +10,12 @@ from command import FEW, add_network_flags, choose_device, execute, flags, numbe
 from formats.annotate import check_coco_file, write_coco
 from formats.batch import PHOTO_ERRORS, beside, error_line, exit_code, in_threads, list_photos, result_names, shown_name
 from formats.photo import RESULTS, read_mask, read_one, write_image
+from formats.pictures import save_figure
 from model import SMALLEST, fused, load_checkpoint, predict
 from quantify.damage import damage, sentence, too_much
 from quantify.measure import measure
 from quantify.specks import without_specks
 from report.figure import figure, overlay
-from report.pictures import save_figure
 from runs import newest_run, warning_about, weights_file
 
 MASK, OVERLAY, FIGURE = RESULTS  # how the names of the results end

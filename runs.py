@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import distributed
-from command import HALF_WRITTEN, BadInput, number_of, read_csv, signals_noted, some, write_csv, write_json
+from command import HALF_WRITTEN, SAMPLE, BadInput, number_of, read_csv, signals_noted, some, write_csv, write_json
 from data.split import trained_on, write_splits
-from dataset import SAMPLE
 from formats.coco import PART_NAMES
 from formats.photo import SUFFIXES
+from formats.pictures import save_figure
 from model import BEST, checkpoint_file, parameter_count, precision, read_checkpoint, save_checkpoint
-from report.pictures import save_figure
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "weights" / "crack.pt"

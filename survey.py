@@ -30,6 +30,7 @@ from formats import video
 from formats.batch import PHOTO_ERRORS, beside, error_line, exit_code, in_threads, list_photos, shown_name
 from formats.exif import exif
 from formats.photo import Preprocess, read_one, write_image
+from formats.pictures import save_figure
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
 from model import fused, predict
 from quantify.budget import read_prices, width_edges
@@ -37,7 +38,6 @@ from quantify.damage import NO_SCALE, damage, film_sentence, scale_words, senten
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
 from report.figure import figure, overlay
-from report.pictures import save_figure
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
 from runs import newest_run, warning_about, weights_file

@@ -52,25 +52,32 @@ def disk(radius):
 
 def scores_of_shifts(image, weights):
     """Sum of image × weights for each shift of the weights by -FARTHEST..FARTHEST rows and columns -> square matrix."""
-    reach = 2 * FARTHEST + 1
     padded = cv2.copyMakeBorder(image, *[FARTHEST] * 4, cv2.BORDER_REPLICATE)
-    matrix = np.empty((reach, reach))
-    height, width = weights.shape
-    for down in range(reach):
-        for right in range(reach):
-            matrix[down, right] = np.vdot(padded[down : down + height, right : right + width], weights)
-    return matrix
+    return cv2.matchTemplate(padded, np.float32(weights), cv2.TM_CCORR)
 
 
 def share_of(area):
     """(H, W) of 0 and 1 -> weights that add up to 1."""
-    return area.astype(np.float32) / max(1, np.count_nonzero(area))
+    return area / max(1, np.count_nonzero(area))
+
+
+def ring_around(mask):
+    """(H, W) uint8 0/1 -> the same of the road beside the crack that it is compared with."""
+    return cv2.dilate(mask, disk(GAP + RING)) - cv2.dilate(mask, disk(GAP))
+
+
+def contrast(grey, mask):
+    """How many grey levels the crack is darker than the road beside it; nan without a crack or without road."""
+    beside = ring_around(mask) > 0
+    if not mask.any() or not beside.any():
+        return np.nan
+    return float(grey[beside].mean() - grey[mask > 0].mean())
 
 
 def darkness(grey, mask):
     """How much darker the shifted mask is than the ring around it, for each shift."""
-    ring = cv2.dilate(mask, disk(GAP + RING)) - cv2.dilate(mask, disk(GAP))
-    return scores_of_shifts(cv2.GaussianBlur(grey, (0, 0), 0.7), share_of(ring) - share_of(mask))
+    weights = share_of(ring_around(mask)) - share_of(mask)
+    return scores_of_shifts(cv2.GaussianBlur(grey, (0, 0), 0.7), weights)
 
 
 def edges(grey, mask):

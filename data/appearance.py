@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import Parser, execute
-from data.align import disk
+from data.align import contrast, disk
 from formats.coco import read_export
 from formats.photo import Preprocess
 from quantify.skeleton import skeleton, widths
@@ -31,14 +31,6 @@ def texture(grey, road):
     """(H, W) float32 grey values, (H, W) bool road -> size of the road's detail in grey levels."""
     detail = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), AROUND))
     return float(np.percentile(detail[road], TEXTURE)) if road.any() else np.nan
-
-
-def contrast(grey, mask):
-    """How many grey levels the crack is darker than the road 3 to 12 pixels beside it; nan without a crack."""
-    beside = cv2.dilate(mask, disk(12)) > cv2.dilate(mask, disk(3))
-    if not mask.any() or not beside.any():
-        return np.nan
-    return float(grey[beside].mean() - grey[mask > 0].mean())
 
 
 def row(root, photos):

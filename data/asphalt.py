@@ -12,7 +12,6 @@ import numpy as np
 # tints of grey, sandy, blueish, rusty and greenish rock, and how common each is
 ROCKS = np.float32([[1, 1, 1], [1.08, 1, 0.9], [0.9, 0.98, 1.08], [1.18, 0.98, 0.82], [0.96, 1.02, 0.97]])
 ROCK_SHARES = [0.5, 0.15, 0.2, 0.07, 0.08]
-GREY = np.ones(3, np.float32)
 MASTIC_SHARE = 0.25  # of roads that are mastic asphalt, slurry or concrete
 SUBPIXEL_BITS = 4
 
@@ -32,9 +31,21 @@ class Scene:
         return self.height.shape
 
     def lay(self, cover, colour, lift=0.0):
-        """Blends a colour in where cover (H, W) is 1, and raises the surface by lift."""
+        """Blends a colour in where cover (H, W) is 1, and raises the surface by lift.
+
+        colour: (3,), (H, W, 3), or one number for a grey.
+        """
         self.colour += cover[..., None] * (np.float32(colour) - self.colour)
         self.height += cover * np.float32(lift)
+
+    def cover(self, area, colour, lift=0.0):
+        """The same, and marks the area as hidden: no crack shows there."""
+        self.lay(area, colour, lift)
+        self.hidden = np.maximum(self.hidden, area)
+
+    def darken(self, shade, share=1.0):
+        """Takes away a share of the light where shade (H, W) is 1."""
+        self.colour *= (1 - share * shade)[..., None]
 
 
 # -------------------------------------------------------------------------------------------- random building
@@ -212,7 +223,7 @@ def weather(rng, scene, relief):
     scene.lay(smooth_step(dust) * rng.uniform(0, 0.6), np.mean(scene.colour) * np.float32([1.25, 1.12, 0.95]))
     count = rng.poisson(log_uniform(rng, 3, 80))
     pits = blobs(rng, shape, [log_uniform(rng, 1.2, 6) * unit for _ in range(count)], 0.4)
-    scene.lay(pits * rng.uniform(0.4, 0.9), 0.4 * np.mean(scene.colour) * GREY, -1.5 * unit)
+    scene.lay(pits * rng.uniform(0.4, 0.9), 0.4 * np.mean(scene.colour), -1.5 * unit)
 
 
 # ---------------------------------------------------------- built or spilt on the road, older than the cracks
@@ -235,7 +246,7 @@ def tar_seal(rng, scene):
     ragged = 0.5 + 0.25 * clouds(rng, scene.shape, 0.8 * width, 4)
     band = smooth_step((band - ragged) * width / 2) * smooth_step(1.3 + 0.5 * clouds(rng, scene.shape, width))
     scene.height += 0.8 * band * (cv2.blur(scene.height, (9, 9)) - scene.height)
-    scene.lay(0.95 * band, np.mean(scene.colour) * rng.uniform(0.15, 0.6) * GREY, 0.8 * scene.unit)
+    scene.lay(0.95 * band, np.mean(scene.colour) * rng.uniform(0.15, 0.6), 0.8 * scene.unit)
 
 
 def patch(rng, scene):
@@ -247,7 +258,7 @@ def patch(rng, scene):
     scene.height += area * rng.uniform(-0.6, 1.0) * scene.height
     seam = stroke(scene.shape, np.vstack([corners, corners[:1]]), log_uniform(rng, 1.5, 9) * scene.unit)
     seam *= smooth_step(0.7 + clouds(rng, scene.shape, 25 * scene.unit))
-    scene.lay(seam * rng.uniform(0.2, 0.9), rng.uniform(0.02, 0.12) * GREY, -0.4 * scene.unit)
+    scene.lay(seam * rng.uniform(0.2, 0.9), rng.uniform(0.02, 0.12), -0.4 * scene.unit)
 
 
 def joint(rng, scene):
@@ -256,7 +267,7 @@ def joint(rng, scene):
     width = log_uniform(rng, 2, 12) * scene.unit
     groove = polygon(scene.shape, bar(start, angle, length, width))
     groove *= smooth_step(1 + 0.4 * clouds(rng, scene.shape, 30 * scene.unit, 4))
-    scene.lay(groove * rng.uniform(0.5, 0.95), rng.uniform(0.01, 0.1) * GREY, -width / 2)
+    scene.lay(groove * rng.uniform(0.5, 0.95), rng.uniform(0.01, 0.1), -width / 2)
 
 
 def manhole(rng, scene):
@@ -271,12 +282,11 @@ def manhole(rng, scene):
     x, y = np.arange(w, dtype=np.float32) - centre[0], np.arange(h, dtype=np.float32)[:, None] - centre[1]
     studs = smooth_step(4 * np.sin((x + y) / pitch * 2) * np.sin((x - y) / pitch * 2))
     scene.height -= rim * scene.height
-    scene.lay(rim, rng.uniform(0.08, 0.25) * np.float32([1, 0.97, 0.93]))
+    scene.cover(rim, rng.uniform(0.08, 0.25) * np.float32([1, 0.97, 0.93]))
     scene.lay(lid, rng.uniform(0.05, 0.16) * np.float32([1.08, 1, 0.92]))
     scene.colour *= 1 + 0.12 * clouds(rng, scene.shape, 20 * scene.unit)[..., None] * lid[..., None]
     scene.height += lid * studs * 1.5 * scene.unit - gap * 5 * scene.unit
     scene.lay(gap * 0.8, [0.01, 0.01, 0.01])
-    scene.hidden = np.maximum(scene.hidden, rim)
 
 
 def drain(rng, scene):
@@ -286,14 +296,13 @@ def drain(rng, scene):
     width = length * rng.uniform(0.5, 0.9)
     frame = polygon(scene.shape, bar(start, angle, length, width))
     scene.height -= frame * scene.height
-    scene.lay(frame, rng.uniform(0.07, 0.2) * np.float32([1.05, 1, 0.95]))
+    scene.cover(frame, rng.uniform(0.07, 0.2) * np.float32([1.05, 1, 0.95]))
     along = directions(angle)
     slots = sum(
         polygon(scene.shape, bar(start + share * length * along, angle, 0.055 * length, 0.8 * width))
         for share in np.arange(0.06, 0.9, 0.115)
     )
     scene.lay(slots, [0.008, 0.008, 0.008], -4 * scene.unit)
-    scene.hidden = np.maximum(scene.hidden, frame)
 
 
 def oil(rng, scene):
@@ -304,7 +313,7 @@ def oil(rng, scene):
     spots = blobs(rng, scene.shape, radii, 0.4)
     soft = cv2.GaussianBlur(spots, (0, 0), max(radii) * rng.uniform(0.08, 0.3))
     soft *= smooth_step(0.75 + 0.4 * clouds(rng, scene.shape, 14 * scene.unit))
-    scene.colour *= (1 - soft * rng.uniform(0.25, 0.7))[..., None]
+    scene.darken(soft, rng.uniform(0.25, 0.7))
 
 
 def drips(rng, scene):
@@ -322,7 +331,7 @@ def drips(rng, scene):
             blots.append(ribbon(tail, np.linspace(0.8, 0.1, 6) * radius))
     cover = cv2.GaussianBlur(polygon(scene.shape, *blots), (0, 0), log_uniform(rng, 0.3, 1) * unit)
     cover *= smooth_step(0.9 + 0.35 * clouds(rng, scene.shape, 5 * unit))
-    scene.lay(cover * rng.uniform(0.55, 0.95), np.mean(scene.colour) * rng.uniform(0.05, 0.4) * GREY, 0.4 * unit)
+    scene.lay(cover * rng.uniform(0.55, 0.95), np.mean(scene.colour) * rng.uniform(0.05, 0.4), 0.4 * unit)
 
 
 def kerb(rng, scene):
@@ -334,20 +343,20 @@ def kerb(rng, scene):
     stones = polygon(scene.shape, bar(start + width / 2 * away, angle, length, width))
     scene.height -= 0.7 * stones * scene.height
     tint = np.mean(scene.colour) * rng.uniform(0.9, 2.2) * np.float32([1.03, 1, 0.95])
-    scene.lay(stones, tint * (1 + 0.08 * clouds(rng, scene.shape, 3 * unit))[..., None])
+    scene.cover(stones, tint * (1 + 0.08 * clouds(rng, scene.shape, 3 * unit))[..., None])
     lines = [bar(start, angle, length, log_uniform(rng, 1.5, 9) * unit)]
     for place in np.arange(rng.uniform(0, 300) * unit, length, 300 * unit):
         lines.append(bar(start + place * directions(angle), angle + side * np.pi / 2, width, rng.uniform(1, 4) * unit))
     gaps = polygon(scene.shape, *lines) * smooth_step(0.8 + 0.4 * clouds(rng, scene.shape, 20 * unit))
-    scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12) * GREY, -1.5 * unit)
-    scene.hidden = np.maximum(scene.hidden, np.maximum(stones, gaps))
+    scene.lay(gaps * rng.uniform(0.3, 0.9), rng.uniform(0.02, 0.12), -1.5 * unit)
+    scene.hidden = np.maximum(scene.hidden, gaps)
 
 
 def wet(rng, scene):
     """A wet patch or a run of water: darker, and flat where water stands in the hollows."""
     area = clouds(rng, scene.shape, rng.uniform(120, 400) * scene.unit, 4) + rng.uniform(-0.9, 0.2)
     area = smooth_step(area * log_uniform(rng, 0.6, 3) - scene.height / (2 * scene.unit))
-    scene.colour *= (1 - rng.uniform(0.15, 0.5) * area)[..., None]
+    scene.darken(area, rng.uniform(0.15, 0.5))
     scene.height *= 1 - 0.5 * area
 
 
@@ -359,25 +368,17 @@ def tyre_marks(rng, scene):
         track = bar(start + aside * directions(angle + np.pi / 2), angle, length, width)
         band = cv2.GaussianBlur(polygon(scene.shape, track), (0, 0), 4 * scene.unit)
         band *= smooth_step(0.7 + 0.4 * clouds(rng, scene.shape, 60 * scene.unit))
-        scene.colour *= (1 - rng.uniform(0.15, 0.45) * band)[..., None]
+        scene.darken(band, rng.uniform(0.15, 0.45))
 
 
 def scratches(rng, scene):
     """Scrapes and drag marks: thin, straight, pale or dark lines that no crack would follow."""
-    angle = rng.uniform(0, np.pi)
-    marks = polygon(
-        scene.shape,
-        *[
-            bar(
-                random_point(rng, scene.shape),
-                angle + rng.normal(0, 0.1),
-                rng.uniform(40, 300) * scene.unit,
-                rng.uniform(1, 3) * scene.unit,
-            )
-            for _ in range(rng.integers(1, 6))
-        ],
-    )
-    marks *= smooth_step(0.5 + noise(rng, scene.shape, 8 * scene.unit))
+    unit, angle = scene.unit, rng.uniform(0, np.pi)
+    lines = []
+    for _ in range(rng.integers(1, 6)):
+        start, heading = random_point(rng, scene.shape), angle + rng.normal(0, 0.1)
+        lines.append(bar(start, heading, rng.uniform(40, 300) * unit, rng.uniform(1, 3) * unit))
+    marks = polygon(scene.shape, *lines) * smooth_step(0.5 + noise(rng, scene.shape, 8 * unit))
     scene.colour *= (1 + marks * rng.uniform(-0.4, 0.6))[..., None]
 
 
@@ -408,9 +409,8 @@ def leaves(rng, scene):
         blade = polygon(scene.shape, ribbon(rib, bulge))
         colour = np.float32([[0.20, 0.13, 0.05], [0.10, 0.06, 0.03], [0.07, 0.10, 0.03], [0.30, 0.21, 0.07]])
         tint = rng.dirichlet(np.ones(4)) @ colour
-        scene.lay(blade, tint, 2.5 * scene.unit)
+        scene.cover(blade, tint, 2.5 * scene.unit)
         scene.lay(0.5 * stroke(scene.shape, rib, 1.2 * scene.unit), 1.6 * tint)
-        scene.hidden = np.maximum(scene.hidden, blade)
 
 
 def twigs(rng, scene):
@@ -423,8 +423,7 @@ def twigs(rng, scene):
         stick = polygon(scene.shape, ribbon(path, thin))
         brown, straw = np.float32([[0.16, 0.11, 0.07], [0.3, 0.25, 0.15]])
         tint = (brown if rng.random() < 0.7 else straw) * rng.uniform(0.4, 1.3)
-        scene.lay(stick, tint, 2 * scene.unit)
-        scene.hidden = np.maximum(scene.hidden, stick)
+        scene.cover(stick, tint, 2 * scene.unit)
 
 
 def cigarette_ends(rng, scene):
@@ -433,17 +432,15 @@ def cigarette_ends(rng, scene):
         start, angle = random_point(rng, scene.shape), rng.uniform(0, 2 * np.pi)
         length, width = rng.uniform(22, 34) * scene.unit, rng.uniform(5, 7) * scene.unit
         stub = polygon(scene.shape, bar(start, angle, length, width))
-        scene.lay(stub, [0.62, 0.6, 0.56], 3 * scene.unit)
+        scene.cover(stub, [0.62, 0.6, 0.56], 3 * scene.unit)
         scene.lay(polygon(scene.shape, bar(start, angle, length * 0.45, width)), [0.5, 0.28, 0.1])
-        scene.hidden = np.maximum(scene.hidden, stub)
 
 
 def pebbles(rng, scene):
     """Loose grit, all of one kind, and spots of chewing gum."""
     count = rng.integers(3, 40)
     spots = blobs(rng, scene.shape, [log_uniform(rng, 1.5, 7) * scene.unit for _ in range(count)])
-    scene.lay(spots, log_uniform(rng, 0.05, 0.5) * ROCKS[rng.integers(len(ROCKS))], 2 * scene.unit)
-    scene.hidden = np.maximum(scene.hidden, spots)
+    scene.cover(spots, log_uniform(rng, 0.05, 0.5) * ROCKS[rng.integers(len(ROCKS))], 2 * scene.unit)
 
 
 LOOSE = {leaves: 1.5, twigs: 1.5, cigarette_ends: 0.5, pebbles: 1.5}

@@ -40,22 +40,18 @@ class Doubt:
     """Why a photo may not be usable."""
 
     kind: str  # the same words for every photo, to be counted
-    what: str  # for the table
-    remedy: str  # what to do, or "" where `what` says it
+    what: str  # for the table: what is wrong, and what to do
     caption: str  # for the narrow space under a picture
-
-    def __str__(self):
-        return f"{self.what}: {self.remedy}" if self.remedy else self.what
 
 
 def plain_doubt(kind, remedy):
     """The Doubt of one photo that needs no more words than its kind."""
-    return Doubt(kind, kind, remedy, kind)
+    return Doubt(kind, f"{kind}: {remedy}", kind)
 
 
 def twin_doubt(kind, words, twin, remedy):
     """The Doubt that a photo shows the same as another one: "copy", "copy of", the other Shot, what to do."""
-    return Doubt(kind, f"{words} {twin.name}", remedy, f"{words} {last_letters(twin.path.stem, 12)}")
+    return Doubt(kind, f"{words} {twin.name}: {remedy}", f"{words} {last_letters(twin.path.stem, 12)}")
 
 
 @dataclass
@@ -169,7 +165,7 @@ def measure(shot):
         photo = read_photo(shot.path)
     except BadInput as error:
         what = str(error).removeprefix(f"{shot.path}: ")
-        shot.doubts.append(Doubt("unreadable", what, "", "unreadable"))
+        shot.doubts.append(Doubt("unreadable", what, "unreadable"))
         return
     if is_mask(photo):
         shot.doubts.append(plain_doubt("a mask", "all of it is black or white; give the photo itself"))
@@ -225,14 +221,13 @@ def judge_size(readable):
 
 def judge_copies(readable):
     """Give a doubt to each copy of a photo; the largest stays."""
-    groups = copies([Photo(shot.name, shot.path, *shot.size) for shot in readable])
-    largest = {}
-    for group, shot in zip(groups, readable, strict=True):
-        if group not in largest or math.prod(shot.size) > math.prod(largest[group].size):
-            largest[group] = shot
-    for group, shot in zip(groups, readable, strict=True):
-        if shot is not largest[group]:
-            shot.doubts.append(twin_doubt(COPY, "copy of", largest[group], "remove it"))
+    shot_of = {Photo(shot.name, shot.path, *shot.size): shot for shot in readable}
+    for group in copies(list(shot_of)):
+        members = [shot_of[photo] for photo in group]
+        largest = max(members, key=lambda shot: math.prod(shot.size))
+        for shot in members:
+            if shot is not largest:
+                shot.doubts.append(twin_doubt(COPY, "copy of", largest, "remove it"))
 
 
 def judge_places(readable):
@@ -287,7 +282,7 @@ def table(found):
     width = max(len("photo"), *(len(shot.name) for shot in found))
     lines = [f"{'photo':{width}}  {'size':>9}  sharp  clipped  dark  verdict"]
     for shot in found:
-        verdict = "; ".join(map(str, shot.doubts)) or "good"
+        verdict = "; ".join(doubt.what for doubt in shot.doubts) or "good"
         size, numbers = "", " " * 20
         if shot.features:
             size = f"{shot.size[1]}×{shot.size[0]}"

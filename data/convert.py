@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,10 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
-from formats.names import plain
+from formats.masks import MaskFolder, MissingMask
 from formats.photo import BESIDE_PHOTOS, RESULTS, SUFFIXES, left_out, photos_in, pictures_in, read_mask, read_photo
-
-MASK_SUFFIXES = ("", "_mask", "-mask", "_gt", "_label", "_seg")
 
 
 def arguments(argv):
@@ -37,25 +34,20 @@ def check_folder(folder):
         raise BadInput(f"{folder}: no such folder; check the name")
 
 
-def pair_by_stem(photos, masks):
-    """Photo and mask paths -> [(photo, mask)]; road7.jpg goes with road7.png or road7_mask.png. Raises BadInput."""
-    by_stem = {}
-    for mask in masks:
-        by_stem.setdefault(plain(mask.stem), []).append(mask)
-    pairs = []
+def with_masks(photos, masks):
+    """Photo paths, MaskFolder -> {photo: path of its mask}. Raises BadInput."""
+    found, lonely = {}, []
     for photo in photos:
-        found = [mask for suffix in MASK_SUFFIXES for mask in by_stem.get(plain(photo.stem) + suffix, [])]
-        if len(found) > 1:
-            raise BadInput(f"{photo}: {some(mask.name for mask in found)} could be its mask; keep one")
-        pairs.append((photo, found[0] if found else None))
-    for mask, times in Counter(mask for _, mask in pairs if mask).items():
-        if times > 1:
-            both = " and ".join(photo.name for photo, own in pairs if own == mask)
-            raise BadInput(f"{mask}: would be the mask of {both}; rename one of the photos, and draw its own")
-    lonely = [photo.name for photo, mask in pairs if mask is None]
+        candidates = masks.candidates(photo.name)
+        if len(candidates) > 1:
+            raise BadInput(f"{photo}: {some(mask.name for mask in candidates)} could be its mask; keep one")
+        try:
+            found[photo] = masks.find(photo)
+        except MissingMask:
+            lonely.append(photo.name)
     if lonely:
         raise BadInput(f"{some(lonely)}: no mask; draw one with the same name, all black if the photo shows no crack")
-    return pairs
+    return found
 
 
 def convert_pair(photo, mask, folder):
@@ -80,20 +72,19 @@ def convert(photos, masks, out):
     check_folder(masks)
     if photos.resolve() == masks.resolve():
         raise BadInput(f"{photos}: given for the photos and for the masks; put the masks into a folder of their own")
-    pairs = pair_by_stem(photos_in(photos), pictures_in(masks))
-    others = left_out(photos, [photo for photo, _ in pairs], silent=BESIDE_PHOTOS)
+    pairs = with_masks(photos_in(photos), MaskFolder(masks))
+    others = left_out(photos, pairs, silent=BESIDE_PHOTOS)
     if others:
         print(f"note: {photos}: skipped {others}")
-    used = {mask for _, mask in pairs}
     pictures = [path for path in pictures_in(masks) if not path.name.endswith(RESULTS[1:])]  # no overlays of our own
-    unused = [mask.name for mask in pictures if mask not in used]
+    unused = [mask.name for mask in pictures if mask not in pairs.values()]
     if unused:
         print(f"note: {masks}: no photo goes with {some(unused)}")
     if not pairs:
         raise BadInput(f"{photos}: no photo in this folder; it takes {', '.join(sorted(SUFFIXES))}")
     rows, cracked = [], {}
     with export_folder(out) as folder:
-        for photo, mask in tqdm(pairs, desc="converting", unit="photo", leave=False):
+        for photo, mask in tqdm(pairs.items(), desc="converting", unit="photo", leave=False):
             truth, row = convert_pair(photo, mask, folder)
             rows.append(row)
             cracked[photo.name] = float(truth.mean())

@@ -185,7 +185,7 @@ def cut(rng, scene, distance, width):
     scene.height -= depth * log_uniform(rng, 0.2, 1.2) * (1 - 0.75 * fill)
     core = smooth_step(distance / (0.3 * width)) + 0.25 * noise(rng, shape, 3 * unit)
     darkness = (1 - log_uniform(rng, *LIGHT)) * cover * smooth_step(0.65 + 0.4 * core) * (1 - fill)
-    scene.colour *= (1 - darkness)[..., None]
+    scene.darken(darkness)
     sand = np.mean(scene.colour) * rng.uniform(0.35, 0.95) * np.float32([1.15, 1, 0.82])
     scene.lay(cover * fill, sand * (1 + 0.35 * noise(rng, shape, 2 * unit))[..., None])
 

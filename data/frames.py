@@ -21,8 +21,8 @@ from data.collection import BLURRED, SAME_ROAD, TILE, sharpness
 from data.overlap import AGREEING, features, overlap, shrunk
 from formats.annotate import export_folder
 from formats.photo import at_most, write_image
+from formats.pictures import contact_sheet
 from formats.video import read_frames
-from report.pictures import contact_sheet
 
 LOOK = 0.1  # seconds between frames that are analysed
 MOMENT = 0.5  # seconds; of each, only the sharpest frame may be kept
@@ -57,18 +57,14 @@ class Moment:
         return f"{int(self.second // 60)}:{self.second % 60:04.1f}"
 
 
-def sharper(one, other):
-    """The sharper of two Moments, the first where they are equal."""
-    return other if other.sharpness > one.sharpness else one
-
-
 def sharpest(video):
     """First pass -> [Moment]. Only numbers are kept of each frame, so a long video needs no more memory."""
     best = {}
     for index, second, frame in tqdm(read_frames(video, LOOK), "measuring sharpness", leave=False, unit="frame"):
         moment = Moment(index, second, sharpness(shrunk(frame)))
         window = int(second / MOMENT)
-        best[window] = sharper(best.get(window, moment), moment)
+        if window not in best or moment.sharpness > best[window].sharpness:
+            best[window] = moment
     moments = list(best.values())
     groups = np.array_split(np.arange(len(moments)), min(len(moments), MOST))
     return [max([moments[i] for i in group], key=lambda moment: moment.sharpness) for group in groups]

@@ -57,11 +57,8 @@ def arguments(argv):
 # ------------------------------------------------------------------------------------------------ reading
 def read_students(paths, classes):
     """Folders or .zip files -> {student: Export}. Raises BadInput."""
-    roots, given = {}, set()
+    roots = {}
     for path in map(Path, paths):
-        if path.resolve() in given:
-            raise BadInput(f"{path}: given twice; name each once")
-        given.add(path.resolve())
         root = unpacked(path, keep=PART_NAMES) if path.is_file() else path  # a .zip is unpacked beside itself
         student = re.sub(r"[^\w-]+", "-", root.resolve().name)
         # a .zip and the folder that was unpacked from it are one export
@@ -132,10 +129,9 @@ def new_name(student, name, taken):
 # ----------------------------------------------------------------------------------- copies, and who keeps them
 def leave_out_copies(entries):
     """Note each photo that another student has, too; copies inside one export are left to that student."""
-    groups = {}
-    for entry, group in zip(entries, copies([entry.photo for entry in entries]), strict=True):
-        groups.setdefault(group, []).append(entry)
-    for members in groups.values():
+    entry_of = {entry.photo: entry for entry in entries}
+    for group in copies(list(entry_of)):
+        members = [entry_of[photo] for photo in group]
         keeper = max(members, key=lambda entry: entry.photo.cracked)  # the first of equals
         for entry in members:
             if entry.student != keeper.student:

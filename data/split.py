@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from command import PARTS, BadInput, number_of, some, write_json
@@ -45,20 +47,16 @@ def alike(signs, others):
     return signs @ others >= 256 - 2 * ALIKE
 
 
-def fingerprint_or_error(photo):
-    """The fingerprint of a photo, or the BadInput that says why it has none."""
-    try:
-        return fingerprint(photo)
-    except BadInput as error:
-        return error
-
-
 def fingerprints(photos):
     """[fingerprint] of the photos. Raises BadInput with the first five photos that have none."""
+    found, wrong = [], []
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        scan = pool.map(fingerprint_or_error, photos)
-        found = list(tqdm(scan, "comparing photos", len(photos), leave=False))
-    wrong = [str(one) for one in found if isinstance(one, BadInput)]
+        jobs = [pool.submit(fingerprint, photo) for photo in photos]
+        for job in tqdm(jobs, "comparing photos", leave=False):
+            try:
+                found.append(job.result())
+            except BadInput as error:
+                wrong.append(str(error))
     if len(wrong) > 5:
         wrong = [*wrong[:5], f"and {len(wrong) - 5} more"]
     if wrong:
@@ -74,49 +72,39 @@ def original_name(photo):
 
 
 def copies(photos):
-    """Group number of every photo, equal for copies: Roboflow versions, identical bytes, near-identical pictures."""
+    """[[Photo]]: the photos in groups that show the same: Roboflow versions, identical bytes, near-identical pictures.
+
+    A photo without a copy is a group of its own.
+    """
     if not photos:
         return []
     prints = fingerprints(photos)
     signs = np.stack([signs for _, signs in prints]).astype(np.float32)
-    group = np.arange(len(photos))
-    first_with = {}  # fingerprint, or Roboflow's original name -> the first photo that has it
+    same = []  # (i, j): photo i shows the same as photo j; row by row, because all pairs at once may not fit in memory
+    first_with = {}  # SHA-1, or Roboflow's original name -> the first photo that has it
     for i, photo in enumerate(photos):
+        same += [(i, j) for j in np.flatnonzero(alike(signs[: i + 1], signs[i]))]
         sha1, _ = prints[i]
-        same = np.flatnonzero(alike(signs[:i], signs[i])).tolist()
         for key in (sha1, original_name(photo)):
             if key is not None:
-                first_with.setdefault(key, i)
-                same.append(first_with[key])
-        group[np.isin(group, group[same])] = group[i]  # the groups of all that it equals become one
-    return group.tolist()
+                same.append((i, first_with.setdefault(key, i)))
+    linked = coo_array((np.ones(len(same)), np.transpose(same)), shape=(len(photos), len(photos)))
+    _, numbers = connected_components(linked, directed=False)
+    groups = {}
+    for photo, number in zip(photos, numbers.tolist(), strict=True):
+        groups.setdefault(number, []).append(photo)
+    return list(groups.values())
 
 
 # ----------------------------------------------------------------------------------------------------- the split
-def shared(parts, groups):
-    """[[names]] of copies that are in more than one part; `groups` is {photo: group number}."""
-    members = {}  # group number -> [(part, name)]
-    for part, photos in parts.items():
-        for photo in photos:
-            members.setdefault(groups[photo], []).append((part, photo.name))
-    found = []
-    for placed in members.values():
-        if len({part for part, _ in placed}) > 1:
-            found.append([name for _, name in placed])
-    return found
-
-
-def stratified(photos, groups, shares, seed):
-    """Photos and their group numbers -> {part: photos}, cracked and undamaged ones each by `shares` {part: percent}.
+def stratified(groups, shares, seed):
+    """[[Photo]] of copies -> {part: photos}, cracked and undamaged ones each by `shares` {part: percent}.
 
     A group stays together. 40 + 10 photos at 70/15/15 give exactly 28/6/6 + 7/1/2.
     """
     parts = {part: [] for part in shares}
-    members = {}
-    for photo, group in zip(photos, groups, strict=True):
-        members.setdefault(group, []).append(photo)
     for cracked in (True, False):
-        stratum = [m for m in members.values() if any(p.cracked for p in m) == cracked]
+        stratum = [group for group in groups if any(photo.cracked for photo in group) == cracked]
         order = np.random.default_rng(seed).permutation(len(stratum))
         quota = quotas(sum(map(len, stratum)), shares)
         # large groups first, so that the single photos even out what they leave
@@ -155,24 +143,23 @@ def split(export, seed=0, file=None, for_training=True):
     `for_training` does it print which photos are in no part, and raise BadInput where no train photo has a crack.
     """
     own = {part: [p for p in export.photos if p.part == part] for part in PARTS}
-    groups = dict(zip(export.photos, copies(export.photos), strict=True))
+    groups = copies(export.photos)
     kept = what_is_kept({part for part in PARTS if own[part]})
     if file:
         parts = read_splits(file, export)
     elif kept == KEPT:
         parts = own
     elif kept == VALID_FROM_TRAIN:
-        train = own["train"]
-        parts = own | stratified(train, [groups[photo] for photo in train], {"train": 85, "valid": 15}, seed)
+        parts = own | stratified(copies(own["train"]), {"train": 85, "valid": 15}, seed)
     else:
-        parts = stratified(export.photos, list(groups.values()), SHARES, seed)
-    used = {photo for photos in parts.values() for photo in photos}
-    unused = [photo.name for photo in export.photos if photo not in used]
+        parts = stratified(groups, SHARES, seed)
+    part_of = {photo: part for part in PARTS for photo in parts[part]}
+    unused = [photo.name for photo in export.photos if photo not in part_of]
     if for_training and unused:
         print(f"note: {file}: {number_of(len(unused), 'photo')} of {export.root} in no part, not used: {some(unused)}")
-    together = shared(parts, groups)
-    if together:
-        count, first = number_of(len(together), "photo"), some(together[0])
+    torn = [group for group in groups if len({part_of[photo] for photo in group if photo in part_of}) > 1]
+    if torn:
+        count, first = number_of(len(torn), "photo"), some(photo.name for photo in torn[0])
         print(f"WARNING: copies of {count} are in different parts, so scores will be too good: {first}")
     if for_training and not any(photo.cracked for photo in parts["train"]):
         raise no_crack_to_learn(export, file)
@@ -231,40 +218,40 @@ def write_splits(path, parts, start=None):
     if path.is_file():  # a run that is continued: the one it started from may be gone
         content["before"] = content_of(path).get("before", {})
     elif start:
-        content["before"] = others(learnt(start), {content["sha1"][name] for name in content["train"]}) or None
+        own = {content["sha1"][name] for name in content["train"]}
+        content["before"] = without(learnt(start), own)
     else:
         content["before"] = {}
     write_json(path, content)
 
 
 def learnt(file, part="train"):
-    """{"sha1": [...], "fingerprint": [...]} of the photos in one part of the run that wrote this splits.json.
+    """{SHA-1: fingerprint}, both as hex, of the photos in one part of the run that wrote this splits.json.
 
-    For train, the photos of the run that it started from are included. {} where the file does not say. Raises BadInput.
+    For train, the photos of the run that it started from are included. None where the file does not say. Raises
+    BadInput.
     """
     content = content_of(file) if file.is_file() else {}
     before = content.get("before", {})
     if not content.get("sha1") or before is None:
-        return {}
-    found = {}
+        return None
     try:
-        for key, length in {"sha1": 20, "fingerprint": 32}.items():
-            found[key] = [content[key][name] for name in content[part]]
-            if part == "train":
-                found[key] += before.get(key, [])
-            if any(len(bytes.fromhex(digits)) != length for digits in found[key]):
-                raise ValueError
+        found = {content["sha1"][name]: content["fingerprint"][name] for name in content[part]}
+        if part == "train":
+            found |= dict(zip(before.get("sha1", []), before.get("fingerprint", []), strict=True))
+        if any((len(bytes.fromhex(sha1)), len(bytes.fromhex(look))) != (20, 32) for sha1, look in found.items()):
+            raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadInput(f"{file}: its sha1 and fingerprint are damaged; train again or remove them") from None
     return found
 
 
-def others(found, known):
-    """What `learnt` gives -> the same without photos of these SHA-1, and each photo once."""
-    if not found:
-        return {}
-    unique = {sha1: look for sha1, look in zip(*found.values(), strict=True) if sha1 not in known}
-    return {"sha1": list(unique), "fingerprint": list(unique.values())}
+def without(known, own):
+    """What `learnt` gave, {SHA-1} -> the same without these, as it is written under "before"; None for None."""
+    if known is None:
+        return None
+    earlier = {sha1: look for sha1, look in known.items() if sha1 not in own}
+    return {"sha1": list(earlier), "fingerprint": list(earlier.values())}
 
 
 def same_photos(file, export):
@@ -284,13 +271,13 @@ def trained_on(file, photos, part="train"):
     For train, the run that it started from counts, too. None where the file does not say. Raises BadInput.
     """
     known = learnt(file, part)
-    if not known:
+    if known is None:
         return None
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(known["fingerprint"])), np.uint8)).reshape(-1, 256)
-    sha1s, signs = set(known["sha1"]), np.where(bits, 1, -1)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(known.values())), np.uint8)).reshape(-1, 256)
+    signs = np.where(bits, 1, -1)
     names = []
     for photo in photos:
         sha1, look = fingerprint(photo)
-        if sha1 in sha1s or alike(signs, look).any():
+        if sha1 in known or alike(signs, look).any():
             names.append(photo.name)
     return names

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from data.asphalt import (
-    GREY,
     bar,
     blob,
     clouds,
@@ -25,22 +24,6 @@ from data.asphalt import (
 )
 
 
-def cover_up(scene, area, colour):
-    """Paints an area (H, W) 0..1 in a colour, (3,) or (H, W, 3), and marks it as hidden."""
-    scene.lay(area, colour)
-    scene.hidden = np.maximum(scene.hidden, area)
-
-
-def darken(scene, shade, share):
-    """Takes away a share of the light where shade (H, W) is 1."""
-    scene.colour *= (1 - share * shade)[..., None]
-
-
-def side_of(scene):
-    """Shorter side of the scene, pixels."""
-    return min(scene.shape)
-
-
 def ellipse(centre, radii, angle=0.0, corners=48):
     """(N, 2) outline; `angle` turns it."""
     around = np.linspace(0, 2 * np.pi, corners, endpoint=False)
@@ -50,9 +33,9 @@ def ellipse(centre, radii, angle=0.0, corners=48):
 
 
 def paint(rng):
-    """(3,) float32: the colour of a car, a shoe, a bicycle; black, white and grey are the most common."""
+    """Colour of a car, a shoe, a bicycle, a number or (3,) float32; black, white and grey are the most common."""
     if rng.random() < 0.65:
-        return np.float32(log_uniform(rng, 0.01, 0.7) * GREY)
+        return np.float32(log_uniform(rng, 0.01, 0.7))
     return rng.dirichlet(np.ones(3)).astype(np.float32) * np.float32(log_uniform(rng, 0.1, 1))
 
 
@@ -67,10 +50,10 @@ def far_side(rng, scene):
     edge = edge + ragged * noise(rng, (2, 60), 3)[0]
     area = polygon(scene.shape, np.vstack([np.stack([x, edge], 1), [[1.1 * w, -h], [-0.1 * w, -h]]]))
     kind = rng.choice([sky, hedge, wall, grass], p=[0.15, 0.35, 0.25, 0.25])
-    cover_up(scene, area, kind(rng, scene.shape) * np.mean(scene.colour) * np.float32(rng.uniform(0.6, 1.8)))
+    scene.cover(area, kind(rng, scene.shape) * np.mean(scene.colour) * np.float32(rng.uniform(0.6, 1.8)))
     line = stroke(scene.shape, np.stack([x, edge], 1), log_uniform(rng, 1, 14))
     if rng.random() < 0.5:
-        cover_up(scene, line, np.mean(scene.colour) * rng.choice([0.2, 1.5]) * GREY)
+        scene.cover(line, np.mean(scene.colour) * rng.choice([0.2, 1.5]))
 
 
 def sky(rng, shape):
@@ -107,17 +90,17 @@ def wall(rng, shape):
 def paving(rng, scene):
     """A pavement or a verge along one side of the photo, behind a kerb stone: joints in a grid, or grass."""
     h, w = scene.shape
-    middle, angle = random_point(rng, scene.shape, margin=0.1 * side_of(scene)), rng.uniform(0, 2 * np.pi)
+    middle, angle = random_point(rng, scene.shape, margin=0.1 * min(scene.shape)), rng.uniform(0, 2 * np.pi)
     away = directions(angle + np.pi / 2)
     reach = float(np.hypot(h, w))
     area = polygon(scene.shape, bar(middle - reach * directions(angle) + reach / 2 * away, angle, 2 * reach, reach))
     if area.mean() > 0.45:
         return
     ground = grass(rng, scene.shape) if rng.random() < 0.4 else slabs(rng, scene.shape, angle)
-    cover_up(scene, area, ground * np.mean(scene.colour) * np.float32(rng.uniform(0.7, 1.6)))
+    scene.cover(area, ground * np.mean(scene.colour) * np.float32(rng.uniform(0.7, 1.6)))
     ends = [middle - reach * directions(angle), middle + reach * directions(angle)]
     kerb = stroke(scene.shape, ends, log_uniform(rng, 2, 40))
-    cover_up(scene, kerb, np.mean(scene.colour) * rng.uniform(0.3, 1.8) * GREY)
+    scene.cover(kerb, np.mean(scene.colour) * rng.uniform(0.3, 1.8))
 
 
 def slabs(rng, shape, angle):
@@ -136,29 +119,29 @@ def slabs(rng, shape, angle):
 
 def wheel(rng, scene, centre=None, radius=None):
     """A tyre with its rim, seen from the side or askew, and the dark below it."""
-    side = side_of(scene)
+    side = min(scene.shape)
     radius = radius or rng.uniform(0.1, 0.4) * side
     centre = random_point(rng, scene.shape, margin=0.6 * radius) if centre is None else centre
     flat, angle = rng.uniform(0.35, 1), rng.normal(0, 0.2)
     shade = polygon(scene.shape, ellipse(centre + [0, 0.9 * radius], [1.3 * radius, 0.3 * radius]))
-    darken(scene, cv2.GaussianBlur(shade, (0, 0), 0.08 * radius), rng.uniform(0.3, 0.9))
+    scene.darken(cv2.GaussianBlur(shade, (0, 0), 0.08 * radius), rng.uniform(0.3, 0.9))
     tyre = polygon(scene.shape, ellipse(centre, [flat * radius, radius], angle))
     tread = 1 + 0.3 * noise(rng, scene.shape, max(2, radius / 20))
-    cover_up(scene, tyre, np.mean(scene.colour) * rng.uniform(0.08, 0.4) * tread[..., None] * GREY)
+    scene.cover(tyre, np.mean(scene.colour) * rng.uniform(0.08, 0.4) * tread[..., None])
     rim = polygon(scene.shape, ellipse(centre, [0.65 * flat * radius, 0.65 * radius], angle))
-    scene.lay(rim, np.mean(scene.colour) * rng.uniform(0.4, 2.5) * GREY)
+    scene.lay(rim, np.mean(scene.colour) * rng.uniform(0.4, 2.5))
     turn = rng.uniform(0, np.pi)
     spokes = [
         bar(centre + 0.1 * radius * directions(turn + k), turn + k, 0.5 * flat * radius, 0.1 * radius)
         for k in np.linspace(0, 2 * np.pi, rng.integers(5, 11), endpoint=False)
     ]
-    scene.lay(0.8 * rim * polygon(scene.shape, *spokes), np.mean(scene.colour) * rng.uniform(0.05, 0.5) * GREY)
+    scene.lay(0.8 * rim * polygon(scene.shape, *spokes), np.mean(scene.colour) * rng.uniform(0.05, 0.5))
 
 
 def car(rng, scene):
     """Part of a car's body at the photo's edge: smooth paint, the thin gaps of its doors, a wheel, its shadow."""
     h, w = scene.shape
-    side, right = side_of(scene), rng.choice([-1, 1])
+    side, right = min(scene.shape), rng.choice([-1, 1])
     foot = rng.uniform(0.1, 0.55) * h
     x = w / 2 + right * rng.uniform(-0.3, 0.5) * w
     outline = [
@@ -169,14 +152,14 @@ def car(rng, scene):
     outline = np.array([*outline, [x + right * 1.5 * w, -0.1 * h]])
     body = polygon(scene.shape, outline)
     shade = cv2.GaussianBlur(polygon(scene.shape, outline + [0, 0.12 * side]), (0, 0), rng.uniform(2, 20))
-    darken(scene, shade, rng.uniform(0.4, 0.85))
+    scene.darken(shade, rng.uniform(0.4, 0.85))
     shine = 1 + 0.4 * clouds(rng, scene.shape, 0.4 * side, 2)
-    cover_up(scene, body, paint(rng) * np.mean(scene.colour) * 3 * shine[..., None])
+    scene.cover(body, paint(rng) * np.mean(scene.colour) * 3 * shine[..., None])
     for _ in range(rng.integers(0, 4)):
         start = random_point(rng, scene.shape)
         heading = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2)
         gap = wander(rng, start, heading, rng.uniform(0.2, 0.8) * side, 12, 0.05)
-        scene.lay(body * stroke(scene.shape, gap, log_uniform(rng, 1, 5)), 0.02 * np.mean(scene.colour) * GREY)
+        scene.lay(body * stroke(scene.shape, gap, log_uniform(rng, 1, 5)), 0.02 * np.mean(scene.colour))
     if rng.random() < 0.7:
         radius = rng.uniform(0.12, 0.3) * side
         wheel(rng, scene, np.array([x + right * rng.uniform(0.1, 0.5) * w, foot - 0.3 * radius]), radius)
@@ -184,7 +167,7 @@ def car(rng, scene):
 
 def bicycle(rng, scene):
     """A thin wheel with spokes and two tubes, and their shadow on the road."""
-    side = side_of(scene)
+    side = min(scene.shape)
     centre, radius = random_point(rng, scene.shape), rng.uniform(0.2, 0.5) * side
     flat, angle = rng.uniform(0.3, 1), rng.normal(0, 0.5)
     ring = ellipse(centre, [flat * radius, radius], angle, 96)
@@ -196,40 +179,40 @@ def bicycle(rng, scene):
     away = rng.uniform(0.05, 0.5) * radius * directions(rng.uniform(0, 2 * np.pi))
     shade = sum(stroke(scene.shape, np.asarray(path) + away, width) for path, width in parts)
     share = rng.uniform(0.2, 0.7)
-    darken(scene, cv2.GaussianBlur(smooth_step(shade), (0, 0), rng.uniform(0.7, 3)), share)
+    scene.darken(cv2.GaussianBlur(smooth_step(shade), (0, 0), rng.uniform(0.7, 3)), share)
     tubes = smooth_step(sum(stroke(scene.shape, path, width) for path, width in parts))
-    cover_up(scene, tubes, paint(rng) * np.mean(scene.colour) * 2)
+    scene.cover(tubes, paint(rng) * np.mean(scene.colour) * 2)
 
 
 def shoes(rng, scene):
     """The tips of the photographer's shoes at the lower edge, with soles and laces."""
     h, w = scene.shape
-    side, colour = side_of(scene), paint(rng)
+    side, colour = min(scene.shape), paint(rng)
     size, middle = rng.uniform(0.08, 0.16) * side, rng.uniform(0.2, 0.8) * w
     for foot in (-1, 1):
         centre = np.array([middle + foot * rng.uniform(1, 1.8) * size, h - rng.uniform(-0.5, 1) * size])
         sole = polygon(scene.shape, ellipse(centre, [size, 2.2 * size], foot * 0.15))
         shade = cv2.GaussianBlur(sole, (0, 0), 0.2 * size)
-        darken(scene, shade, 0.5)
-        cover_up(scene, sole, rng.choice([0.1, 1.5]) * np.mean(scene.colour) * GREY)
+        scene.darken(shade, 0.5)
+        scene.cover(sole, rng.choice([0.1, 1.5]) * np.mean(scene.colour))
         upper = polygon(scene.shape, ellipse(centre, [0.88 * size, 2.05 * size], foot * 0.15))
         scene.lay(upper, colour * np.mean(scene.colour) * 2 * (1 + 0.1 * noise(rng, scene.shape, 3))[..., None])
         for k in range(4):
             at = centre + [0, (-0.8 + 0.4 * k) * size]
             lace = stroke(scene.shape, [at - [0.5 * size, 0.1 * size], at + [0.5 * size, 0]], max(1, 0.08 * size))
-            scene.lay(lace * upper, rng.choice([0.05, 1.8]) * np.mean(scene.colour) * GREY)
+            scene.lay(lace * upper, rng.choice([0.05, 1.8]) * np.mean(scene.colour))
 
 
 def plants(rng, scene):
     """Weeds and tufts that grow on the road's edge: thin crooked blades from one root."""
-    root, side = random_point(rng, scene.shape), side_of(scene)
+    root, side = random_point(rng, scene.shape), min(scene.shape)
     green = np.float32([0.5, 0.7, 0.25]) if rng.random() < 0.6 else np.float32([0.8, 0.65, 0.4])
     for _ in range(rng.integers(5, 40)):
         path = wander(
             rng, root + rng.normal(0, 0.02 * side, 2), rng.uniform(0, 7), rng.uniform(0.03, 0.2) * side, 5, 0.3
         )
         blade = polygon(scene.shape, ribbon(path, np.linspace(rng.uniform(0.6, 2.5), 0.2, len(path))))
-        cover_up(scene, blade, green * np.mean(scene.colour) * np.float32(log_uniform(rng, 0.3, 2)))
+        scene.cover(blade, green * np.mean(scene.colour) * np.float32(log_uniform(rng, 0.3, 2)))
 
 
 def cable(rng, scene):
@@ -240,17 +223,18 @@ def cable(rng, scene):
     shade = cv2.GaussianBlur(
         stroke(scene.shape, path + rng.normal(0, 0.6 * width, 2), width), (0, 0), 0.2 * width + 0.5
     )
-    darken(scene, shade, 0.6)
-    cover_up(scene, stroke(scene.shape, path, width), paint(rng) * np.mean(scene.colour) * 2)
+    scene.darken(shade, 0.6)
+    scene.cover(stroke(scene.shape, path, width), paint(rng) * np.mean(scene.colour) * 2)
 
 
-BESIDE = {far_side: 3, paving: 2.5, wheel: 1, car: 2, bicycle: 1, shoes: 1, plants: 1.5, cable: 0.7}
 # and how common each is
+BESIDE = {far_side: 3, paving: 2.5, wheel: 1, car: 2, bicycle: 1, shoes: 1, plants: 1.5, cable: 0.7}
 
 
 # ------------------------------------------------------------------------------------------------- thin shadows
-def thin_shadow(rng, shape):
-    """(H, W) float32, 1 in the shadow of branches, a fence, wires or a railing: thin dark lines on the road."""
+def thin_shadow(rng, scene):
+    """The shadow of branches, a fence, wires or a railing: thin dark lines on the road."""
+    share, shape = rng.uniform(0.2, 0.75), scene.shape
     h, w = shape
     reach, kind = 1.3 * float(np.hypot(h, w)), rng.choice(["branches", "fence", "wires"])
     dark, soft = np.zeros(shape, np.float32), log_uniform(rng, 0.6, 5)
@@ -270,13 +254,7 @@ def thin_shadow(rng, shape):
         aside = step * directions(angle + np.pi / 2)
         lines = [bar(start + (k - count / 2) * aside, angle, reach, width) for k in range(count)]
         dark = polygon(shape, *lines)
-    return cv2.GaussianBlur(dark, (0, 0), soft)
-
-
-def throw_shadow(rng, scene):
-    """Darkens the road where something thin stands in the sun."""
-    share = rng.uniform(0.2, 0.75)
-    darken(scene, thin_shadow(rng, scene.shape), share)
+    scene.darken(cv2.GaussianBlur(dark, (0, 0), soft), share)
 
 
 def mark_text(rng, scene):
@@ -288,14 +266,14 @@ def mark_text(rng, scene):
     cv2.putText(ink, letters, at, cv2.FONT_HERSHEY_SIMPLEX, size, 255, max(1, round(size * 1.5)), cv2.LINE_AA)
     turn = cv2.getRotationMatrix2D(at, rng.uniform(-40, 40), 1)
     ink = cv2.warpAffine(ink, turn, (w, h)).astype(np.float32) / 255
-    scene.lay(ink * rng.uniform(0.3, 0.9), np.mean(scene.colour) * rng.choice([0.1, 3.0]) * GREY)
+    scene.lay(ink * rng.uniform(0.3, 0.9), np.mean(scene.colour) * rng.choice([0.1, 3.0]))
 
 
 def rain(rng, scene):
     """Dark drops on a dry road."""
     count = int(log_uniform(rng, 10, 300))
     spots = [blob(rng, random_point(rng, scene.shape), log_uniform(rng, 1, 5), 0.1, 10) for _ in range(count)]
-    darken(scene, polygon(scene.shape, *spots), rng.uniform(0.2, 0.6))
+    scene.darken(polygon(scene.shape, *spots), rng.uniform(0.2, 0.6))
 
 
-ON_THE_ROAD = {throw_shadow: 3, mark_text: 0.7, rain: 0.5}
+ON_THE_ROAD = {thin_shadow: 3, mark_text: 0.7, rain: 0.5}

@@ -118,7 +118,7 @@ def cut(rng, scene, distance, width):
     else:
         dirt = smooth_step(1.5 * asphalt.clouds(rng, shape, 40 * unit) + rng.uniform(-3, 0.5)) * rng.uniform(0.2, 0.7)
         dark *= 1 - dirt
-    scene.colour *= (1 - dark)[..., None]
+    scene.darken(dark)
 
 
 def fill(rng, scene, distance, width, cover):
@@ -136,7 +136,7 @@ def fill(rng, scene, distance, width, cover):
         scene.lay(stone * inside, tone * np.float32(mean * rng.uniform(0.4, 1.2)))
         scene.height += inside * dome * 0.25 * size
     edge = cover * (1 - smooth_step(distance / (rng.uniform(0.08, 0.25) * width)))
-    scene.colour *= (1 - rng.uniform(0.2, 0.9) * edge)[..., None]
+    scene.darken(edge, rng.uniform(0.2, 0.9))
 
 
 # ----------------------------------------------------------------------------------------------------- one photo

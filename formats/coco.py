@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from command import BadInput, in_short, number_of, quoted, some
 from formats.archive import unpacked
 from formats.categories import read_categories, says_crack
-from formats.exif import turned_without_trace
+from formats.exif import orientation_of
 from formats.names import answers, plain, slashes
 from formats.photo import SUFFIXES, photos_in, read_photo, visible
 from formats.shapes import are_normalised, are_whole_numbers, check_entries, covered, drawn, usable
@@ -95,6 +95,14 @@ class Photo:
         """(H, W) uint8 ground truth, 1 where any crack annotation lies."""
         return drawn(self.shapes(), self.height, self.width)
 
+    def turned_without_trace(self):
+        """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
+
+        Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells.
+        """
+        way = orientation_of(self.path)
+        return way in (2, 3, 4) or (way >= 5 and self.height == self.width)
+
     def crack_fraction(self):
         """Share of the photo that is crack, without drawing the mask."""
         return covered(self.shapes(), self.height, self.width) / (self.height * self.width)
@@ -133,14 +141,14 @@ class Listing:
     images: list
     categories: dict  # id -> name
     annotations: dict  # image id -> list
-    part: str | None = None
-    top: Path = None  # its photos lie in this folder or below
-    folders: list = field(default_factory=list)  # where a file name may begin
-    prefix: str = ""  # before the path of a photo below `top`, to name it inside the export
+    uncorrected: bool
+    from_masks: bool
+    part: str | None
+    top: Path  # its photos lie in this folder or below
+    folders: list  # where a file name may begin
+    prefix: str  # before the path of a photo below `top`, to name it inside the export
     paths: dict = field(default_factory=dict)  # file name -> path of the photo
     lost: dict = field(default_factory=dict)  # file name -> Problem, where there is no photo
-    uncorrected: bool = False
-    from_masks: bool = False
 
     def shapes(self, wanted):
         """The segmentations of the annotations whose category ids are `wanted`."""
@@ -278,10 +286,8 @@ def only(files):
 
 def beside_photos(file, part=None):
     """A COCO file that lies beside its photos -> Listing. Raises BadInput."""
-    listing = load_coco(file)
-    listing.part, listing.top, listing.folders = part, file.parent, [file.parent]
-    listing.prefix = f"{part}/" if part else ""
-    return listing
+    prefix = f"{part}/" if part else ""
+    return load_coco(file, part, file.parent, [file.parent], prefix)
 
 
 def listings_of(root, files):
@@ -290,11 +296,9 @@ def listings_of(root, files):
     listings = []
     for file in instances or files:
         subset = file.stem.removeprefix(INSTANCES)
-        listing = load_coco(file)
-        listing.part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
-        listing.top = root
-        listing.folders = [root / "images" / subset, root / "images", root / subset, root, file.parent]
-        listings.append(listing)
+        part = PART_NAMES.get(subset.rstrip("0123456789").lower())  # COCO itself: instances_train2017.json
+        folders = [root / "images" / subset, root / "images", root / subset, root, file.parent]
+        listings.append(load_coco(file, part, root, folders))
     return listings
 
 
@@ -352,8 +356,8 @@ def untouched(content):
     return noted(content, "digest")
 
 
-def load_coco(file):
-    """COCO file -> Listing whose entries have been checked. Raises BadInput."""
+def load_coco(file, part, top, folders, prefix=""):
+    """COCO file, where its photos lie, see Listing -> Listing whose entries have been checked. Raises BadInput."""
     content = read_json(file)
     if isinstance(content, str):
         raise BadInput(f"{file}: {content}; export again as COCO Segmentation")
@@ -368,9 +372,8 @@ def load_coco(file):
     for annotation in content["annotations"]:
         annotations[annotation["image_id"]].append(annotation)
     categories = {category["id"]: category["name"] for category in content["categories"]}
-    listing = Listing(file, content["images"], categories, annotations, uncorrected=masks)
-    listing.from_masks = ours and content["info"].get("from_masks") is True
-    return listing
+    from_masks = ours and content["info"].get("from_masks") is True
+    return Listing(file, content["images"], categories, annotations, masks, from_masks, part, top, folders, prefix)
 
 
 # ------------------------------------------------------------------------------------------ the photos of a file
@@ -417,7 +420,7 @@ def add_photo(export, photo, annotations, categories, normalised):
         export.problems.append(Problem(OTHER_CLASSES, photo.name, ", ".join(left_out)))
     if photo.crack_fraction() > MOSTLY:
         export.problems.append(Problem(MOSTLY_CRACK, photo.name, f"{photo.crack_fraction():.0%}"))
-    if cracks and turned_without_trace(photo.path):
+    if cracks and photo.turned_without_trace():
         export.problems.append(Problem(TURNED, photo.name))
     export.photos.append(photo)
 

@@ -37,21 +37,6 @@ def exif(path):
     }
 
 
-def turned_without_trace(path):
-    """Does EXIF turn this photo so that its size stays the same: by 180°, mirrored, or a square one by 90°?
-
-    Labels drawn on the unturned pixels then lie in the wrong place, and no comparison of sizes tells. False for a file
-    that cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            way = orientation(image)
-            on_its_side = way >= 5
-            return way != 1 and (not on_its_side or image.width == image.height)
-    except Exception:  # reading the photo says what is wrong with it
-        return False
-
-
 def orientation_of(path):
     """Image file -> EXIF orientation, 1 (upright) to 8; 1 for a file that says none or cannot be read."""
     try:

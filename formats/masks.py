@@ -10,6 +10,7 @@ from formats.names import plain
 from formats.photo import SUFFIXES, pictures_in, read_mask, visible
 
 CHECKPOINTS = (".pt", ".pth")
+ENDS = ("_mask", "", "-mask", "_gt", "_label", "_seg")  # of the name of a mask, after that of its photo
 
 
 class MissingMask(BadInput):
@@ -17,7 +18,7 @@ class MissingMask(BadInput):
 
 
 class MaskFolder:
-    """The masks in a folder: NAME_mask or NAME, with the suffix of any picture, for photo NAME.
+    """The masks in a folder: for photo NAME a NAME with one of ENDS, and with the suffix of any picture.
 
     called: the path in messages, if that is not the folder, such as the .zip that it was unpacked from.
     """
@@ -45,17 +46,25 @@ class MaskFolder:
         return mask, None
 
     def find(self, item):
-        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well."""
-        name = Path(item.name)
-        for start in (f"{name.stem}_mask", name.stem, name.name):  # the last as in IMG_1.jpg.png
-            for suffix in (".png", *sorted(SUFFIXES)):
-                path = self.files.get(self.key(start + suffix))
-                if path:
-                    self.claim(path, item.name)
-                    return path
-        raise MissingMask(
-            f"{self.called}: no {name.stem}.png or {name.stem}_mask.png; each photo needs a mask. {self.content()}"
-        )
+        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well.
+
+        item: anything with the photo's `name`, a Photo of an export or its path.
+        """
+        found = self.candidates(item.name)
+        if not found:
+            stem = Path(item.name).stem
+            raise MissingMask(
+                f"{self.called}: no {stem}.png or {stem}_mask.png; each photo needs a mask. {self.content()}"
+            )
+        self.claim(found[0], item.name)
+        return found[0]
+
+    def candidates(self, name):
+        """Every file that may be the mask of the photo of this name, the likeliest first."""
+        stem, photo = Path(name).stem, Path(name).name
+        starts = [stem + end for end in ENDS] + [photo]  # the last as in IMG_1.jpg.png
+        keys = [self.key(start + suffix) for start in starts for suffix in (".png", *sorted(SUFFIXES - {".png"}))]
+        return [self.files[key] for key in keys if key in self.files]
 
     @staticmethod
     def key(name):
@@ -67,7 +76,8 @@ class MaskFolder:
         owner = self.used.setdefault(path, photo)
         if owner != photo:
             raise BadInput(
-                f"{self.called}/{path.name}: is the mask of {owner} and of {photo}; score one --split at a time"
+                f"{self.called}/{path.name}: is the mask of {owner} and of {photo}; rename one of the photos, and give "
+                "each a mask of its own"
             )
 
     def content(self):

@@ -5,6 +5,7 @@ encoded, or with accents stored in another way (Unicode NFC and NFD).
 """
 
 import difflib
+import os
 import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
@@ -92,12 +93,7 @@ def parts(name):
 
 def shared_end(one, other):
     """How many of the last parts of two names are equal."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return len(os.path.commonprefix([one[::-1], other[::-1]]))  # it takes any two sequences, not only paths
 
 
 def most_similar(name, paths):

@@ -149,22 +149,14 @@ def are_normalised(shapes):
 
     In pixels they would all lie inside the first pixel of their photos.
     """
-    fraction = False
-    for number in numbers_in(shapes):
-        if not -0.001 <= number <= 1.001:
-            return False
-        fraction = fraction or number not in (0, 1)
-    return fraction
+    within = all(-0.001 <= number <= 1.001 for number in numbers_in(shapes))
+    return within and any(number not in (0, 1) for number in numbers_in(shapes))
 
 
 def are_whole_numbers(shapes):
     """Whether all polygons of a file have whole numbers only, as outlines by cv2.findContours do."""
-    found = False
-    for number in numbers_in(shapes):
-        if number % 1:
-            return False
-        found = True
-    return found
+    there_are = next(numbers_in(shapes), None) is not None
+    return there_are and all(number % 1 == 0 for number in numbers_in(shapes))
 
 
 def numbers_in(value):

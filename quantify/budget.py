@@ -33,6 +33,8 @@ class Price:
 
 
 COLUMNS = [field.name for field in fields(Price)]
+# the columns that hold a number, and what an empty cell of them means
+EMPTY = {"low": "", "central": "", "high": "", "width_from_mm": "0", "width_to_mm": "inf", "minimum_charge": "0"}
 
 
 def read_prices(path):
@@ -80,18 +82,8 @@ def _price(cells):
         raise ValueError("currency is empty; give one, for example EUR")
     if cell["item"] == "patch" and (cell["width_from_mm"] or cell["width_to_mm"]):
         raise ValueError("patch has no widths; leave width_from_mm and width_to_mm empty")
-    price = Price(
-        item=cell["item"],
-        unit=cell["unit"],
-        low=_number("low", cell["low"]),
-        central=_number("central", cell["central"]),
-        high=_number("high", cell["high"]),
-        currency=cell["currency"],
-        width_from_mm=_number("width_from_mm", cell["width_from_mm"] or "0"),
-        width_to_mm=_number("width_to_mm", cell["width_to_mm"] or "inf"),
-        minimum_charge=_number("minimum_charge", cell["minimum_charge"] or "0"),
-        source=cell["source"],
-    )
+    numbers = {name: _number(name, cell[name] or empty) for name, empty in EMPTY.items()}
+    price = Price(**cell | numbers)
     if not price.low <= price.central <= price.high:
         raise ValueError("low, central, high do not rise; give them in this order")
     if not price.width_from_mm < price.width_to_mm:

@@ -40,7 +40,7 @@ def centre_lines(padded, depth, chains, hubs):
     lines = [_line(middle, tip, zone) for middle, tip, zone in zip(middles, tips, zones, strict=True)]
     points = [line["xy"] for line in lines]
     xy = np.concatenate([np.zeros((0, 2)), *points])
-    along = np.concatenate([np.zeros((0, 2)), *[_along(place) for place in points]])
+    along = np.concatenate([np.zeros((0, 2)), *[np.gradient(place, axis=0) for place in points]])
     clear = np.concatenate([np.zeros(0, bool), *[line["clear"] for line in lines]])
     width, rough = _widths(padded, depth, xy, along, clear)
     return {
@@ -178,12 +178,6 @@ def _traced(middle, tip):
     whole = middle.pixels if middle.closed else np.concatenate([tip[:1], middle.pixels, tip[1:]])
     polygon = cv2.approxPolyDP(whole.astype(np.float32), TRACE_PX, middle.closed)
     return cv2.arcLength(polygon, middle.closed)
-
-
-def _along(xy):
-    """(n, 2) points -> (n, 2) from the point before each to the point after it."""
-    before_and_after = np.pad(xy, ((1, 1), (0, 0)), mode="edge")
-    return before_and_after[2:] - before_and_after[:-2]
 
 
 def _widths(padded, depth, xy, along, clear):

@@ -226,15 +226,14 @@ def length_relative(length, traced_length):
     return float(np.hypot(LENGTH_RELATIVE, jagged))
 
 
-def quantities(measured, mm_per_pixel, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=WIDTH_EDGES_MM):
-    """What measure gave -> dict: metres to seal by width class, square metres to patch, each with plus_minus.
+def quantities(measured, mm, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=WIDTH_EDGES_MM):
+    """What measure gave, millimetres a pixel -> dict: metres to seal by width class and m² to patch, with plus_minus.
 
     Networks are patched, all else is sealed. The uncertainty is the root of the sum of squares of: what all
     metres share (scale, tilt, length_relative; a photo tilted by t shortens one direction by 1 - cos t), and the
     metres that change class if mask edge (1 px of width), scale and tilt all go one way. For an area: 1 px around
-    the network, twice the scale, tilt. ValueError without a scale above 0.
+    the network, twice the scale, tilt.
     """
-    mm = _checked_scale(mm_per_pixel)
     tilt = 1 - np.cos(np.radians(tilt_deg))
 
     sealed = _sealed(measured)
@@ -276,16 +275,15 @@ def _sealed_length_relative(measured):
     return length_relative(sum(b["length_px"] for b in branches), sum(b["traced_length_px"] for b in branches))
 
 
-def indicative_severity(measured, mm_per_pixel):
-    """What measure gave -> "none", "low", "medium" or "high".
+def indicative_severity(measured, mm):
+    """What measure gave, millimetres a pixel -> "none", "low", "medium" or "high".
 
     After ASTM D6433 (Roads and Parking Lots Pavement Condition Index Surveys), never a PCI: longitudinal and
     transverse cracks under 10 mm are low, to 75 mm medium, above high. A photo cannot show all of it: filling
     makes a crack low, random cracking or broken road around it raises it. D6433 grades alligator cracking by
     spalling; here it is medium, high once its median width reaches 10 mm; block cracking goes by width. The
-    answer is the highest level that 5 % of the length, or any network, has. ValueError without a scale above 0.
+    answer is the highest level that 5 % of the length, or any network, has.
     """
-    mm = _checked_scale(mm_per_pixel)
     points = measured["points"]
     grades = np.digitize(full_width_px(measured) * mm, WIDTH_EDGES_MM)
     sealed = _sealed(measured)
@@ -303,10 +301,3 @@ def _sealed(measured):
     """(N,) bool: the points that are not in a network, which is patched as a whole."""
     network = np.array([crack["network"] for crack in measured["cracks"]], bool)
     return ~network[measured["points"]["crack"]]
-
-
-def _checked_scale(mm_per_pixel):
-    """Give it back as float; ValueError if there is none."""
-    if not mm_per_pixel or not 0 < mm_per_pixel < np.inf:
-        raise ValueError(f"millimetres need mm_per_pixel above 0, got {mm_per_pixel}; without, give pixels and percent")
-    return float(mm_per_pixel)

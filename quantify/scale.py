@@ -117,13 +117,7 @@ def add_scale_flags(parser):
 
 def scale_options(args):
     """Parsed arguments of add_scale_flags -> ScaleOptions."""
-    return ScaleOptions(
-        mm_per_pixel=args.mm_per_pixel,
-        reference=args.reference,
-        marker_mm=args.marker_mm,
-        sheet=args.find_sheet,
-        camera_height_mm=args.camera_height_mm,
-    )
+    return ScaleOptions(args.mm_per_pixel, args.reference, args.marker_mm, args.find_sheet, args.camera_height_mm)
 
 
 def find_scale(photo, path, options):

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,6 @@ def reach(node, columns):
     return (kernel - 1) * dilation * jump
 
 
-def macs(node):
-    """Multiply-accumulates of an operation: for each output value one per weight that it is computed with."""
-    if operation(node) not in ("conv2d", "linear"):
-        return 0
-    weights = node.args[1].meta["val"]
-    return node.meta["val"].numel() * weights[0].numel()
-
-
 def child_name(model, node):
     """Name of the direct child of the network to which a node belongs, "" if to none; those of a list by number."""
     modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
@@ -92,7 +85,11 @@ def layers(model, height, width):
     nothing of the network changes.
     """
     hollow = copy.deepcopy(model).to("meta").eval()
-    graph = torch.export.export(hollow, (torch.empty(1, 3, height, width, device="meta"),)).graph
+    photo = torch.empty(1, 3, height, width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        hollow(photo)
+    flops = counter.get_flop_counts()  # {"CrackNet.stem": {operation: additions and multiplications}}
+    graph = torch.export.export(hollow, (photo,)).graph
     receptive_field, members = {}, {}
     for node in graph.nodes:
         before = max((receptive_field[one] for one in node.all_input_nodes), default=1)
@@ -105,7 +102,7 @@ def layers(model, height, width):
         child = model.get_submodule(name)
         shape = tuple(nodes[-1].meta["val"].shape[1:])
         parameters = sum(parameter.numel() for parameter in child.parameters())
-        work = sum(macs(node) for node in nodes)
+        work = sum(flops.get(f"{type(model).__name__}.{name}", {}).values()) / 2
         found.append(Layer(name, kind(child), shape, parameters, work, receptive_field[nodes[-1]]))
     return found
 

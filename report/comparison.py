@@ -7,9 +7,9 @@ import numpy as np
 
 import metrics
 from command import write_json
+from formats.pictures import save_figure
 from report import evaluation, page
 from report.evaluation import NAMES, in_brackets, span
-from report.pictures import save_figure
 
 SHARED_KEYS = ["iou_all", "dice_cracked", "precision", "recall", "f1_2px", "cldice", "undamaged_correct"]
 RULE = (

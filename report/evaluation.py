@@ -11,9 +11,9 @@ from matplotlib.patches import Patch
 import metrics
 from command import number_of, write_csv
 from formats.photo import read_photo
+from formats.pictures import save_figure
 from report import page
 from report.curves import charts
-from report.pictures import save_figure
 
 COLOURS = {"hit": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 0, 153)}  # blue, orange, magenta
 PHOTO_SCORES = ("iou", "dice", "precision", "recall", "f1_2px", "cldice")
@@ -337,14 +337,11 @@ def how(scored):
     return page.paragraph(words)
 
 
-def three_photos(scored):
-    """The worst, the median and the best photo side by side, with a button for the photo alone."""
-    chosen = selection(scored)
+def first_of_each(scored, chosen):
+    """The first photo of each {name: [index of a photo]} side by side, with a button for the photo alone."""
     pictures = []
-    for name in ("worst", "median", "best"):
-        if not chosen[name]:
-            continue
-        i = chosen[name][0]
+    for name, photos in chosen.items():
+        i = photos[0]
         photo, truth = scored.photos[i].read()
         caption = f"{name}: {scored.photos[i].title}, {said_of(scored, i)}"
         pictures.append(page.picture(marked(photo, truth, scored.mask(i)), caption, plain=photo))
@@ -354,18 +351,16 @@ def three_photos(scored):
 def photo_sections(scored):
     """[Html]: worst, median and best photo; more of each, and false alarms, behind a click."""
     chosen = selection(scored)
-    parts = []
-    for name in ("worst", "median", "best"):
-        if chosen[name]:
-            parts.append(page.group(name, strips([labelled(scored, i) for i in chosen[name]])))
+    alarms = chosen.pop("false_alarms")
+    chosen = {name: photos for name, photos in chosen.items() if photos}
     sections = []
-    if parts:
+    if chosen:
+        parts = [page.group(name, strips([labelled(scored, i) for i in photos])) for name, photos in chosen.items()]
         summary = "Up to three of each: photo, ground truth and prediction side by side"
         heading = "Worst, median and best photo"
         sections.append(
-            page.section(heading, page.legend(COLOURS), three_photos(scored), page.details(summary, *parts))
+            page.section(heading, page.legend(COLOURS), first_of_each(scored, chosen), page.details(summary, *parts))
         )
-    alarms = chosen["false_alarms"]
     if alarms:
         pictures = strips([labelled(scored, i) for i in alarms])
         summary = f"{number_of(len(alarms), 'undamaged photo')} with a false alarm, the largest first"
@@ -375,19 +370,20 @@ def photo_sections(scored):
 
 def sheet_section(sheet):
     """The score sheet in groups, and what each score means."""
-    tables, meaning = [], {}
+    columns = ["score", "key in scores.json", "what it is"]
+    tables, meanings = [], []
     for heading, names in GROUPS.items():
         rows = [[name, sheet[key]] for key, name in names.items()]
         if not all(math.isnan(value) for _, value in rows):
             shown = page.table(["score", "value"], rows, f"Scores: {heading}", sortable=False)
             tables.append(page.group(heading, shown))
-        meaning[heading] = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
-    columns = ["score", "key in scores.json", "what it is"]
-    said = page.grouped_table(columns, meaning, "What the scores mean")
+        meaning = [[name, key, metrics.MEANING[key]] for key, name in names.items()]
+        said = page.table(columns, meaning, f"What the scores mean: {heading}", sortable=False)
+        meanings.append(page.group(heading, said))
     return page.section(
         "Score sheet",
         page.gallery(tables, 18),
-        page.details("What each score means, and its name in scores.json", said),
+        page.details("What each score means, and its name in scores.json", *meanings),
     )
 
 

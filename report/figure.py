@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from formats.pictures import BLACK, WHITE
 from quantify.damage import widest
 from quantify.measure import full_width_px
-from report.pictures import BLACK, WHITE
 
 # Plasma: its brightness rises evenly, so colour-blind readers and grey printers see the order too; without its dark end
 COLOURS = cv2.applyColorMap(np.arange(90, 256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)[:, 0, ::-1]

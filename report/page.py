@@ -144,17 +144,6 @@ def table(columns, rows, label, sortable=True):
     return scrolling(grid, label, "scroll tall" if sortable else "scroll")
 
 
-def grouped_table(columns, groups, label):
-    """Column names and {heading: rows} -> one table with a heading above each group of rows."""
-    heads = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
-    bodies = []
-    for heading, rows in groups.items():
-        first = f'<tr><th scope="rowgroup" colspan="{len(columns)}">{escaped(heading)}</th></tr>'
-        lines = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-        bodies.append(f"<tbody>{first}\n{lines}</tbody>")
-    return scrolling(f"<table><thead><tr>{heads}</tr></thead>\n{''.join(bodies)}</table>", label)
-
-
 def cell(value):
     """A number, its full value for sorting, with three decimals, one from 10 on; nan and None are an empty cell."""
     if isinstance(value, Cell):

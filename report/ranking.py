@@ -7,10 +7,10 @@ import numpy as np
 
 import metrics
 from command import number_of, some, write_csv
+from formats.pictures import outlined
 from report import evaluation, page
 from report.comparison import NOISE, PANEL, SHARED_KEYS, TOO_FEW, difference
 from report.evaluation import NAMES, Scored, span
-from report.pictures import outlined
 
 MISSING, UNUSABLE = "missing", "unusable"  # why a mask counts as empty
 VERDICTS = {NOISE: "cannot be told from the first", "worse": "behind the first", TOO_FEW: TOO_FEW}

@@ -192,10 +192,7 @@ def marked(start, row):
     """The picture with the cracks that was written for a photo or a frame of a video; None if it is gone."""
     if row["second"] is not None:
         return frame_at(beside(start, VIDEO), row["second"])
-    try:
-        return at_most(read_photo(beside(start, RESULTS[1])), GALLERY_PX)
-    except BadInput:
-        return None
+    return picture_of(beside(start, RESULTS[1]))
 
 
 def unmarked(file, result):
@@ -204,8 +201,14 @@ def unmarked(file, result):
     if row["second"] is not None or result["from_above"]:
         return None
     large = max(row["photo_width"], row["photo_height"]) >= 2 * GALLERY_PX
-    try:  # a JPEG is decoded to half its size in half the time
-        return at_most(read_photo(file, cv2.IMREAD_REDUCED_COLOR_2 if large else cv2.IMREAD_COLOR), GALLERY_PX)
+    # a JPEG is decoded to half its size in half the time
+    return picture_of(file, cv2.IMREAD_REDUCED_COLOR_2 if large else cv2.IMREAD_COLOR)
+
+
+def picture_of(path, flags=cv2.IMREAD_COLOR):
+    """A picture file as the gallery shows it; None if it is gone."""
+    try:
+        return at_most(read_photo(path, flags), GALLERY_PX)
     except BadInput:
         return None
 

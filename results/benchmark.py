@@ -36,14 +36,9 @@ from command import BadInput, Parser, execute, write_json
 from data.split import split
 from data.synthesize import draw_photo
 from dataset import CrackDataset, loader, open_data
-from formats.batch import beside
-from formats.photo import Preprocess, read_one, read_photo, write_image
-from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model
+from formats.photo import Preprocess, read_photo, write_image
+from inference import crack_mask, open_model
 from model import CrackNet, autocast, fused, parameter_count, precision, predict
-from quantify.damage import damage, sentence
-from quantify.measure import measure
-from report.figure import figure, overlay
-from report.pictures import save_figure
 from results.contenders import CONTENDERS, available
 from runs import number_type
 from train import Settings, dice_bce, optimisation, train_one_epoch
@@ -226,36 +221,6 @@ def drawn_file(folder, megapixels, copy=0):
     return path
 
 
-def stages(path):
-    """{stage: its share of the processor time}: what inference.py and survey.py do with one photo.
-
-    Processor time and not wall time, because the two commands work on two photos at a time.
-    """
-    model, preprocess, threshold = shipped()
-    spent = {}
-
-    def timed(stage, function, *args):
-        began = time.process_time()
-        result = function(*args)
-        spent[stage] = spent.get(stage, 0) + time.process_time() - began
-        return result
-
-    start = path.with_suffix("")
-    photo = timed("read", read_one, path)
-    probability = timed("network and resizing", predict, model, preprocess, photo)
-    mask, specks = timed("threshold and specks", crack_mask, probability, threshold)
-    measured = timed("measure", measure, mask)
-    row = damage(measured, mask.size, None, specks=specks)["row"] | {"photo": path.name}
-    marked = timed("overlay", overlay, photo, mask, measured, row)
-    title = f"{path.name}: {sentence(row)}"
-    timed("mask and overlay to files", write_image, beside(start, MASK), 255 * mask)
-    timed("mask and overlay to files", write_image, beside(start, OVERLAY), marked)
-    fig = timed("figure (up to 20 photos)", figure, photo, probability, mask, marked, title)
-    timed("figure (up to 20 photos)", save_figure, beside(start, FIGURE), fig)
-    total = sum(spent.values())
-    return {stage: seconds / total for stage, seconds in spent.items()}
-
-
 def folder_rate(command, files, out):
     """Photos per second of `survey.py FOLDER` or `inference.py FOLDER`, given as a module, with the shipped weights."""
     began = time.perf_counter()
@@ -306,15 +271,12 @@ def folder_times(folder, megapixels, copies, alone):
     found, files = {}, folder / f"folder-{megapixels}"
     files.mkdir()
     for copy in range(copies):
-        photo = drawn_file(files, megapixels, copy)
+        drawn_file(files, megapixels, copy)
     for command in (inference, survey):
         name = f"{command.__name__}.py on {copies} photos of {megapixels} MP"
         rate = folder_rate(command, files, folder / f"{command.__name__}-{megapixels}")
         found[f"{name}, photos/s"] = rate
         print(f"{name}: {rate:.2f} photos/s, {1 / rate / alone:.1f} times as long as file to mask", flush=True)
-    stages(photo)  # to warm up
-    shares = found[f"stages of {megapixels} MP"] = stages(photo)
-    print("of the processor time:", ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items()), flush=True)
     return found
 
 

@@ -22,8 +22,8 @@ from command import BadInput, choose_device, execute, flags, write_json
 from data.split import split
 from dataset import find_export, open_data
 from evaluate import known_photos, open_network, score
+from formats.pictures import save_figure
 from report import evaluation
-from report.pictures import save_figure
 from results.tables import table as markdown
 from runs import run_of
 
@@ -297,11 +297,12 @@ def picture(photos, named, canny, title):
 
 def open_runs(paths, test, device):
     """[(name, predictor of evaluate.py)] of runs and checkpoints; says where one was trained on a test photo."""
-    folders = [run_of(path).folder for path in paths]
-    for path, folder in zip(paths, folders, strict=True):
+    opened = []
+    for path in paths:
+        folder = run_of(path).folder
         known_photos(test, path, folder)
-    names = [folder.resolve().name for folder in folders]
-    return [(name, open_network(path, device)) for name, path in zip(names, paths, strict=True)]
+        opened.append((folder.resolve().name, open_network(path, device)))
+    return opened
 
 
 def arguments(argv):

@@ -29,8 +29,8 @@ from data.split import split
 from dataset import SAMPLE, CrackDataset, loader, open_data, workers_ended
 from evaluate import Network, score
 from formats.photo import Preprocess
+from formats.pictures import save_figure
 from metrics import best_threshold, summary_at
-from report.pictures import save_figure
 from results.benchmark import BATCH, SIZE, add_flags, read_results
 from results.contenders import CONTENDERS, available
 from train import Settings, dice_bce, optimisation, threshold_counts, train_step

@@ -101,7 +101,7 @@ def flags_of_sets(data, runs, with_both):
     if "sut" in sets and not (runs / "sut.json").is_file():
         photos = read_export(data / "sut").photos
         shares = {"train": 50, "valid": 11, "test": 39}
-        write_splits(runs / "sut.json", stratified(photos, range(len(photos)), shares, 0))
+        write_splits(runs / "sut.json", stratified([[photo] for photo in photos], shares, 0))
     if with_both:
         sets["both"] = ["--data", str(runs / "both"), "--splits", str(runs / "both.json")]
         merge_both(data, runs)

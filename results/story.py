@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from command import Parser, execute
 from formats.photo import read_photo
+from formats.pictures import save_figure
 from inference import crack_mask, open_model
 from model import predict
 from quantify.measure import measure
 from report.figure import COLOURS, colours_of, width_map
-from report.pictures import save_figure
 from runs import SHIPPED
 
 WIDTH = 12.3  # inches; at the 110 dots an inch of save_figure 1.5 times the 900 pixels at which it is shown

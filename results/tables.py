@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import metrics
 from command import BadInput, read_csv, some, written_whole
-from report.pictures import save_figure
+from formats.pictures import save_figure
 from runs import Run, read_facts
 
 HERE = Path(__file__).resolve().parent

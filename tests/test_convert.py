@@ -19,6 +19,7 @@ from command import BadInput
 from data import convert
 from formats import annotate
 from formats.coco import JSON_NAME, read_export
+from formats.masks import MaskFolder
 from formats.photo import read_mask
 
 
@@ -294,16 +295,19 @@ def test_inverted_masks_are_named(tmp_path, capsys):
     assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
 
 
-def test_of_two_masks_of_a_photo_none_is_chosen():
+def test_of_two_masks_of_a_photo_none_is_chosen(tmp_path):
     for names in (("a.png", "a_mask.png"), ("a_gt.png", "a_gt.bmp")):
+        for name in names:
+            (tmp_path / name).touch()
         with pytest.raises(BadInput, match="a.jpg: .*could be its mask") as caught:
-            convert.pair_by_stem([Path("a.jpg"), Path("b.jpg")], [Path("masks") / name for name in (*names, "b.png")])
+            convert.with_masks([Path("a.jpg")], MaskFolder(tmp_path))
         assert all(name in str(caught.value) for name in names)
 
 
-def test_a_mask_whose_accents_are_stored_in_another_way_is_that_of_the_photo():
-    (pair,) = convert.pair_by_stem([Path("Go\u0308ttingen.jpg")], [Path("masks/G\u00f6ttingen_mask.png")])
-    assert pair == (Path("Go\u0308ttingen.jpg"), Path("masks/G\u00f6ttingen_mask.png"))
+def test_a_mask_whose_accents_are_stored_in_another_way_is_that_of_the_photo(tmp_path):
+    photo, mask = Path("Go\u0308ttingen.jpg"), tmp_path / "G\u00f6ttingen_mask.png"
+    mask.touch()
+    assert convert.with_masks([photo], MaskFolder(tmp_path)) == {photo: mask}
 
 
 def test_a_photo_that_cannot_be_read_and_a_mask_without_a_photo_are_said(tmp_path, capsys):
@@ -315,6 +319,8 @@ def test_a_photo_that_cannot_be_read_and_a_mask_without_a_photo_are_said(tmp_pat
     assert ".heif" in said and "b.png" in said and "a.png" not in said and "overlay" not in said
 
 
-def test_one_mask_is_never_that_of_two_photos():
-    with pytest.raises(BadInput, match="a.png: would be the mask of a.jpg and a.png"):
-        convert.pair_by_stem([Path("a.jpg"), Path("a.png")], [Path("masks/a.png")])
+def test_one_mask_is_never_that_of_two_photos(tmp_path):
+    photos, masks = folders(tmp_path, {"a": speckle(1) * 255})
+    cv2.imwrite(str(photos / "a.png"), draw_road(np.random.default_rng(0), 40, 60))
+    with pytest.raises(BadInput, match="a.png: is the mask of a.jpg and of a.png"):
+        convert.main([str(photos), str(masks), str(tmp_path / "out")])

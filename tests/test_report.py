@@ -81,7 +81,7 @@ def little_page():
         page.section(EVIL, page.gallery(pictures, sort_by=["crack, %", EVIL], filter_by={EVIL: [EVIL, "other"]})),
         page.group(EVIL, page.paragraph(EVIL), page.figure(narrow, EVIL), page.figure(wide, EVIL)),
         page.legend({EVIL: (1, 2, 3)}),
-        page.details(EVIL, page.grouped_table([EVIL, "v"], {EVIL: [[EVIL, 0.5]]}, "in groups")),
+        page.details(EVIL, page.group(EVIL, page.table([EVIL, "v"], [[EVIL, 0.5]], "in groups"))),
         page.table([EVIL, "n", "v"], rows, f"table {EVIL}"),
         EVIL,
     )

@@ -190,7 +190,7 @@ def test_no_crack_is_labelled_behind_what_stands_beside_the_road(monkeypatch):
             return scatter(rng, scene, things, mean)
         left = np.zeros(scene.shape, np.float32)
         left[:, : scene.shape[1] // 2] = 1
-        return surroundings.cover_up(scene, left, [0.2, 0.2, 0.2])
+        return scene.cover(left, [0.2, 0.2, 0.2])
 
     monkeypatch.setattr(asphalt, "scatter", cover_the_left)
     monkeypatch.setattr(varied, "BESIDE_SHARE", 1)
