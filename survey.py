@@ -35,14 +35,14 @@ from model import fused, predict
 from quantify.budget import read_prices, width_edges
 from quantify.damage import NO_SCALE, damage, film_sentence, scale_words, sentence, too_much
 from quantify.measure import WIDTH_EDGES_MM, measure
-from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
+from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, off_paper, rectify, scale_options
 from report.figure import figure, overlay
 from report.pictures import save_figure
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
 from runs import newest_run, warning_about, weights_file
 
-VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
+VERSION = 2  # raise it when a number or a column changes: records of other versions are made again
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def examine(photo, path, options):
 
 def assess(photo, probability, scale, threshold, width_edges_mm=WIDTH_EDGES_MM):
     """(H, W, 3) uint8 RGB, (H, W) float32 crack probability, Scale or None -> Examined: the mask, and its measures."""
+    if scale is not None:
+        probability = off_paper(probability, scale)
     mask, specks = crack_mask(probability, threshold)
     flat_photo, flat_probability, flat_mask, road_px = photo, probability, mask, mask.size
     from_above = scale is not None and scale.homography is not None

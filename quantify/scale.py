@@ -16,7 +16,7 @@ from command import BadInput, Parser, execute, number
 from formats.exif import DIAGONAL_35MM, exif
 from formats.photo import write_image
 from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
-from quantify.sheet import MARKER_ID, PAPER_NAMES, SHEETS, draw_marker, find_markers, find_sheets, rectangle
+from quantify.sheet import MARKER_ID, PAPER_NAMES, RIM, SHEETS, draw_marker, find_markers, find_sheets, rectangle
 
 FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: the number is a slip of the pen
 SCALE_FLAGS = ("--mm-per-pixel", "--reference", "--marker-mm", "--find-sheet", "--camera-height-mm")
@@ -58,6 +58,7 @@ class Scale:
     source: str
     homography: np.ndarray | None = None  # (3, 3) photo px -> px seen from above; None: the camera looked straight down
     tilt_deg: float = 10.0  # assumed where no homography takes it out
+    paper: np.ndarray | None = None  # (4, 2) px in the photo: the corners of the sheet or marker, which hides the road
     note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
 
     def __post_init__(self):
@@ -213,7 +214,7 @@ def _from_marker(photo, path, mm):
         notes.append(f"the marker has id {chosen[0].number}, not {MARKER_ID} as the printed one: is it yours?")
     if others:
         notes.append(f"another marker (id {', '.join(map(str, others))}) is in the photo and was not used")
-    return _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker", notes)
+    return _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker", RIM, notes)
 
 
 def _from_sheet(photo, path, paper):
@@ -238,7 +239,7 @@ def _from_sheet(photo, path, paper):
             f"leave only the sheet in the photo, or {INSTEAD}"
         )
     corners, papers = sheets[0].corners, sheets[0].papers
-    scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet", [])
+    scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet")
     rivals = [other for other in papers if other != paper]
     if not rivals:
         return scale
@@ -268,16 +269,26 @@ def _contradict(candidates):
     return False
 
 
-def _from_corners(corners, sheet, shape, source, notes):
+def _from_corners(corners, sheet, shape, source, rim=0.0, notes=()):
     """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale that turns the photo into a view from above.
 
-    Its error is the root mean square over the photo of what uncertain corners do, and that of the sheet itself.
+    rim: how far the paper reaches beyond the corners, as a share of its side. The error is the root mean square over
+    the photo of what uncertain corners do, and that of the sheet itself.
     """
     plane = road_plane(corners, sheet)
+    paper = project(np.linalg.inv(plane), (1 + 2 * rim) * sheet)
     homography, mm_per_pixel = view_from_above(plane, np.mean(corners, axis=0), shape)
     errors = size_errors(corners, sheet, grid_points(plane, shape))
     relative = float(np.sqrt(np.mean(errors**2) + SHEET_RELATIVE**2))
-    return Scale(mm_per_pixel, relative, source, homography, tilt_deg=0.0, note="; ".join(notes))
+    return Scale(mm_per_pixel, relative, source, homography, 0.0, paper, "; ".join(notes))
+
+
+def off_paper(probability, scale):
+    """(H, W) float32 -> the same, 0 where the sheet or marker lies: what is printed on it is no crack in the road."""
+    if scale.paper is None:
+        return probability
+    on_paper = cv2.fillConvexPoly(np.zeros(probability.shape, np.uint8), np.rint(scale.paper).astype(np.int32), 1)
+    return np.where(on_paper, np.float32(0), probability)
 
 
 def rectify(image, scale):

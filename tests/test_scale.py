@@ -15,7 +15,7 @@ from data import asphalt
 from formats.exif import DIAGONAL_35MM
 from formats.photo import read_photo
 from model import CrackNet, save_checkpoint
-from quantify.scale import Scale, ScaleOptions, add_scale_flags, find_scale, main, rectify, scale_options
+from quantify.scale import Scale, ScaleOptions, add_scale_flags, find_scale, main, off_paper, rectify, scale_options
 from quantify.sheet import PAPERS_MM, draw_marker, find_markers, find_sheets, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
@@ -422,6 +422,26 @@ def test_the_shared_cases_give_a_millimetre_a_pixel_or_are_refused():
         assert find_scale(read_photo(file), file, options).mm_per_pixel == pytest.approx(1, rel=0.01)
     with pytest.raises(BadInput, match="cropped"):
         find_scale(read_photo(CASES / "cropped.jpg"), CASES / "cropped.jpg", ScaleOptions(camera_height_mm=1202))
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 30])
+@pytest.mark.parametrize("kind", ["marker", "sheet"])
+def test_what_is_printed_on_the_paper_is_no_crack_and_no_road_is_left_out(phone, kind, tilt_deg):
+    """Seen by a network that takes everything dark for crack; the sheet has a black bar printed on it."""
+    if kind == "marker":
+        photo, side = photograph(draw_marker(150, 25), tilt_deg), (200, 200)
+        scale = find_scale(photo, phone, ScaleOptions(marker_mm=150))
+    else:
+        photo, side = photograph(A4_MM, tilt_deg, others=[(np.zeros((80, 80)), 20, -30)]), A4_MM
+        scale = find_scale(photo, phone, ScaleOptions(sheet="a4"))
+    dark = (photo.max(axis=2) < 30).astype(np.float32)
+    seen = survey.assess(photo, dark, scale, 0.5)
+    assert dark.sum() > 1000 and seen.result["row"]["crack_area_px"] == 0 and not seen.mask.any()
+
+    left_out = np.argwhere(off_paper(np.ones_like(dark), scale) == 0)[:, ::-1]
+    on_road = apply(np.linalg.inv(lens(tilt_deg, 20)), left_out)  # mm from the middle of the paper
+    reach = np.abs(on_road).max(axis=0)
+    assert len(left_out) > 1000 and (reach < np.array(side) / 2 + 2).all()
 
 
 # ------------------------------------------------------------------------------------------------ drawn photos
