@@ -220,6 +220,20 @@ def test_a_photo_seen_at_an_angle_is_measured_from_above(strips, run, monkeypatc
     assert float(row["photographed_m2"]) == pytest.approx(120 * 80 / 1e6, rel=0.05)
 
 
+@pytest.mark.parametrize("scale", [["--mm-per-pixel", "3"], ["--reference", "0,0,30,40,100"]])
+def test_one_scale_for_a_photo_that_was_resized_is_said_on_screen_and_page(strips, run, capsys, scale):
+    """A photo on its side has the same size, and pixels alone need no scale."""
+    cv2.imwrite(str(strips / "a.png"), cv2.rotate(cv2.imread(str(strips / "a.png")), cv2.ROTATE_90_CLOCKWISE))
+    _, out = run(strips, *scale)
+    assert "WARNING" not in capsys.readouterr().out and "2 sizes" not in (out / "report.html").read_text()
+    cv2.imwrite(str(strips / "b.png"), cv2.resize(cv2.imread(str(strips / "b.png")), (80, 60)))
+    _, out = run(strips, *scale)
+    assert re.search("WARNING: .*2 sizes.*160×120.*80×60", capsys.readouterr().out)
+    assert "2 sizes (160×120, 80×60 pixels)" in (out / "report.html").read_text()
+    run(strips)
+    assert "WARNING" not in capsys.readouterr().out
+
+
 def test_a_folder_of_which_one_photo_was_readable_has_its_tables_and_says_what_failed(strips, run):
     for name in ("b.png", "c.png", "d.png"):
         (strips / name).write_text("no photo")
