@@ -156,6 +156,8 @@ def survey_photo(path, start, options):
     if options.figures:
         fig = figure(seen.photo, seen.probability, seen.flat_mask, marked, title_of(row))
         save_figure(beside(start, FIGURE), fig)
+    else:
+        beside(start, FIGURE).unlink(missing_ok=True)  # an earlier one would show another mask
     return save_record(start, path, options.made_with(path), [result])
 
 
