@@ -18,7 +18,7 @@ from formats.photo import write_image
 from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
 from quantify.sheet import MARKER_ID, PAPER_NAMES, RIM, SHEETS, draw_marker, find_markers, find_sheets, rectangle
 
-FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: the number is a slip of the pen
+FINEST_MM, COARSEST_MM = 0.01, 100  # of a pixel; beyond them the number is a slip of the pen, such as metres for mm
 SCALE_FLAGS = ("--mm-per-pixel", "--reference", "--marker-mm", "--find-sheet", "--camera-height-mm")
 
 # relative errors, 1 standard deviation
@@ -51,7 +51,7 @@ class ScaleOptions:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a pixel is on the road. BadInput if that is not a length above 0, or no crack could be seen."""
+    """What a pixel is on the road."""
 
     mm_per_pixel: float  # in the road's plane; with a homography of the photo seen from above
     relative: float  # relative error of mm_per_pixel, 1 standard deviation
@@ -60,12 +60,6 @@ class Scale:
     tilt_deg: float = 10.0  # assumed where no homography takes it out
     paper: np.ndarray | None = None  # (4, 2) px in the photo: the corners of the sheet or marker, which hides the road
     note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
-
-    def __post_init__(self):
-        if not 0 < self.mm_per_pixel <= COARSEST_MM:
-            raise BadInput(
-                f"scale ({self.source}): {self.mm_per_pixel:.3g} mm a pixel; give one above 0 and up to {COARSEST_MM}"
-            )
 
 
 def reference(text):
@@ -130,9 +124,20 @@ def scale_options(args):
 def find_scale(photo, path, options):
     """(H, W, 3) uint8 RGB, its file, ScaleOptions -> Scale, or None if none was asked for.
 
-    Raises BadInput for what is asked for and not in the photo (a line, a sheet, a marker, a focal length), and where
-    two markers or sheets contradict each other.
+    Raises BadInput for what is asked for and not in the photo (a line, a sheet, a marker, a focal length), where two
+    markers or sheets contradict each other, and for a scale at which no photo shows a crack.
     """
+    scale = _asked_for(photo, path, options)
+    if scale is not None and not FINEST_MM <= scale.mm_per_pixel <= COARSEST_MM:
+        raise BadInput(
+            f"{path}: a scale of {scale.mm_per_pixel:.2g} mm a pixel ({scale.source}), not between {FINEST_MM} and "
+            f"{COARSEST_MM}; check that what you gave is in millimetres"
+        )
+    return scale
+
+
+def _asked_for(photo, path, options):
+    """find_scale, before its result is checked."""
     if options.mm_per_pixel is not None:
         return Scale(options.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
     if options.reference is not None:

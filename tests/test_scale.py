@@ -349,8 +349,20 @@ def test_a_length_that_is_not_above_0_is_refused(flag, value):
 
 @pytest.mark.parametrize("value", [0, -2.0, float("nan"), float("inf")])
 def test_no_scale_is_made_of_a_senseless_number(value):
-    with pytest.raises(BadInput, match="above 0"):
-        Scale(value, 0.05, "given")
+    with pytest.raises(BadInput, match="a.jpg: .* mm a pixel"):
+        find_scale(np.zeros((40, 60, 3), np.uint8), "a.jpg", ScaleOptions(mm_per_pixel=value))
+
+
+@pytest.mark.parametrize("metres", [ScaleOptions(marker_mm=0.15), ScaleOptions(camera_height_mm=CAMERA_MM / 1000)])
+def test_metres_for_millimetres_are_refused_whatever_they_measure(tmp_path, metres):
+    """A reference line, too; the same numbers in millimetres are taken."""
+    photo = photograph(draw_marker(150, 25), 0)
+    file = write_exif(tmp_path / "b.jpg", photo, 26)
+    millimetres = ScaleOptions(**{name: value and 1000 * value for name, value in vars(metres).items()})
+    assert 0.1 < find_scale(photo, file, millimetres).mm_per_pixel < 10
+    for slip in (metres, ScaleOptions(reference=(0, 0, 300, 400, 0.5))):
+        with pytest.raises(BadInput, match=r"b\.jpg: .*millimetres"):
+            find_scale(photo, file, slip)
 
 
 def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
