@@ -287,6 +287,7 @@ def survey(args, device):
     if distributed.rank() > 0:
         return 0
     results, files, starts = collect(names, args.out, options)
+    failed += changed_since(names, files, failed)
     summarise(args.out, Findings(results, files, starts, failed, made_with, prices))
     return exit_code([line for _, line in failed], len(names))
 
@@ -356,6 +357,16 @@ def collect(names, out, options):
     for path, original in copied.items():
         print(f"note: {path} is a duplicate of {original}, counted once")
     return results, files, starts
+
+
+def changed_since(names, files, failed):
+    """All files, those with results, (file, line) of those that failed -> (file, line) of all others."""
+    known = {*files, *(path for path, _ in failed)}
+    return [
+        (path, f"{path}: changed or removed during the survey; run the same command again")
+        for path in names
+        if path not in known
+    ]
 
 
 def summarise(out, found):
