@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import struct
 
 import cv2
@@ -74,6 +75,24 @@ def test_a_broken_video_is_named_and_leaves_nothing(tmp_path, run, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"no video" * 100)
     code, out = run(tmp_path / "bad.mp4")
     assert code == 2 and "bad.mp4" in capsys.readouterr().err and not list(out.glob("*"))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_of_a_video_that_was_cut_off_the_rest_is_used_and_a_warning_says_so(tmp_path, run, capsys, share):
+    road, film = draw_road(np.random.default_rng(0)), tmp_path / "dash.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 5, road.shape[1::-1])
+    for _ in range(40):
+        writer.write(road)
+    writer.release()
+    code, _ = run(film)
+    assert code == 0 and "WARNING" not in capsys.readouterr().out
+    content = film.read_bytes()
+    film.write_bytes(content[: int(share * len(content))])
+    code, out = run(film)
+    assert code == 0 and re.search(
+        rf"WARNING: .*dash\.avi: only {int(40 * share) // 10}\d of 40", capsys.readouterr().out
+    )
+    assert 1 < len(json.loads((out / "cracks.json").read_text())["photos"]) < 8
 
 
 def test_a_video_that_fails_half_way_is_not_there(tmp_path):
