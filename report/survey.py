@@ -326,12 +326,14 @@ def quantities_section(found):
 
 
 def budget_rows(money):
-    """What `estimate` gave -> [[work, amount, low, central, high]] as text, the total last."""
+    """What `estimate` gave -> [[work, amount, low, central, high]] as text: all the work, and the total last."""
     rows = []
     for line in money["lines"]:
         name = f"{work_name(line)} (minimum charge)" if line["minimum_applied"] else work_name(line)
         rows.append([name, amount(line), *(f"{line[f'cost_{level}']:.0f}" for level in LEVELS)])
-    return [*rows, ["total", "", *(f"{money[level]:.0f}" for level in LEVELS)]]
+    rows += [[work_name(need), amount(need), "no price", "no price", "no price"] for need in money["not_priced"]]
+    total = "total of what has a price" if money["not_priced"] else "total"
+    return [*rows, [f"{total}, {money['currency']}", "", *(f"{money[level]:.0f}" for level in LEVELS)]]
 
 
 def budget_parts(money):
