@@ -171,8 +171,8 @@ def survey_video(path, start, options):
             if seen.result["from_above"]:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
             result = with_origin(seen.result, path, start, frame, options.places, second)
-            add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
-            results.append(result)
+            number = add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
+            results.append(result | {"frame": number})  # in the video that is written
     return save_record(start, path, options.made_with(path), results)
 
 

@@ -82,7 +82,7 @@ def time_of_frame(video, number, before, rate):
 
 @contextlib.contextmanager
 def written_video(path, rate):
-    """Gives a function add(frame, second) for frames (H, W, 3) uint8 RGB in the order of their time.
+    """Gives a function add(frame, second), see `Writer.add`, for frames (H, W, 3) uint8 RGB in the order of their time.
 
     The .mp4 has `rate` frames a second. Each frame is shown from its second until the next one's; of several that fall
     into one frame of the .mp4, the first is shown. The file stands at `path` only if the block succeeds.
@@ -105,16 +105,22 @@ class Writer:
         self.count = 0  # frames written
 
     def add(self, frame, second):
-        """Add a frame (H, W, 3) uint8 RGB; the one before is repeated up to this second."""
+        """Add a frame (H, W, 3) uint8 RGB; the one before is repeated up to this second.
+
+        Returns its number in the .mp4, or None where another stands in its place. Seconds are rounded down to frames,
+        because `read_frames` gives one frame for each step, and may give it late in its step.
+        """
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # codecs ask for even sides
         if self.video is None:
             self.open(width, height)
-        position = round(second * self.rate)
+        position = math.floor((second + ROUNDING) * self.rate)
         while self.shown is not None and self.count < position:
             self.write(self.shown)
-        if self.count <= position:
-            self.shown = cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR)
-            self.write(self.shown)
+        if self.count > position:
+            return None
+        self.shown = cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR)
+        self.write(self.shown)
+        return self.count - 1
 
     def write(self, frame):
         """Write one frame (H, W, 3) uint8 BGR."""

@@ -196,10 +196,10 @@ def notices(found):
 
 
 # ---------------------------------------------------------------------------------------------- pictures
-def marked(start, row):
-    """The picture with the cracks that was written for a photo or a frame of a video; None if it is gone."""
-    if row["second"] is not None:
-        return frame_at(beside(start, VIDEO), row["second"])
+def marked(start, result):
+    """The picture with the cracks that was written for a photo or a frame of a video; None if there is none."""
+    if result["row"]["second"] is not None:
+        return frame_at(beside(start, VIDEO), result["frame"])
     try:
         return at_most(read_photo(beside(start, RESULTS[1])), GALLERY_PX)
     except BadInput:
@@ -218,10 +218,12 @@ def unmarked(file, result):
         return None
 
 
-def frame_at(path, second):
-    """The frame of a video at this second, (H, W, 3) uint8 RGB; None if it cannot be read."""
+def frame_at(path, number):
+    """The frame of a video with this number, (H, W, 3) uint8 RGB; None if it cannot be read, or the number is None."""
+    if number is None:
+        return None
     film = video.opened(path)
-    film.set(cv2.CAP_PROP_POS_FRAMES, round(second * film.get(cv2.CAP_PROP_FPS)))
+    film.set(cv2.CAP_PROP_POS_FRAMES, number)
     success, frame = film.read()
     film.release()
     return at_most(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), GALLERY_PX) if success else None
@@ -232,7 +234,7 @@ def gallery_section(found, order):
     pictures = []
     for index in order[:GALLERY]:
         result, row = found.results[index], found.results[index]["row"]
-        picture = marked(found.starts[index], row)
+        picture = marked(found.starts[index], result)
         if picture is not None:
             plain = unmarked(found.files[index], result)
             pictures.append(page.picture(picture, f"{name_of(row)}: {sentence(row)}", plain, values(row)))

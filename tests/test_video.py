@@ -13,6 +13,7 @@ from conftest import draw_road, finding_dark
 import survey
 from command import BadInput
 from formats import video
+from report.survey import marked
 
 
 @pytest.fixture
@@ -61,6 +62,24 @@ def test_an_annotated_video_and_a_row_a_frame(drive, run, monkeypatch, capsys):
     assert [float(row["width_median_px"]) for row in rows] == pytest.approx([6, 12, 18, 24], abs=2)
     assert "drive.mp4, second 1.5" in (out / "report.html").read_text()
     assert "4 frames analysed, 4 with a crack; the widest place 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rate, every, frames", [(2.5, 0.5, 40), (12, 0.1, 40), (0.02, 600, 120), (6, 0.5, 12)])
+def test_the_picture_beside_a_row_shows_the_frame_that_was_measured(tmp_path, run, rate, every, frames):
+    """Also where frames come late in their step, and where the file holds a rounded rate."""
+    road = draw_road(np.random.default_rng(0))
+    with video.written_video(tmp_path / "odd.mp4", rate) as add:
+        for k in range(frames):
+            frame = road.copy()
+            frame[10:86, 40 : 46 + 4 * (k % 7)] = 0
+            add(frame, k / rate)
+    _, out = run(tmp_path / "odd.mp4", "--every", str(every))
+    results = json.loads((out / "cracks.json").read_text())["photos"]
+    pictures = [marked(out / "odd", result) for result in results]
+    assert len(results) >= min(frames, int(frames / rate / every))
+    for result, picture in zip(results, pictures, strict=True):
+        drawn = (np.ptp(picture[48].astype(int), axis=-1) > 60).sum()
+        assert drawn == pytest.approx(result["row"]["width_median_px"], abs=4)
 
 
 def test_frames_overlap_so_they_are_not_added_up(drive, run, capsys):
