@@ -58,7 +58,7 @@ class Scale:
     source: str
     homography: np.ndarray | None = None  # (3, 3) photo px -> px seen from above; None: the camera looked straight down
     tilt_deg: float = 10.0  # assumed where no homography takes it out
-    paper: np.ndarray | None = None  # (4, 2) px in the photo: the corners of the sheet or marker, which hides the road
+    papers: tuple = ()  # (4, 2) px in the photo each: the corners of sheets and markers, which hide the road
     note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
 
 
@@ -219,7 +219,9 @@ def _from_marker(photo, path, mm):
         notes.append(f"the marker has id {chosen[0].number}, not {MARKER_ID} as the printed one: is it yours?")
     if others:
         notes.append(f"another marker (id {', '.join(map(str, others))}) is in the photo and was not used")
-    return _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker", RIM, notes)
+    scale = _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker")
+    papers = tuple(_with_rim(marker.corners) for marker in markers)
+    return replace(scale, papers=papers, note="; ".join(notes))
 
 
 def _from_sheet(photo, path, paper):
@@ -245,6 +247,7 @@ def _from_sheet(photo, path, paper):
         )
     corners, papers = sheets[0].corners, sheets[0].papers
     scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet")
+    scale = replace(scale, papers=tuple(sheet.corners for sheet in sheets))
     rivals = [other for other in papers if other != paper]
     if not rivals:
         return scale
@@ -274,26 +277,30 @@ def _contradict(candidates):
     return False
 
 
-def _from_corners(corners, sheet, shape, source, rim=0.0, notes=()):
+def _with_rim(corners):
+    """Corners (4, 2) px of a marker's black square -> those of the white paper around it, as far as it must reach."""
+    square = rectangle(1, 1)
+    return project(np.linalg.inv(road_plane(corners, square)), (1 + 2 * RIM) * square)
+
+
+def _from_corners(corners, sheet, shape, source):
     """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale that turns the photo into a view from above.
 
-    rim: how far the paper reaches beyond the corners, as a share of its side. The error is the root mean square over
-    the photo of what uncertain corners do, and that of the sheet itself.
+    Its error is the root mean square over the photo of what uncertain corners do, and that of the sheet itself.
     """
     plane = road_plane(corners, sheet)
-    paper = project(np.linalg.inv(plane), (1 + 2 * rim) * sheet)
     homography, mm_per_pixel = view_from_above(plane, np.mean(corners, axis=0), shape)
     errors = size_errors(corners, sheet, grid_points(plane, shape))
     relative = float(np.sqrt(np.mean(errors**2) + SHEET_RELATIVE**2))
-    return Scale(mm_per_pixel, relative, source, homography, 0.0, paper, "; ".join(notes))
+    return Scale(mm_per_pixel, relative, source, homography, tilt_deg=0.0)
 
 
 def off_paper(probability, scale):
-    """(H, W) float32 -> the same, 0 where the sheet or marker lies: what is printed on it is no crack in the road."""
-    if scale.paper is None:
-        return probability
-    on_paper = cv2.fillConvexPoly(np.zeros(probability.shape, np.uint8), np.rint(scale.paper).astype(np.int32), 1)
-    return np.where(on_paper, np.float32(0), probability)
+    """(H, W) float32 -> a copy, 0 where sheets or markers lie: what is printed on them is no crack in the road."""
+    probability = probability.copy()
+    for corners in scale.papers:
+        cv2.fillConvexPoly(probability, np.rint(corners).astype(np.int32), 0)
+    return probability
 
 
 def rectify(image, scale):
