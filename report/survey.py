@@ -86,6 +86,11 @@ def budget_line(found):
     return line
 
 
+def noun(rows):
+    """What to call one of these: "photo", or "picture" where a frame of a video is among them."""
+    return "photo" if all(row["second"] is None for row in rows) else "picture"
+
+
 def name_of(row):
     """A photo's name; for a frame of a video with its second."""
     if row["second"] is None:
@@ -126,7 +131,10 @@ def cards(found):
         remarks.append(f"{number_of(len(found.rows) - len(rows), 'duplicate')} not counted")
     if found.failed:
         remarks.append(f"{number_of(len(found.failed), 'file')} could not be used")
-    items = [("photos", len(rows), ", ".join(remarks)), ("with cracks", cracked, f"{cracked / len(rows):.0%} of them")]
+    items = [
+        (f"{noun(rows)}s", len(rows), ", ".join(remarks)),
+        ("with cracks", cracked, f"{cracked / len(rows):.0%} of them"),
+    ]
     if found.scaled:
         levels = Counter(row["indicative_severity"] for row in rows)
         worst = next(level for level in SEVERITIES if levels[level])
@@ -409,7 +417,7 @@ def report(found):
         # only the file's name: the page is handed on, and a path tells about the machine
         lines = [line.replace(str(path), path.name) for path, line in found.failed]
         sections.append(page.section("Files that could not be used", *map(page.paragraph, lines)))
-    return page.page(f"Cracks in {number_of(len(found.originals), 'photo')}", *sections)
+    return page.page(f"Cracks in {number_of(len(found.originals), noun(rows))}", *sections)
 
 
 def write_report(path, found):

@@ -87,6 +87,7 @@ def test_frames_overlap_so_they_are_not_added_up(drive, run, capsys):
     content = json.loads((out / "cracks.json").read_text())
     assert "quantities" not in content and "overlap" in capsys.readouterr().out
     html = (out / "report.html").read_text()
+    assert "<h1>Cracks in 2 pictures" in html and "photos<b>" not in html
     assert "overlap" in html and "to seal" not in html and "assumption" in html and "no PCI" in html
 
 
