@@ -50,6 +50,8 @@ def write_results(path, prefix, photo, probability, threshold, with_figure):
     if with_figure:
         title = f"{row['photo']}: {sentence(row)}"
         save_figure(beside(prefix, FIGURE), figure(photo, probability, mask, marked, title))
+    else:
+        beside(prefix, FIGURE).unlink(missing_ok=True)  # an earlier one would show another mask
     return row
 
 

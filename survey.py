@@ -34,15 +34,15 @@ from formats.pictures import save_figure
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
 from model import fused, predict
 from quantify.budget import read_prices, width_edges
-from quantify.damage import NO_SCALE, damage, film_sentence, scale_words, sentence, too_much
+from quantify.damage import NO_SCALE, damage, film_sentence, one_scale_for_sizes, scale_words, sentence, too_much
 from quantify.measure import WIDTH_EDGES_MM, measure
-from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, rectify, scale_options
+from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, off_paper, rectify, scale_options
 from report.figure import figure, overlay
 from report.records import VIDEO, Findings, copies, finished, names_in, read_record, save_record, write_tables
 from report.survey import budget_line, write_report
 from runs import newest_run, warning_about, weights_file
 
-VERSION = 1  # raise it when a number or a column changes: records of other versions are made again
+VERSION = 2  # raise it when a number or a column changes: records of other versions are made again
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def examine(photo, path, options):
 
 def assess(photo, probability, scale, threshold, width_edges_mm=WIDTH_EDGES_MM):
     """(H, W, 3) uint8 RGB, (H, W) float32 crack probability, Scale or None -> Examined: the mask, and its measures."""
+    if scale is not None:
+        probability = off_paper(probability, scale)
     mask, specks = crack_mask(probability, threshold)
     flat_photo, flat_probability, flat_mask, road_px = photo, probability, mask, mask.size
     from_above = scale is not None and scale.homography is not None
@@ -154,6 +156,8 @@ def survey_photo(path, start, options):
     if options.figures:
         fig = figure(seen.photo, seen.probability, seen.flat_mask, marked, title_of(row))
         save_figure(beside(start, FIGURE), fig)
+    else:
+        beside(start, FIGURE).unlink(missing_ok=True)  # an earlier one would show another mask
     return save_record(start, path, options.made_with(path), [result])
 
 
@@ -167,8 +171,8 @@ def survey_video(path, start, options):
             if seen.result["from_above"]:
                 raise BadInput(f"{path}: a sheet or marker is for photos; give --mm-per-pixel or --reference")
             result = with_origin(seen.result, path, start, frame, options.places, second)
-            add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
-            results.append(result)
+            number = add(overlay(frame, seen.mask, seen.measured, result["row"]), second)
+            results.append(result | {"frame": number})  # in the video that is written
     return save_record(start, path, options.made_with(path), results)
 
 
@@ -283,6 +287,7 @@ def survey(args, device):
     if distributed.rank() > 0:
         return 0
     results, files, starts = collect(names, args.out, options)
+    failed += changed_since(names, files, failed)
     summarise(args.out, Findings(results, files, starts, failed, made_with, prices))
     return exit_code([line for _, line in failed], len(names))
 
@@ -354,6 +359,16 @@ def collect(names, out, options):
     return results, files, starts
 
 
+def changed_since(names, files, failed):
+    """All files, those with results, (file, line) of those that failed -> (file, line) of all others."""
+    known = {*files, *(path for path, _ in failed)}
+    return [
+        (path, f"{path}: changed or removed during the survey; run the same command again")
+        for path in names
+        if path not in known
+    ]
+
+
 def summarise(out, found):
     """Findings -> tables and report in the folder, and what was found on the screen."""
     if not found.results:
@@ -365,8 +380,7 @@ def summarise(out, found):
     cracked = sum(result["row"]["crack_area_px"] > 0 for result in found.originals)
     pictures = number_of(len(found.originals), noun(found.files, "picture"))
     print(f"cracks in {cracked} of {pictures}: {out}/report.html, cracks.csv, cracks.json")
-    warning = too_much(found.rows)
-    if warning:
+    for warning in filter(None, (too_much(found.rows), one_scale_for_sizes(found.rows))):
         print(f"WARNING: {warning}")
     doubtful = [row for row in found.rows if row.get("scale_note")]
     if doubtful:

@@ -85,7 +85,7 @@ def judge_overlap(video, moments, folder):
     for index, _, frame in tqdm(read_frames(video, LOOK), "comparing places", leave=False, unit="frame"):
         if index not in wanted:
             continue
-        moment, seen = wanted[index], features(shrunk(frame))
+        moment, seen = wanted.pop(index), features(shrunk(frame))
         twin = moment_of_same_road(seen, earlier)
         if len(seen.places) < AGREEING:
             moment.verdict = TOO_SMOOTH
@@ -96,6 +96,8 @@ def judge_overlap(video, moments, folder):
             moment.name = f"{index}.jpg"
             write_image(folder / moment.name, frame)
             moment.tile = at_most(frame, TILE)
+        if not wanted:
+            break
 
 
 def moment_of_same_road(seen, earlier):

@@ -57,9 +57,12 @@ def long_name(path):
 
 def result_names(photos):
     """List of files -> {file: prefix of the names of its results}: its name without suffix, or, where several files
-    share that, with folder and suffix. Raises BadInput where even these are the same."""
-    stems = Counter(path.stem for path in photos)
-    return different({path: path.stem if stems[path.stem] == 1 else long_name(path) for path in photos})
+    share that, with folder and suffix. Raises BadInput where even these are the same.
+
+    On Windows and on a Mac, IMG_1 and img_1 are one name.
+    """
+    stems = Counter(path.stem.casefold() for path in photos)
+    return different({path: path.stem if stems[path.stem.casefold()] == 1 else long_name(path) for path in photos})
 
 
 def different(names):

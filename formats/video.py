@@ -7,10 +7,12 @@ from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: our own message names the file
 import cv2  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 from command import BadInput, written_whole
 
 SUFFIXES = {".mp4", ".mov", ".avi"}
+COMPLETE = 0.95  # of the frames that a file states: fewer can be read of one that was cut off, damaged or trimmed
 ROUNDING = 0.0005  # seconds: containers count in fractions of a second that are rounded
 
 
@@ -30,7 +32,8 @@ def read_frames(path, every):
     """Video, seconds -> yields (number, second, (H, W, 3) uint8 RGB): the first frame, then one every so many seconds.
 
     `number` counts all frames of the video. `second` is the time that the container gives for the frame, which is right
-    for a variable frame rate too: phones film slower in the dark. Raises BadInput, also for a video without a frame.
+    for a variable frame rate too: phones film slower in the dark. Raises BadInput, also for a video without a frame;
+    prints a warning at the end where frames are missing.
     """
     rate = frame_rate(path)  # here, not in the generator, so that a wrong file is refused before any progress bar
     return decoded_frames(path, every, rate)
@@ -39,6 +42,7 @@ def read_frames(path, every):
 def decoded_frames(path, every, rate):
     """The generator behind `read_frames`; rate: frames a second."""
     video = opened(path)
+    stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
     number, second, wanted = 0, 0.0, 0.0
     try:
         while video.grab():  # only the frames that are wanted are decoded to RGB
@@ -53,6 +57,11 @@ def decoded_frames(path, every, rate):
         video.release()
     if number == 0:
         raise BadInput(f"{path}: a video without a frame; copy it again from the phone")
+    if number < COMPLETE * stated:
+        tqdm.write(
+            f"WARNING: {path}: only {number} of {stated:.0f} frames could be read, up to second {second:.1f}; copy it "
+            "again from the phone, unless you trimmed it"
+        )
 
 
 def opened(path):
@@ -73,7 +82,7 @@ def time_of_frame(video, number, before, rate):
 
 @contextlib.contextmanager
 def written_video(path, rate):
-    """Gives a function add(frame, second) for frames (H, W, 3) uint8 RGB in the order of their time.
+    """Gives a function add(frame, second), see `Writer.add`, for frames (H, W, 3) uint8 RGB in the order of their time.
 
     The .mp4 has `rate` frames a second. Each frame is shown from its second until the next one's; of several that fall
     into one frame of the .mp4, the first is shown. The file stands at `path` only if the block succeeds.
@@ -96,16 +105,22 @@ class Writer:
         self.count = 0  # frames written
 
     def add(self, frame, second):
-        """Add a frame (H, W, 3) uint8 RGB; the one before is repeated up to this second."""
+        """Add a frame (H, W, 3) uint8 RGB; the one before is repeated up to this second.
+
+        Returns its number in the .mp4, or None where another stands in its place. Seconds are rounded down to frames,
+        because `read_frames` gives one frame for each step, and may give it late in its step.
+        """
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # codecs ask for even sides
         if self.video is None:
             self.open(width, height)
-        position = round(second * self.rate)
+        position = math.floor((second + ROUNDING) * self.rate)
         while self.shown is not None and self.count < position:
             self.write(self.shown)
-        if self.count <= position:
-            self.shown = cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR)
-            self.write(self.shown)
+        if self.count > position:
+            return None
+        self.shown = cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR)
+        self.write(self.shown)
+        return self.count - 1
 
     def write(self, frame):
         """Write one frame (H, W, 3) uint8 BGR."""

@@ -184,7 +184,7 @@ def _costs(need, price):
         "cost_low": _cost(quantity - unsure, price.low, price.minimum_charge),
         "cost_central": _cost(quantity, price.central, price.minimum_charge),
         "cost_high": _cost(quantity + unsure, price.high, price.minimum_charge),
-        "minimum_applied": bool(0 < quantity * price.central < price.minimum_charge),
+        "minimum_applied": bool(quantity > 0 and quantity * price.central < price.minimum_charge),
     }
 
 

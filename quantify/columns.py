@@ -45,7 +45,8 @@ MILLIMETRES = {
     "seal_low_m": f"metres of crack below {LOW} mm wide, without networks of cracks",
     "seal_medium_m": f"metres of crack {LOW} to {MEDIUM} mm wide, without networks of cracks",
     "seal_high_m": f"metres of crack above {MEDIUM} mm wide, without networks of cracks",
-    "patch_m2": "square metres of networks (block and alligator cracking), with the cells inside",
+    "patch_m2": "square metres of networks (block and alligator cracking), with the cells inside; branches of a "
+    "network that enclose nothing add only their own width",
 }
 NOT_IN_IT = (
     "The ± holds for the cracks that were found. Cracks that the network missed, or took for a crack by mistake, are "

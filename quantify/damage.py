@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from command import number_of, plain
+from command import number_of, plain, some
 from quantify.measure import (
     SEVERITIES,
     WIDTH_EDGES_MM,
@@ -178,6 +178,22 @@ def too_much(rows):
         f"{len(over)} of {number_of(len(rows), 'mask')} cover more than {PLAUSIBLE} % of their photo, {over[0]} for "
         "one. Cracks hardly ever do, so these numbers mean nothing: the network is not trained enough, or the photos "
         "are unlike its training photos."
+    )
+
+
+def one_scale_for_sizes(rows):
+    """Rows -> a warning in words if photos of different sizes were measured with one size of a pixel; else "".
+
+    Upright or on its side, a photo has the same size.
+    """
+    scales = {row.get("mm_per_pixel") for row in rows}
+    sizes = {tuple(sorted((row["photo_width"], row["photo_height"]), reverse=True)) for row in rows}
+    if len(scales) > 1 or len(sizes) < 2 or None in scales:
+        return ""
+    named = some([f"{longer}×{shorter}" for longer, shorter in sorted(sizes, reverse=True)], 3)
+    return (
+        f"Photos of {len(sizes)} sizes ({named} pixels) were all measured with {scales.pop():.3g} mm a pixel. That is "
+        "wrong for a photo that was resized, or taken with another camera or zoom: survey each size on its own."
     )
 
 

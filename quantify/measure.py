@@ -26,7 +26,8 @@ def measure(mask):
     below_measurable (the median width is under MEASURABLE_PX), pattern (the one with the most length, or "none")
     branches: dicts of length_px, traced_length_px, width_median_px, crack (index of the list below), pattern
     cracks (connected pieces): dicts of junctions, cells (pieces of road that they enclose), cell_side_px (of the
-        median cell), filled_area_px (cells included), perimeter_px, network (is it block or alligator cracking?)
+        median cell), filled_area_px (cells included), perimeter_px, network (is it block or alligator cracking?),
+        enclosed (does it lie in a cell of a network?)
     points: arrays (N,) a pixel apart: x_px, y_px, width_px (nan near junctions and ends), width_rough_px (never
         nan), step_px (the length that it stands for: they sum to length_px), branch, crack (indices of the lists)
 
@@ -57,6 +58,7 @@ def measure(mask):
         mine = np.flatnonzero(crack_of_line == index)
         junction_count = np.count_nonzero(np.unique(ends[mine]))
         _classify(crack, [branches[k] for k in mine], junction_count)
+    _find_enclosed(cracks)
     points = {
         "x_px": lines["xy"][:, 0] - 1,  # without the border
         "y_px": lines["xy"][:, 1] - 1,
@@ -84,7 +86,7 @@ def _inner(contours, tree):
 
 
 def _outlines(filled, crack_of_pixel):
-    """-> list of crack dicts: perimeter_px, filled_area_px and, under "cells", the areas of the road they enclose.
+    """-> list of crack dicts: outline, perimeter_px, filled_area_px and, as "cells", the areas of road they enclose.
 
     A contour goes through the middles of pixels. By Pick's theorem the polygon's area is that of the pixels inside
     it, plus half of those on it, less one.
@@ -101,7 +103,17 @@ def _outlines(filled, crack_of_pixel):
         else:
             crack["filled_area_px"] = int(polygon_area + len(contour) / 2 + 1)
             crack["perimeter_px"] = cv2.arcLength(contour, True)
+            crack["outline"] = contour
     return cracks
+
+
+def _find_enclosed(cracks):
+    """Put "enclosed" in the place of each crack's outline: pieces do not touch, so one point says where it lies."""
+    outlines = [crack.pop("outline") for crack in cracks]
+    networks = [outline for crack, outline in zip(cracks, outlines, strict=True) if crack["network"]]
+    for crack, outline in zip(cracks, outlines, strict=True):
+        point = outline[0, 0].tolist()  # on its own outline, so not inside that
+        crack["enclosed"] = any(cv2.pointPolygonTest(network, point, False) > 0 for network in networks)
 
 
 def _branches(lines, crack_of_line):
@@ -251,7 +263,7 @@ def quantities(measured, mm, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=
     unsure = np.hypot(likely * relative, moved)
     limits = pairwise([0, *width_edges_mm, np.inf])
 
-    networks = [crack for crack in measured["cracks"] if crack["network"]]
+    networks = [crack for crack in measured["cracks"] if crack["network"] and not crack["enclosed"]]
     area = sum(crack["filled_area_px"] for crack in networks) * mm**2 / 1e6
     rim = sum(crack["perimeter_px"] for crack in networks) * mm**2 / 1e6
     median = measured["width_median_px"] * mm

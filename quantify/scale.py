@@ -16,9 +16,9 @@ from command import BadInput, Parser, execute, number
 from formats.exif import DIAGONAL_35MM, exif
 from formats.photo import write_image
 from quantify.plane import difference, grid_points, project, road_plane, size_errors, view_from_above, visible_part
-from quantify.sheet import MARKER_ID, PAPER_NAMES, SHEETS, draw_marker, find_markers, find_sheets, rectangle
+from quantify.sheet import MARKER_ID, PAPER_NAMES, RIM, SHEETS, draw_marker, find_markers, find_sheets, rectangle
 
-FINEST_MM, COARSEST_MM = 0.001, 100  # beyond them a pixel shows no road, or no crack: the number is a slip of the pen
+FINEST_MM, COARSEST_MM = 0.01, 100  # of a pixel; beyond them the number is a slip of the pen, such as metres for mm
 SCALE_FLAGS = ("--mm-per-pixel", "--reference", "--marker-mm", "--find-sheet", "--camera-height-mm")
 
 # relative errors, 1 standard deviation
@@ -51,20 +51,15 @@ class ScaleOptions:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a pixel is on the road. BadInput if that is not a length above 0, or no crack could be seen."""
+    """What a pixel is on the road."""
 
     mm_per_pixel: float  # in the road's plane; with a homography of the photo seen from above
     relative: float  # relative error of mm_per_pixel, 1 standard deviation
     source: str
     homography: np.ndarray | None = None  # (3, 3) photo px -> px seen from above; None: the camera looked straight down
     tilt_deg: float = 10.0  # assumed where no homography takes it out
+    papers: tuple = ()  # (4, 2) px in the photo each: the corners of sheets and markers, which hide the road
     note: str = ""  # what speaks against this scale, for the user to read; empty if nothing does
-
-    def __post_init__(self):
-        if not 0 < self.mm_per_pixel <= COARSEST_MM:
-            raise BadInput(
-                f"scale ({self.source}): {self.mm_per_pixel:.3g} mm a pixel; give one above 0 and up to {COARSEST_MM}"
-            )
 
 
 def reference(text):
@@ -123,9 +118,20 @@ def scale_options(args):
 def find_scale(photo, path, options):
     """(H, W, 3) uint8 RGB, its file, ScaleOptions -> Scale, or None if none was asked for.
 
-    Raises BadInput for what is asked for and not in the photo (a line, a sheet, a marker, a focal length), and where
-    two markers or sheets contradict each other.
+    Raises BadInput for what is asked for and not in the photo (a line, a sheet, a marker, a focal length), where two
+    markers or sheets contradict each other, and for a scale at which no photo shows a crack.
     """
+    scale = _asked_for(photo, path, options)
+    if scale is not None and not FINEST_MM <= scale.mm_per_pixel <= COARSEST_MM:
+        raise BadInput(
+            f"{path}: a scale of {scale.mm_per_pixel:.2g} mm a pixel ({scale.source}), not between {FINEST_MM} and "
+            f"{COARSEST_MM}; check that what you gave is in millimetres"
+        )
+    return scale
+
+
+def _asked_for(photo, path, options):
+    """find_scale, before its result is checked."""
     if options.mm_per_pixel is not None:
         return Scale(options.mm_per_pixel, GIVEN_RELATIVE, "given with --mm-per-pixel, not measured in the photo")
     if options.reference is not None:
@@ -207,7 +213,9 @@ def _from_marker(photo, path, mm):
         notes.append(f"the marker has id {chosen[0].number}, not {MARKER_ID} as the printed one: is it yours?")
     if others:
         notes.append(f"another marker (id {', '.join(map(str, others))}) is in the photo and was not used")
-    return _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker", notes)
+    scale = _from_corners(chosen[0].corners, square, photo.shape, "ArUco marker")
+    papers = tuple(_with_rim(marker.corners) for marker in markers)
+    return replace(scale, papers=papers, note="; ".join(notes))
 
 
 def _from_sheet(photo, path, paper):
@@ -232,7 +240,8 @@ def _from_sheet(photo, path, paper):
             f"leave only the sheet in the photo, or {INSTEAD}"
         )
     corners, papers = sheets[0].corners, sheets[0].papers
-    scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet", [])
+    scale = _from_corners(corners, papers[paper], photo.shape, f"{name} sheet")
+    scale = replace(scale, papers=tuple(sheet.corners for sheet in sheets))
     rivals = [other for other in papers if other != paper]
     if not rivals:
         return scale
@@ -262,7 +271,13 @@ def _contradict(candidates):
     return False
 
 
-def _from_corners(corners, sheet, shape, source, notes):
+def _with_rim(corners):
+    """Corners (4, 2) px of a marker's black square -> those of the white paper around it, as far as it must reach."""
+    square = rectangle(1, 1)
+    return project(np.linalg.inv(road_plane(corners, square)), (1 + 2 * RIM) * square)
+
+
+def _from_corners(corners, sheet, shape, source):
     """Corners (4, 2) px in the photo and (4, 2) mm on the road -> Scale that turns the photo into a view from above.
 
     Its error is the root mean square over the photo of what uncertain corners do, and that of the sheet itself.
@@ -271,7 +286,15 @@ def _from_corners(corners, sheet, shape, source, notes):
     homography, mm_per_pixel = view_from_above(plane, np.mean(corners, axis=0), shape)
     errors = size_errors(corners, sheet, grid_points(plane, shape))
     relative = float(np.sqrt(np.mean(errors**2) + SHEET_RELATIVE**2))
-    return Scale(mm_per_pixel, relative, source, homography, tilt_deg=0.0, note="; ".join(notes))
+    return Scale(mm_per_pixel, relative, source, homography, tilt_deg=0.0)
+
+
+def off_paper(probability, scale):
+    """(H, W) float32 -> a copy, 0 where sheets or markers lie: what is printed on them is no crack in the road."""
+    probability = probability.copy()
+    for corners in scale.papers:
+        cv2.fillConvexPoly(probability, np.rint(corners).astype(np.int32), 0)
+    return probability
 
 
 def rectify(image, scale):

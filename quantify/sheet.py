@@ -14,6 +14,7 @@ SHEETS = ("a4", "letter")  # that --find-sheet offers; legal paper is only tried
 MARKERS = cv2.aruco.DICT_4X4_50
 MARKER_ID = 0  # of the one that draw_marker draws
 CELLS = 6  # along a marker's side: four of the pattern and the black border
+RIM = 0.5 / CELLS  # of the side: a marker is used only if the paper around it is white that far
 GRAINS = (1, 5, 13)  # px of the median filters to try: they remove bright stones at the edge, but round the corners
 LEVELS = 16  # thresholds of brightness to try: sunlit road can be nearly as bright as the sheet
 FOCALS = np.geomspace(0.4, 1.3, 10)  # in diagonals of the photo: 17 to 56 mm on 35 mm film
@@ -69,7 +70,7 @@ def _has_white_rim(grey, corners):
     """
     side_px = np.sqrt(cv2.contourArea(corners))
     close = max(0.12 / CELLS, 1 / side_px)  # of the side: just inside and just outside of it
-    inside, edge, beyond = (_frame(grey, corners, distance) for distance in (-close, close, 0.5 / CELLS))
+    inside, edge, beyond = (_frame(grey, corners, distance) for distance in (-close, close, RIM))
     square = cv2.warpPerspective(
         grey, cv2.getPerspectiveTransform(corners, np.float32(rectangle(60, 60) + 29.5)), (60, 60)
     )

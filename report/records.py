@@ -89,6 +89,7 @@ class Findings:
 
     results: for each photo, or frame of a video, a dict of row, quantities and length_by_width, see `damage`, and
         from_above: do picture and numbers show the road from above, with the camera's tilt taken out?
+        frame, for a video: the number of its picture in NAME_cracks.mp4, or None if that has no room for it
     files: for each result, the photo or video
     starts: for each result, the path that the names of its pictures begin with
     failed: (file, line about it) for each file that could not be used

@@ -12,7 +12,16 @@ from formats import video
 from formats.batch import beside
 from formats.photo import RESULTS, at_most, read_photo
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
-from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, too_much, worst_first
+from quantify.damage import (
+    BINS_MM,
+    BINS_PX,
+    NO_SCALE,
+    give_or_take,
+    one_scale_for_sizes,
+    sentence,
+    too_much,
+    worst_first,
+)
 from quantify.measure import WIDTH_EDGES_MM
 from report import page
 from report.figure import colours_of, width_ticks
@@ -77,6 +86,11 @@ def budget_line(found):
     return line
 
 
+def noun(rows):
+    """What to call one of these: "photo", or "picture" where a frame of a video is among them."""
+    return "photo" if all(row["second"] is None for row in rows) else "picture"
+
+
 def name_of(row):
     """A photo's name; for a frame of a video with its second."""
     if row["second"] is None:
@@ -117,7 +131,10 @@ def cards(found):
         remarks.append(f"{number_of(len(found.rows) - len(rows), 'duplicate')} not counted")
     if found.failed:
         remarks.append(f"{number_of(len(found.failed), 'file')} could not be used")
-    items = [("photos", len(rows), ", ".join(remarks)), ("with cracks", cracked, f"{cracked / len(rows):.0%} of them")]
+    items = [
+        (f"{noun(rows)}s", len(rows), ", ".join(remarks)),
+        ("with cracks", cracked, f"{cracked / len(rows):.0%} of them"),
+    ]
     if found.scaled:
         levels = Counter(row["indicative_severity"] for row in rows)
         worst = next(level for level in SEVERITIES if levels[level])
@@ -164,8 +181,7 @@ def budget_card(money):
 
 def notices(found):
     """What a reader must know before using a number."""
-    warning = too_much(found.rows)
-    warnings = [warning] if warning else []
+    warnings = [warning for warning in (too_much(found.rows), one_scale_for_sizes(found.rows)) if warning]
     if not found.scaled:
         return [page.notice(text) for text in [*warnings, NO_SCALE]]
     if not all(result["from_above"] for result in found.results):
@@ -188,10 +204,10 @@ def notices(found):
 
 
 # ---------------------------------------------------------------------------------------------- pictures
-def marked(start, row):
-    """The picture with the cracks that was written for a photo or a frame of a video; None if it is gone."""
-    if row["second"] is not None:
-        return frame_at(beside(start, VIDEO), row["second"])
+def marked(start, result):
+    """The picture with the cracks that was written for a photo or a frame of a video; None if there is none."""
+    if result["row"]["second"] is not None:
+        return frame_at(beside(start, VIDEO), result["frame"])
     return picture_of(beside(start, RESULTS[1]))
 
 
@@ -213,10 +229,12 @@ def picture_of(path, flags=cv2.IMREAD_COLOR):
         return None
 
 
-def frame_at(path, second):
-    """The frame of a video at this second, (H, W, 3) uint8 RGB; None if it cannot be read."""
+def frame_at(path, number):
+    """The frame of a video with this number, (H, W, 3) uint8 RGB; None if it cannot be read, or the number is None."""
+    if number is None:
+        return None
     film = video.opened(path)
-    film.set(cv2.CAP_PROP_POS_FRAMES, round(second * film.get(cv2.CAP_PROP_FPS)))
+    film.set(cv2.CAP_PROP_POS_FRAMES, number)
     success, frame = film.read()
     film.release()
     return at_most(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), GALLERY_PX) if success else None
@@ -227,7 +245,7 @@ def gallery_section(found, order):
     pictures = []
     for index in order[:GALLERY]:
         result, row = found.results[index], found.results[index]["row"]
-        picture = marked(found.starts[index], row)
+        picture = marked(found.starts[index], result)
         if picture is not None:
             plain = unmarked(found.files[index], result)
             pictures.append(page.picture(picture, f"{name_of(row)}: {sentence(row)}", plain, values(row)))
@@ -321,12 +339,14 @@ def quantities_section(found):
 
 
 def budget_rows(money):
-    """What `estimate` gave -> [[work, amount, low, central, high]] as text, the total last."""
+    """What `estimate` gave -> [[work, amount, low, central, high]] as text: all the work, and the total last."""
     rows = []
     for line in money["lines"]:
         name = f"{work_name(line)} (minimum charge)" if line["minimum_applied"] else work_name(line)
         rows.append([name, amount(line), *(f"{line[f'cost_{level}']:.0f}" for level in LEVELS)])
-    return [*rows, ["total", "", *(f"{money[level]:.0f}" for level in LEVELS)]]
+    rows += [[work_name(need), amount(need), "no price", "no price", "no price"] for need in money["not_priced"]]
+    total = "total of what has a price" if money["not_priced"] else "total"
+    return [*rows, [f"{total}, {money['currency']}", "", *(f"{money[level]:.0f}" for level in LEVELS)]]
 
 
 def budget_parts(money):
@@ -400,7 +420,7 @@ def report(found):
         # only the file's name: the page is handed on, and a path tells about the machine
         lines = [line.replace(str(path), path.name) for path, line in found.failed]
         sections.append(page.section("Files that could not be used", *map(page.paragraph, lines)))
-    return page.page(f"Cracks in {number_of(len(found.originals), 'photo')}", *sections)
+    return page.page(f"Cracks in {number_of(len(found.originals), noun(rows))}", *sections)
 
 
 def write_report(path, found):

@@ -70,6 +70,12 @@ def test_a_small_job_costs_the_minimum_and_no_job_costs_nothing(prices):
     assert (none["central"], none["high"], none["lines"]) == (0, 0, [])
 
 
+def test_a_lump_sum_without_a_unit_price_is_a_minimum_charge(prices):
+    found = estimate(needs(patch=(3, 1)), prices("patch,m2,0,0,0,EUR,,,900,mine"))
+    assert (found["low"], found["central"], found["high"]) == (900, 900, 900)
+    assert found["minimum_applied"] and found["lines"][0]["minimum_applied"]
+
+
 def test_what_is_perhaps_needed_costs_its_minimum_only_at_the_high_end(prices):
     found = estimate(needs(narrow=(0, 1)), prices(NARROW.replace(",0,mine", ",300,mine")))
     assert (found["low"], found["central"], found["high"]) == (0, 0, 300)

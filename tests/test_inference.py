@@ -478,8 +478,22 @@ def test_many_photos_get_figures_only_when_asked(strips, run, monkeypatch):
     assert len(list(out.glob("*_figure.png"))) == 4
 
 
+@pytest.mark.parametrize("module", [inference, survey])
+def test_a_figure_never_stands_beside_a_mask_that_it_does_not_show(strips, tmp_path, monkeypatch, module):
+    command = finding_dark(module, tmp_path, monkeypatch)
+    _, out = command(strips, "--figures")
+    before = (out / "a_figure.png").read_bytes()
+    write_strip(strips / "a.png", 40)  # the photo is taken again
+    command(strips)
+    assert not (out / "a_figure.png").exists()
+    command(strips, "--figures")
+    assert (out / "a_figure.png").read_bytes() != before
+
+
 def test_photos_of_the_same_name_do_not_overwrite_each_other(strips, run, tmp_path):
     shutil.copytree(strips, tmp_path / "more")
     write_strip(strips / "a.jpg", 13)
+    (tmp_path / "more" / "d.png").rename(tmp_path / "more" / "D.PNG")
     _, out = run(strips, tmp_path / "more")
-    assert len(list(out.glob("*_mask.png"))) == 9 and (out / "more_a.png_mask.png").is_file()
+    masks = {mask.name.casefold() for mask in out.glob("*_mask.png")}  # as Windows and a Mac compare names
+    assert len(masks) == 9 and (out / "more_a.png_mask.png").is_file()

@@ -343,6 +343,22 @@ def test_a_grid_is_a_network_with_all_its_cells_and_its_area():
     assert crack["filled_area_px"] == 165**2 and crack["cell_side_px"] == pytest.approx(35, abs=0.5)
 
 
+def test_a_network_in_a_cell_of_another_adds_nothing_to_the_area_and_one_beside_it_does():
+    large, small = grid(pitch=250), grid()
+    size = large.shape[0]
+    both = np.hstack([large, np.zeros_like(large)])
+    inside, beside = both.copy(), both.copy()
+    corner = np.argwhere(large)[0] + 40
+    inside[corner[0] : corner[0] + len(small), corner[1] : corner[1] + len(small)] |= small
+    beside[40 : 40 + len(small), size + 40 : size + 40 + len(small)] |= small
+    alone, within, apart = (measure.quantities(measure.measure(mask), 1) for mask in (both, inside, beside))
+    assert within["patch_m2"] == pytest.approx(alone["patch_m2"])
+    assert apart["patch_m2"] == pytest.approx(
+        alone["patch_m2"] + measure.quantities(measure.measure(small), 1)["patch_m2"]
+    )
+    assert [crack["enclosed"] for crack in measure.measure(inside)["cracks"]] == [False, True]
+
+
 def test_one_cell_with_many_junctions_is_no_network():
     mask = np.zeros((100, 100), np.uint8)
     for at in (30, 65):  # a # with one cell

@@ -15,7 +15,7 @@ from data import asphalt
 from formats.exif import DIAGONAL_35MM
 from formats.photo import read_photo
 from model import CrackNet, save_checkpoint
-from quantify.scale import Scale, ScaleOptions, add_scale_flags, find_scale, main, rectify, scale_options
+from quantify.scale import Scale, ScaleOptions, add_scale_flags, find_scale, main, off_paper, rectify, scale_options
 from quantify.sheet import PAPERS_MM, draw_marker, find_markers, find_sheets, rectangle
 
 HEIGHT, WIDTH, FOCAL = 900, 1200, 1100  # pixels
@@ -349,8 +349,20 @@ def test_a_length_that_is_not_above_0_is_refused(flag, value):
 
 @pytest.mark.parametrize("value", [0, -2.0, float("nan"), float("inf")])
 def test_no_scale_is_made_of_a_senseless_number(value):
-    with pytest.raises(BadInput, match="above 0"):
-        Scale(value, 0.05, "given")
+    with pytest.raises(BadInput, match="a.jpg: .* mm a pixel"):
+        find_scale(np.zeros((40, 60, 3), np.uint8), "a.jpg", ScaleOptions(mm_per_pixel=value))
+
+
+@pytest.mark.parametrize("metres", [ScaleOptions(marker_mm=0.15), ScaleOptions(camera_height_mm=CAMERA_MM / 1000)])
+def test_metres_for_millimetres_are_refused_whatever_they_measure(tmp_path, metres):
+    """A reference line, too; the same numbers in millimetres are taken."""
+    photo = photograph(draw_marker(150, 25), 0)
+    file = write_exif(tmp_path / "b.jpg", photo, 26)
+    millimetres = ScaleOptions(**{name: value and 1000 * value for name, value in vars(metres).items()})
+    assert 0.1 < find_scale(photo, file, millimetres).mm_per_pixel < 10
+    for slip in (metres, ScaleOptions(reference=(0, 0, 300, 400, 0.5))):
+        with pytest.raises(BadInput, match=r"b\.jpg: .*millimetres"):
+            find_scale(photo, file, slip)
 
 
 def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
@@ -422,6 +434,28 @@ def test_the_shared_cases_give_a_millimetre_a_pixel_or_are_refused():
         assert find_scale(read_photo(file), file, options).mm_per_pixel == pytest.approx(1, rel=0.01)
     with pytest.raises(BadInput, match="cropped"):
         find_scale(read_photo(CASES / "cropped.jpg"), CASES / "cropped.jpg", ScaleOptions(camera_height_mm=1202))
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 30])
+@pytest.mark.parametrize("kind", ["marker", "sheet"])
+def test_what_is_printed_on_the_paper_is_no_crack_and_no_road_is_left_out(phone, kind, tilt_deg):
+    """Seen by a network that takes everything dark for crack; the sheet has a black bar printed on it."""
+    centres = [(0, 0), (-30, 260)] if kind == "marker" else [(0, 0)]
+    if kind == "marker":
+        second = [(draw_marker(150, 25, number=7), *centres[1])]  # noted, and not used for the scale
+        photo, side = photograph(draw_marker(150, 25), tilt_deg, others=second), (200, 200)
+        scale = find_scale(photo, phone, ScaleOptions(marker_mm=150))
+    else:
+        photo, side = photograph(A4_MM, tilt_deg, others=[(np.zeros((80, 80)), 20, -30)]), A4_MM
+        scale = find_scale(photo, phone, ScaleOptions(sheet="a4"))
+    dark = (photo.max(axis=2) < 30).astype(np.float32)
+    seen = survey.assess(photo, dark, scale, 0.5)
+    assert dark.sum() > 1000 and seen.result["row"]["crack_area_px"] == 0 and not seen.mask.any()
+
+    left_out = np.argwhere(off_paper(np.ones_like(dark), scale) == 0)[:, ::-1]
+    on_road = apply(np.linalg.inv(lens(tilt_deg, 20)), left_out)  # mm from the middle of the paper
+    beyond = [(np.abs(on_road - centre) - np.array(side) / 2).max(axis=1) for centre in centres]
+    assert len(left_out) > 1000 and np.min(beyond, axis=0).max() < 2
 
 
 # ------------------------------------------------------------------------------------------------ drawn photos

@@ -309,6 +309,26 @@ def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
     assert len(run.seen) == 1
 
 
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: os.utime(path, (1e9, 1e9))])
+def test_a_photo_that_changes_after_its_turn_is_named_and_is_not_simply_missing(
+    tmp_path, run, monkeypatch, capsys, change
+):
+    folder, save = write_folder(tmp_path / "photos", 3, 0), survey.save_record
+
+    def save_and_change(start, path, *rest):
+        record = save(start, path, *rest)
+        if path.name == "road0001.jpg":
+            change(path)
+        return record
+
+    monkeypatch.setattr(survey, "save_record", save_and_change)
+    code, out = run(folder)
+    (line,) = error_lines(capsys.readouterr().err)
+    assert code == 1 and "road0001.jpg" in line
+    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0002.jpg"]
+    assert "road0001.jpg" in (out / "report.html").read_text()
+
+
 def test_records_of_another_version_are_made_again(tmp_path, run, monkeypatch):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)

@@ -14,12 +14,13 @@ from conftest import draw_road, finding_dark, turn, write_strip
 import survey
 from command import BadInput, execute
 from formats.photo import at_most, read_photo
+from quantify.budget import estimate, read_prices, width_edges
 from quantify.columns import MILLIMETRES, PIXELS
 from quantify.damage import damage, give_or_take, sentence
-from quantify.measure import measure
+from quantify.measure import measure, quantities
 from quantify.scale import Scale
 from report import records
-from report.survey import GALLERY_PX, unmarked
+from report.survey import GALLERY_PX, budget_rows, unmarked
 
 
 @pytest.fixture
@@ -220,6 +221,20 @@ def test_a_photo_seen_at_an_angle_is_measured_from_above(strips, run, monkeypatc
     assert float(row["photographed_m2"]) == pytest.approx(120 * 80 / 1e6, rel=0.05)
 
 
+@pytest.mark.parametrize("scale", [["--mm-per-pixel", "3"], ["--reference", "0,0,30,40,100"]])
+def test_one_scale_for_a_photo_that_was_resized_is_said_on_screen_and_page(strips, run, capsys, scale):
+    """A photo on its side has the same size, and pixels alone need no scale."""
+    cv2.imwrite(str(strips / "a.png"), cv2.rotate(cv2.imread(str(strips / "a.png")), cv2.ROTATE_90_CLOCKWISE))
+    _, out = run(strips, *scale)
+    assert "WARNING" not in capsys.readouterr().out and "2 sizes" not in (out / "report.html").read_text()
+    cv2.imwrite(str(strips / "b.png"), cv2.resize(cv2.imread(str(strips / "b.png")), (80, 60)))
+    _, out = run(strips, *scale)
+    assert re.search("WARNING: .*2 sizes.*160×120.*80×60", capsys.readouterr().out)
+    assert "2 sizes (160×120, 80×60 pixels)" in (out / "report.html").read_text()
+    run(strips)
+    assert "WARNING" not in capsys.readouterr().out
+
+
 def test_a_folder_of_which_one_photo_was_readable_has_its_tables_and_says_what_failed(strips, run):
     for name in ("b.png", "c.png", "d.png"):
         (strips / name).write_text("no photo")
@@ -289,6 +304,24 @@ def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path,
     run(strips, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
     said = capsys.readouterr().out
     assert re.search(r"no price: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", said)
+
+
+def test_the_table_of_the_budget_holds_all_the_work_and_the_currency(tmp_path):
+    """The page of demo.py shows this table alone."""
+    header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
+    table = "seal,m,1,2,3,CHF,0,10,,\nseal,m,4,5,6,CHF,20,,,\n"
+    (tmp_path / "prices.csv").write_text(f"{header}\n{table}")
+    prices = read_prices(tmp_path / "prices.csv")
+    mask = np.zeros((300, 300), np.uint8)
+    for column, width in ((50, 5), (120, 15), (200, 40)):
+        mask[20:280, column : column + width] = 1
+    needed = quantities(measure(mask), 1, width_edges_mm=width_edges(prices))
+    rows = {row[0]: row[1:] for row in budget_rows(estimate(needed, prices))}
+    assert "no price" in rows["seal cracks 10 to 20 mm wide"] and rows["seal cracks 10 to 20 mm wide"][0] != "0.00 m"
+    assert all("no price" not in rows[f"seal cracks {widths} wide"] for widths in ("0 to 10 mm", "20 mm and more"))
+    assert list(rows)[-1] == "total of what has a price, CHF"
+    complete = budget_rows(estimate(needed | {"seal": needed["seal"][:1]}, prices))
+    assert [row[0] for row in complete] == ["seal cracks 0 to 10 mm wide", "total, CHF"]
 
 
 def photo_values(html):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import struct
 
 import cv2
@@ -12,6 +13,7 @@ from conftest import draw_road, finding_dark
 import survey
 from command import BadInput
 from formats import video
+from report.survey import marked
 
 
 @pytest.fixture
@@ -62,11 +64,30 @@ def test_an_annotated_video_and_a_row_a_frame(drive, run, monkeypatch, capsys):
     assert "4 frames analysed, 4 with a crack; the widest place 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("rate, every, frames", [(2.5, 0.5, 40), (12, 0.1, 40), (0.02, 600, 120), (6, 0.5, 12)])
+def test_the_picture_beside_a_row_shows_the_frame_that_was_measured(tmp_path, run, rate, every, frames):
+    """Also where frames come late in their step, and where the file holds a rounded rate."""
+    road = draw_road(np.random.default_rng(0))
+    with video.written_video(tmp_path / "odd.mp4", rate) as add:
+        for k in range(frames):
+            frame = road.copy()
+            frame[10:86, 40 : 46 + 4 * (k % 7)] = 0
+            add(frame, k / rate)
+    _, out = run(tmp_path / "odd.mp4", "--every", str(every))
+    results = json.loads((out / "cracks.json").read_text())["photos"]
+    pictures = [marked(out / "odd", result) for result in results]
+    assert len(results) >= min(frames, int(frames / rate / every))
+    for result, picture in zip(results, pictures, strict=True):
+        drawn = (np.ptp(picture[48].astype(int), axis=-1) > 60).sum()
+        assert drawn == pytest.approx(result["row"]["width_median_px"], abs=4)
+
+
 def test_frames_overlap_so_they_are_not_added_up(drive, run, capsys):
     _, out = run(drive, "--mm-per-pixel", "1")
     content = json.loads((out / "cracks.json").read_text())
     assert "quantities" not in content and "overlap" in capsys.readouterr().out
     html = (out / "report.html").read_text()
+    assert "<h1>Cracks in 2 pictures" in html and "photos<b>" not in html
     assert "overlap" in html and "to seal" not in html and "assumption" in html and "no PCI" in html
 
 
@@ -74,6 +95,24 @@ def test_a_broken_video_is_named_and_leaves_nothing(tmp_path, run, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"no video" * 100)
     code, out = run(tmp_path / "bad.mp4")
     assert code == 2 and "bad.mp4" in capsys.readouterr().err and not list(out.glob("*"))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_of_a_video_that_was_cut_off_the_rest_is_used_and_a_warning_says_so(tmp_path, run, capsys, share):
+    road, film = draw_road(np.random.default_rng(0)), tmp_path / "dash.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 5, road.shape[1::-1])
+    for _ in range(40):
+        writer.write(road)
+    writer.release()
+    code, _ = run(film)
+    assert code == 0 and "WARNING" not in capsys.readouterr().out
+    content = film.read_bytes()
+    film.write_bytes(content[: int(share * len(content))])
+    code, out = run(film)
+    assert code == 0 and re.search(
+        rf"WARNING: .*dash\.avi: only {int(40 * share) // 10}\d of 40", capsys.readouterr().out
+    )
+    assert 1 < len(json.loads((out / "cracks.json").read_text())["photos"]) < 8
 
 
 def test_a_video_that_fails_half_way_is_not_there(tmp_path):
