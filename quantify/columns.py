@@ -42,11 +42,11 @@ MILLIMETRES = {
     "length_m": "length_px in metres",
     "width_median_mm": "width_median_px in millimetres",
     "width_max_mm": "width_max_px in millimetres",
-    "seal_low_m": f"metres of crack below {LOW} mm wide, without networks of cracks",
-    "seal_medium_m": f"metres of crack {LOW} to {MEDIUM} mm wide, without networks of cracks",
-    "seal_high_m": f"metres of crack above {MEDIUM} mm wide, without networks of cracks",
-    "patch_m2": "square metres of networks (block and alligator cracking), with the cells inside; branches of a "
-    "network that enclose nothing add only their own width",
+    "seal_low_m": f"metres of crack below {LOW} mm wide, without what is patched",
+    "seal_medium_m": f"metres of crack {LOW} to {MEDIUM} mm wide, without what is patched",
+    "seal_high_m": f"metres of crack above {MEDIUM} mm wide, without what is patched",
+    "patch_m2": "square metres of networks (block and alligator cracking), with the cells inside; branches that lead "
+    "away from the cells are sealed",
 }
 NOT_IN_IT = (
     "The ± holds for the cracks that were found. Cracks that the network missed, or took for a crack by mistake, are "

@@ -24,7 +24,8 @@ def measure(mask):
 
     area_px, length_px, traced_length_px, width_median_px, width_p95_px, width_max_px, width_max_xy, junctions, cells,
     below_measurable (the median width is under MEASURABLE_PX), pattern (the one with the most length, or "none")
-    branches: dicts of length_px, traced_length_px, width_median_px, crack (index of the list below), pattern
+    branches: dicts of length_px, traced_length_px, width_median_px, crack (index of the list below), pattern, patched
+        (does it border or lie in a cell of a network? What is not patched is sealed.)
     cracks (connected pieces): dicts of junctions, cells (pieces of road that they enclose), cell_side_px (of the
         median cell), filled_area_px (cells included), perimeter_px, network (is it block or alligator cracking?),
         enclosed (does it lie in a cell of a network?)
@@ -59,6 +60,7 @@ def measure(mask):
         junction_count = np.count_nonzero(np.unique(ends[mine]))
         _classify(crack, [branches[k] for k in mine], junction_count)
     _find_enclosed(cracks)
+    _find_patched(branches, cracks, _lead_nowhere(ends), _in_cell(padded, deep, lines, len(branches)))
     points = {
         "x_px": lines["xy"][:, 0] - 1,  # without the border
         "y_px": lines["xy"][:, 1] - 1,
@@ -107,6 +109,21 @@ def _outlines(filled, crack_of_pixel):
     return cracks
 
 
+def _lead_nowhere(ends):
+    """(n, 2) junctions at the ends of each branch, 0 a free end -> (n,) bool: those that are part of no way around.
+
+    A branch with a free end leads nowhere, and so does one that ends at a junction where all others do.
+    """
+    nowhere = np.zeros(len(ends), bool)
+    while True:
+        meeting = np.bincount(ends[~nowhere].ravel(), minlength=ends.max(initial=0) + 1)
+        meeting[0] = 1  # at a free end nothing meets
+        found = ~nowhere & (meeting[ends] == 1).any(axis=1)
+        if not found.any():
+            return nowhere
+        nowhere |= found
+
+
 def _find_enclosed(cracks):
     """Put "enclosed" in the place of each crack's outline: pieces do not touch, so one point says where it lies."""
     outlines = [crack.pop("outline") for crack in cracks]
@@ -114,6 +131,33 @@ def _find_enclosed(cracks):
     for crack, outline in zip(cracks, outlines, strict=True):
         point = outline[0, 0].tolist()  # on its own outline, so not inside that
         crack["enclosed"] = any(cv2.pointPolygonTest(network, point, False) > 0 for network in networks)
+
+
+def _find_patched(branches, cracks, nowhere, in_cell):
+    """Fill in "patched" of the branches; nowhere, in_cell: (n,) bool, leads it nowhere, does it lie in a cell?"""
+    for branch, leads_nowhere, lies_in_cell in zip(branches, nowhere.tolist(), in_cell.tolist(), strict=True):
+        crack = cracks[branch["crack"]]
+        around_or_in_cell = lies_in_cell or not leads_nowhere
+        branch["patched"] = crack["enclosed"] or (crack["network"] and around_or_in_cell)
+
+
+def _in_cell(padded, deep, lines, count):
+    """(n,) bool: is the road beside the middle of a branch a cell? That holds for one that leads nowhere inside a cell.
+
+    The road outside all cells reaches the border that `padded` has; road that touches only at corners is apart.
+    """
+    road = cv2.connectedComponents(1 - padded, connectivity=4)[1]
+    edges = np.searchsorted(lines["branch"], np.arange(count + 1))
+    middles = np.rint(lines["xy"][(edges[:-1] + edges[1:]) // 2]).astype(int)
+    beside = []
+    for x, y in middles:
+        reach = int(1.1 * deep[y, x]) + 2  # the distance to the road, and what its algorithm may be off
+        top, left = max(y - reach, 0), max(x - reach, 0)
+        window = road[top : y + reach + 1, left : x + reach + 1]
+        rows, columns = np.nonzero(window)
+        nearest = np.argmin((rows + top - y) ** 2 + (columns + left - x) ** 2)
+        beside.append(window[rows[nearest], columns[nearest]])
+    return np.array(beside, int) != road[0, 0]
 
 
 def _branches(lines, crack_of_line):
@@ -241,10 +285,10 @@ def length_relative(length, traced_length):
 def quantities(measured, mm, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=WIDTH_EDGES_MM):
     """What measure gave, millimetres a pixel -> dict: metres to seal by width class and m² to patch, with plus_minus.
 
-    Networks are patched, all else is sealed. The uncertainty is the root of the sum of squares of: what all
-    metres share (scale, tilt, length_relative; a photo tilted by t shortens one direction by 1 - cos t), and the
-    metres that change class if mask edge (1 px of width), scale and tilt all go one way. For an area: 1 px around
-    the network, twice the scale, tilt.
+    The cells of a network are patched, with the branches around and in them; all else is sealed. The uncertainty is
+    the root of the sum of squares of: what all metres share (scale, tilt, length_relative; a photo tilted by t shortens
+    one direction by 1 - cos t), and the metres that change class if mask edge (1 px of width), scale and tilt all go
+    one way. For an area: 1 px around the network, twice the scale, tilt.
     """
     tilt = 1 - np.cos(np.radians(tilt_deg))
 
@@ -282,8 +326,8 @@ def quantities(measured, mm, scale_relative=0.05, tilt_deg=10.0, width_edges_mm=
 
 
 def _sealed_length_relative(measured):
-    """length_relative of the branches that are in no network."""
-    branches = [b for b in measured["branches"] if not measured["cracks"][b["crack"]]["network"]]
+    """length_relative of the branches that are sealed."""
+    branches = [branch for branch in measured["branches"] if not branch["patched"]]
     return length_relative(sum(b["length_px"] for b in branches), sum(b["traced_length_px"] for b in branches))
 
 
@@ -310,6 +354,6 @@ def indicative_severity(measured, mm):
 
 
 def _sealed(measured):
-    """(N,) bool: the points that are not in a network, which is patched as a whole."""
-    network = np.array([crack["network"] for crack in measured["cracks"]], bool)
-    return ~network[measured["points"]["crack"]]
+    """(N,) bool: the points on branches that are sealed, not patched."""
+    patched = np.array([branch["patched"] for branch in measured["branches"]], bool)
+    return ~patched[measured["points"]["branch"]]

@@ -359,6 +359,20 @@ def test_a_network_in_a_cell_of_another_adds_nothing_to_the_area_and_one_beside_
     assert [crack["enclosed"] for crack in measure.measure(inside)["cracks"]] == [False, True]
 
 
+def test_a_branch_of_a_network_is_sealed_unless_it_goes_around_a_cell_or_into_one():
+    net = np.pad(grid(), 150)
+    top, left = np.argwhere(net).min(axis=0)
+    bottom, right = np.argwhere(net).max(axis=0)
+    tail, fork, thorn, island = net.copy(), net.copy(), net.copy(), net.copy()
+    tail[bottom - 4 : bottom + 1, right : right + 60] = 1
+    fork[bottom - 4 : bottom + 1, right : right + 60] = fork[bottom - 42 : bottom + 38, right + 55 : right + 60] = 1
+    thorn[top + 20 : top + 22, left : left + 22] = 1
+    island[top + 15 : top + 25, left + 18 : left + 20] = 1
+    alone, *found = (measure.quantities(measure.measure(mask), 1) for mask in (net, tail, fork, thorn, island))
+    assert [one["seal_m"] for one in found] == pytest.approx([0.06, 0.14, 0, 0], abs=0.003)
+    assert [one["patch_m2"] for one in found] == pytest.approx([alone["patch_m2"]] * 4, rel=0.03)
+
+
 def test_one_cell_with_many_junctions_is_no_network():
     mask = np.zeros((100, 100), np.uint8)
     for at in (30, 65):  # a # with one cell
