@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import finding_dark, lively_network, write_strip
+from conftest import ending, error_lines, finding_dark, lines_with, lively_network, painted, write_strip
 
 import dataset
 import inference
 import model as networks
 import survey
-from command import BadInput, execute
+from command import BadInput
 from formats import annotate
 from formats import photo as photo_format
 from formats.batch import AT_A_TIME, in_threads
@@ -59,10 +59,16 @@ def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     assert np.ptp(whole) > 0.3 and np.abs(tiled - whole).max() < 0.01
 
 
-def test_memory_is_bounded_by_the_tile():
+def shapes_seen(preprocess, photo, size):
+    """(height, width) of every input that the network gets where a photo is looked at with this size."""
     shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
-    predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
+    predict(model, preprocess, photo, size)
+    return shapes
+
+
+def test_memory_is_bounded_by_the_tile():
+    shapes = shapes_seen(Preprocess(), np.zeros((64, 2500, 3), np.uint8), 2500)
     assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= photo_format.TILE
 
 
@@ -72,19 +78,14 @@ def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     assert [default_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
-def test_small_photos_are_enlarged_only_where_the_training_did_so():
+def test_small_photos_are_enlarged_only_where_the_training_did_so_or_a_size_is_given():
     shapes = (200, 300), (512, 300), (700, 600)
     for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
         preprocess = Preprocess(size=512, enlarges=enlarges)
         assert [default_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
         assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
-
-
-def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
-    shapes, model = [], lively_network()
-    model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
-    predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
-    assert shapes == [384]
+    (seen,) = shapes_seen(Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), 384)
+    assert max(seen) == 384
 
 
 def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_is_not(monkeypatch):
@@ -232,32 +233,28 @@ def test_each_photo_gets_a_mask_of_its_size_and_an_overlay_and_one_line_with_its
     assert "cracks in 3 of 4" not in lines[2]
 
 
-def test_bad_photos_are_listed_at_the_end_and_all_others_are_done(strips, run, capsys):
+def test_bad_photos_are_listed_at_the_end_and_all_others_are_done_and_counted(strips, run, capsys):
     for name in ("0.png", "b.png"):
         (strips / name).write_text("no photo")
-    mask = np.zeros((48, 64), np.uint8)
-    mask[20:22] = 255
-    cv2.imwrite(str(strips / "e.png"), mask)
+    cv2.imwrite(str(strips / "e.png"), 255 * painted((48, 64), np.s_[20:22]))
     code, out = run(strips)
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert code == 1 and [path.name[0] for path in sorted(out.glob("*_mask.png"))] == ["a", "c", "d"]
-    assert all(name in line for name, line in zip(("0.png", "b.png", "e.png"), errors, strict=True))
-
-
-def test_where_every_photo_fails_the_exit_code_is_2_and_no_coco_file_is_written(strips, run, capsys):
-    for path in strips.iterdir():
-        path.write_text("no photo")
-    code, out = run(strips, "--coco", strips / "to-correct.json")
     said = capsys.readouterr()
-    assert code == 2 and said.err.count("error:") == 4
-    assert not (strips / "to-correct.json").exists() and f"{strips / 'to-correct.json'}: not written" in said.out
-    assert "cracks in" not in said.out  # nothing that sounds like a result
+    assert code == 1 and [path.name[0] for path in sorted(out.glob("*_mask.png"))] == ["a", "c", "d"]
+    named = zip(("0.png", "b.png", "e.png"), error_lines(said.err), strict=True)
+    assert all(name in line for name, line in named)
+    assert "of 3 photos" in said.out and f"in {out}/" in said.out
 
 
-def test_the_screen_counts_the_photos_that_were_done(strips, run, capsys):
-    next(iter(sorted(strips.iterdir()))).write_text("no photo")
-    code, out = run(strips)
-    assert code == 1 and "of 3 photos" in (said := capsys.readouterr().out) and f"in {out}/" in said
+@pytest.mark.parametrize("count", [1, 4])
+def test_where_every_photo_fails_no_mask_is_promised_and_no_coco_file_written(strips, run, capsys, count):
+    photos, coco = sorted(strips.iterdir())[:count], strips / "to-correct.json"
+    for path in photos:
+        path.write_text("no photo")
+    code, _ = run(*photos, "--coco", coco)
+    said = capsys.readouterr()
+    assert code == 2 and len(error_lines(said.err)) == count and not coco.exists()
+    assert "cracks in" not in said.out and "masks" not in said.out  # nothing that sounds like a result
+    assert (f"{coco}: not written" in said.out) == (count > 1)  # of one photo the error says all
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
@@ -272,7 +269,7 @@ def test_whatever_fails_with_one_photo_one_line_names_it_and_the_others_are_done
         return np.zeros(photo.shape[:2], np.float32)
 
     code, out = run(strips)
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    (line,) = error_lines(capsys.readouterr().err)
     assert code == 1 and "b.png" in line and type(fault).__name__ in line and len(list(out.glob("*_mask.png"))) == 3
 
 
@@ -291,7 +288,7 @@ def test_a_full_disk_ends_the_command_at_once(strips, run, monkeypatch):
     assert len(tried) <= AT_A_TIME + 1  # those that were begun
 
 
-def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before_any_work(strips, run, tmp_path):
+def test_missing_photos_and_an_out_that_cannot_be_a_folder_are_refused_before_any_work(strips, run, tmp_path):
     with pytest.raises(BadInput, match=f"{strips}: the photos lie there"):
         inference.main([str(strips), "--out", str(strips)])
     with pytest.raises(BadInput, match="nowhere.jpg"):
@@ -299,7 +296,11 @@ def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="empty: no photo"):
         run(tmp_path / "empty")
-    assert not run.seen
+    (tmp_path / "taken").write_text("mine")
+    for out in ("taken", "taken/below"):
+        with pytest.raises(BadInput, match="--out .*taken.*: is a file"):
+            run(strips, out=out)
+    assert not run.seen and (tmp_path / "taken").read_text() == "mine"
 
 
 def test_what_lies_beside_photos_is_passed_over_among_several_files_and_refused_alone(strips, run, capsys):
@@ -320,31 +321,11 @@ def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
     assert predict(model, Preprocess(size=64), photo).min() > 0.99
 
 
-def test_where_no_photo_could_be_used_no_masks_are_promised(run, tmp_path, capsys):
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_text("no photo")
-    assert run(tmp_path / "a.jpg", tmp_path / "b.jpg")[0] == 2
-    several = capsys.readouterr()
-    assert "masks" not in several.out
-    assert run(tmp_path / "a.jpg", "--coco", tmp_path / "c.json")[0] == 2
-    alone = capsys.readouterr()
-    assert len(alone.out.splitlines()) == len(several.out.splitlines()) - 1  # of one photo the error says all
-    assert alone.err.count("error:") == 1 and not (tmp_path / "c.json").exists()
-
-
-def test_results_that_stand_where_a_file_is_are_refused_before_any_work(strips, run, tmp_path):
-    (tmp_path / "taken").write_text("mine")
-    for out in ("taken", "taken/below"):
-        with pytest.raises(BadInput, match="--out .*taken.*: is a file"):
-            run(strips, out=out)
-    assert not run.seen and (tmp_path / "taken").read_text() == "mine"
-
-
 def test_masks_that_are_overwritten_are_counted_and_new_ones_are_not(strips, run, capsys):
     run(strips / "a.png")
     assert "note:" not in capsys.readouterr().out
     run(strips)
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    (note,) = lines_with(capsys.readouterr().out, "note:")
     assert "1 earlier mask " in note
 
 
@@ -355,7 +336,7 @@ def test_labels_among_the_photos_are_passed_over_and_what_may_be_a_photo_is_name
     assert "note:" not in capsys.readouterr().out
     (strips / "road.heic").write_bytes(b"photo")
     run(strips, out="once more")
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    (note,) = lines_with(capsys.readouterr().out, "note:")
     assert "heic" in note and "json" not in note
 
 
@@ -372,7 +353,7 @@ def test_only_a_survey_speaks_of_the_scale_in_its_figures(strips, tmp_path, monk
 def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
     (tmp_path / "drive.mp4").write_bytes(bytes(100))
     assert run(tmp_path / "drive.mp4")[0] == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    (line,) = error_lines(capsys.readouterr().err)
     assert "drive.mp4" in line and "survey.py" in line
 
 
@@ -454,10 +435,8 @@ def test_a_coco_file_that_tools_would_not_find_the_photos_from_is_refused_before
     ],
 )
 def test_senseless_flags_are_one_line_and_exit_code_2(flags, says, capsys):
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: inference.main(flags))
-    (line,) = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and says in line
+    code, (line,) = ending(lambda: inference.main(flags), capsys)
+    assert code == 2 and says in line
 
 
 @pytest.mark.parametrize("module", [inference, survey])
