@@ -1,12 +1,12 @@
 """data/align.py: labels that were moved are moved back, others stay."""
 
-import csv
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import painted, table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
@@ -50,15 +50,13 @@ def test_a_shift_is_given_in_the_photos_own_pixels(drawn):
 def test_a_label_on_plain_road_is_doubtful_or_stays():
     """Nothing in an even photo says where a crack is."""
     photo = np.full((*SIZE, 3), 128, np.uint8)
-    mask = np.zeros(SIZE, np.uint8)
-    mask[150:160, 50:400] = 1
+    mask = painted(SIZE, np.s_[150:160, 50:400])
     found = align.find_shift(photo, mask)
     assert found.doubtful or found.length < 0.1
 
 
 def test_moving_a_mask_drops_what_leaves_the_photo():
-    mask = np.zeros((20, 20), np.uint8)
-    mask[0:2] = 1
+    mask = painted((20, 20), np.s_[0:2])
     assert not shifted(mask, -3, 0).any()
     assert shifted(mask, 3, 0)[3:5].all()
 
@@ -75,11 +73,9 @@ def write(folder, pairs):
 
 def test_the_command_writes_an_export_whose_labels_fit_better(tmp_path, drawn):
     write(tmp_path / "off", [(photo, shifted(mask, 2, -2)) for photo, mask in drawn[:4]])
-    table = tmp_path / "shifts.csv"
-    align.main([str(tmp_path / "off"), "--out", str(tmp_path / "aligned"), "--table", str(table)])
-    with open(table, encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["photo"] for row in rows] == [f"{number}.png" for number in range(4)]
+    shifts = tmp_path / "shifts.csv"
+    align.main([str(tmp_path / "off"), "--out", str(tmp_path / "aligned"), "--table", str(shifts)])
+    assert [row["photo"] for row in table(shifts)] == [f"{number}.png" for number in range(4)]
     before, after = (
         [np.mean(item.mask() == mask) for item, (_, mask) in zip(read_export(folder).photos, drawn[:4], strict=True)]
         for folder in (tmp_path / "off", tmp_path / "aligned")

@@ -4,7 +4,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from conftest import edit_json, turn, write_export
+from conftest import edit_json, painted, turn, write_export
 
 import dataset
 from data import audit as audit_module
@@ -146,8 +146,7 @@ def test_a_label_drawn_before_exif_turned_the_photo_is_told_from_a_right_one(tmp
 
 def test_labelled_pixels_that_are_brighter_than_their_surroundings_strengthen_the_doubt(rng):
     photo = np.full((100, 100, 3), 120, np.uint8)
-    mask = np.zeros((100, 100), np.uint8)
-    mask[:, 20:26] = 1
+    mask = painted((100, 100), np.s_[:, 20:26])
     for value, doubtful in ((60, False), (180, True)):
         photo[:, 20:26] = value
         assert drawn_unturned(photo, mask, 3) == doubtful

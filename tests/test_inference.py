@@ -142,8 +142,7 @@ def test_specks_are_counted_and_are_in_no_mask_and_no_polygon(strips, run, monke
 
 
 def test_an_answer_of_specks_alone_is_an_empty_mask_and_a_whole_one_is_no_speck():
-    mask = np.zeros((300, 400), np.uint8)
-    mask[::40, ::40] = 1
+    mask = painted((300, 400), np.s_[::40, ::40])
     clean, count = crack_mask(0.7 * mask, 0.6)
     assert not clean.any() and count == 80
     row = damage(measure(clean), clean.size, None, specks=count)["row"]

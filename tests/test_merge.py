@@ -1,4 +1,3 @@
-import csv
 import json
 import shutil
 import zipfile
@@ -6,7 +5,7 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from conftest import CATEGORIES, edit_json, write_export
+from conftest import CATEGORIES, edit_json, lines_with, table, write_export
 
 from command import BadInput
 from data import merge
@@ -30,8 +29,7 @@ def run(paths, out, *flags):
 
 
 def manifest(out):
-    with open(out / "manifest.csv", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    return table(out / "manifest.csv")
 
 
 def test_every_photo_and_mask_comes_through_unchanged_under_the_name_of_its_student(students, tmp_path):
@@ -235,8 +233,8 @@ def test_what_is_wrong_with_many_annotations_of_a_photo_is_one_line(students, tm
 
     edit_json(students[0], boxes)
     run(students[:2], tmp_path / "all")
-    notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]
-    assert len(notes) == 1 and notes[0].endswith("(3 times)")
+    (note,) = lines_with(capsys.readouterr().out, "note:")
+    assert note.endswith("(3 times)")
 
 
 def test_what_is_wrong_with_several_students_is_said_at_once(students, tmp_path):

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from conftest import painted
 from skimage.morphology import skeletonize
 
 from metrics import (
@@ -104,8 +105,7 @@ def test_neither_the_order_of_photos_nor_merging_two_sets_changes_pooled_scores(
 
 
 def test_two_pixels_of_tolerance_forgive_two_pixels_and_not_three():
-    truth = np.zeros((20, 20), np.uint8)
-    truth[10] = 1
+    truth = painted((20, 20), np.s_[10])
     for shift, expected in ((0, 1.0), (2, 1.0), (3, 0.0)):
         c = tolerant_counts(np.roll(truth, shift, axis=0), truth)
         assert f1(c) == expected
@@ -135,8 +135,7 @@ def test_centre_line_dice_is_the_share_of_the_skeletons_that_the_other_mask_cove
 
 
 def test_the_skeletons_of_centre_line_dice_keep_their_spurs():
-    truth = np.zeros((40, 60), np.uint8)
-    truth[15:26, 5:55] = 1
+    truth = painted((40, 60), np.s_[15:26, 5:55])
     truth[10:15, 30] = 1  # a bump that pruning cuts off
     predicted, inside, true, found = centreline_counts(truth, truth)
     assert predicted == inside == true == found > skeleton(truth).sum()
@@ -161,8 +160,7 @@ def test_centre_line_dice_is_that_of_scikit_image(seed):
 
 @pytest.mark.parametrize("width,group", [(2, 0), (3, 0), (4, 1), (9, 1), (10, 1), (11, 2), (21, 2)])
 def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
-    truth = np.zeros((60, 200), np.uint8)
-    truth[20 : 20 + width] = 1
+    truth = painted((60, 200), np.s_[20 : 20 + width])
     prediction = truth.copy()
     prediction[:, 50:] = 0
     hits, true = counts_by_width(prediction, truth, skeleton(truth)).T
@@ -172,8 +170,7 @@ def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
 
 @pytest.mark.parametrize("width", range(1, 13))
 def test_the_width_on_the_centre_line_of_a_strip_is_that_of_the_strip_odd_or_even(width):
-    mask = np.zeros((60, 200), np.uint8)
-    mask[20 : 20 + width, 40:160] = 1
+    mask = painted((60, 200), np.s_[20 : 20 + width, 40:160])
     for strip in (mask, np.ascontiguousarray(mask.T)):
         assert np.median(widths(strip, skeleton(strip))) == width
 
@@ -266,8 +263,7 @@ def test_miou_of_papers_is_averaged_over_photos_first_and_is_that_of_the_best_th
 
 
 def test_label_noise_is_what_a_wider_and_a_narrower_pen_make_of_a_strip():
-    truth = np.zeros((12, 9), np.uint8)
-    truth[4:8] = 1  # 4 pixels wide: drawn 1 wider 4/5, narrower 3/4; 2 wider 4/6, narrower 2/4
+    truth = painted((12, 9), np.s_[4:8])  # 4 pixels wide: drawn 1 wider 4/5, narrower 3/4; 2 wider 4/6, narrower 2/4
     assert iou(label_noise_counts(truth)).tolist() == [[4 / 5, 3 / 4], [4 / 6, 2 / 4]]
     truth[5:8] = 0  # 1 pixel wide: a narrower pen leaves nothing
     assert iou(label_noise_counts(truth)).tolist() == [[1 / 2, 0], [1 / 3, 0]]

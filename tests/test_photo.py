@@ -160,8 +160,7 @@ def test_the_input_is_normalised_and_padded_with_the_mean_colour():
 
 
 def test_photo_and_mask_stay_on_top_of_each_other_when_resized():
-    mask = np.zeros((331, 497), np.uint8)
-    mask[100:231, 150:260] = 1
+    mask = painted((331, 497), np.s_[100:231, 150:260])
     photo, small = Preprocess(size=200).resize(np.repeat(255 * mask[..., None], 3, axis=2), mask)
     assert set(np.unique(small)) == {0, 1}
     for axis in (0, 1):

@@ -128,11 +128,12 @@ def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypat
 
 # ------------------------------------------------------------------------------------------------ started again
 @pytest.mark.parametrize("lost", ["road0001_mask.png", "road0001_overlay.jpg", "road0001_cracks.json"])
-def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost):
+def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, capsys, lost):
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder)
     (out / lost).unlink()
     assert run(folder)[0] == 0 and (out / lost).is_file() and len(run.seen) == 1
+    assert "2 of 3 are finished" in capsys.readouterr().out
 
 
 def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
@@ -289,12 +290,15 @@ def test_a_name_with_dollars_is_no_formula(tmp_path, run):
     assert run(folder, "--figures")[0] == 0
 
 
-def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
+def test_a_changed_photo_also_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)
     os.utime(folder / "road0000.jpg", (1e9, 1e9))
     run(folder)
     assert len(run.seen) == 1
+    write_strip(folder / "road0000.jpg", width=15)  # and the table says what is there now
+    _, out = run(folder)
+    assert len(run.seen) == 1 and float(table(out / "cracks.csv")[0]["width_median_px"]) > 14
 
 
 def test_records_of_another_version_are_made_again(tmp_path, run, monkeypatch):
