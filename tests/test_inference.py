@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ending, error_lines, finding_dark, lines_with, lively_network, painted, write_strip
+from conftest import error_lines, finding_dark, lines_with, lively_network, painted, write_strip
 
 import dataset
 import inference
@@ -419,23 +419,6 @@ def test_a_coco_file_that_tools_would_not_find_the_photos_from_is_refused_before
     run(strips, "--coco", tmp_path / "to-correct.json")  # above them is fine, too
     images = json.loads((tmp_path / "to-correct.json").read_text())["images"]
     assert [image["file_name"] for image in images] == [f"photos/{name}.png" for name in "abcd"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--scale", "0", "x.jpg"], "--scale"),
-        (["--scale", "nan", "x.jpg"], "--scale"),
-        (["--threshold", "2", "x.jpg"], "--threshold"),
-        (["--threshold", "half", "x.jpg"], "--threshold: half: must be a number at least 0 and at most 1"),
-        (["https://roads.example/a.jpg"], "https://roads.example/a.jpg"),
-        (["--coco", "to-correct.txt", __file__], "to-correct.txt"),
-        ([], "PHOTO"),
-    ],
-)
-def test_senseless_flags_are_one_line_and_exit_code_2(flags, says, capsys):
-    code, (line,) = ending(lambda: inference.main(flags), capsys)
-    assert code == 2 and says in line
 
 
 @pytest.mark.parametrize("module", [inference, survey])

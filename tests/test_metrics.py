@@ -54,14 +54,6 @@ def test_what_is_undefined_is_nan():
     assert f1(tolerant_counts(EMPTY, TRUTH)) == f1(tolerant_counts(TRUTH, EMPTY)) == 0  # as for Dice
 
 
-def test_iou_is_symmetric_and_dice_follows_from_it(rng):
-    for _ in range(20):
-        a, b = rng.integers(0, 2, (2, 9, 7), dtype=np.uint8)
-        one, other = counts(a, b), counts(b, a)
-        assert iou(one) == iou(other) and precision(one) == recall(other)
-        assert dice(one) == pytest.approx(2 * iou(one) / (1 + iou(one)))
-
-
 def test_counts_of_all_thresholds_at_once_are_those_of_each(rng):
     probability = np.round(rng.random((20, 30)), 2).astype(np.float32)
     truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
@@ -217,17 +209,6 @@ def test_scores_are_those_of_scikit_learn(rng):
         assert (precision(c), recall(c)) == pytest.approx((sklearn.precision_score(*flat), sklearn.recall_score(*flat)))
         both = sklearn.jaccard_score(*flat, average="macro")
         assert summary(c)["miou_with_background"] == pytest.approx(both)
-
-
-def test_the_curve_is_that_of_scikit_learn(rng):
-    sklearn = pytest.importorskip("sklearn.metrics")
-    truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
-    probability = (0.6 * rng.random((20, 30)) + 0.4 * truth * rng.random((20, 30))).astype(np.float32)
-    c = counts_by_threshold(probability, truth)
-    for row, threshold in zip(c, THRESHOLDS, strict=True):
-        flat = truth.ravel(), (probability >= threshold).ravel()
-        assert recall(row) == pytest.approx(sklearn.recall_score(*flat))
-        assert np.nan_to_num(precision(row)) == pytest.approx(sklearn.precision_score(*flat, zero_division=0))
 
 
 def test_the_best_thresholds_are_those_worked_out_by_hand():

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import table, write_export
+from conftest import lines_with, table, write_export
 from test_evaluate import add_run, speckled
 
 import evaluate
@@ -102,10 +102,11 @@ def verdicts(*submissions):
     return {row["submission"]: (row["place"], row["verdict"]) for row in rows}
 
 
-def test_a_difference_that_may_be_chance_is_said_to_be_so():
+def test_a_difference_that_may_be_chance_is_said_to_be_so_and_too_few_photos_tell_nothing():
     mixed = [0.95, 0.85, 0.8] * 2 + [0.8, 0.95]
     found = verdicts(Fixed("a", *[0.9] * 8), Fixed("b", *mixed), Fixed("c", *[0.8] * 8))
     assert found == {"a": (1, "first"), "b": (2, "cannot be told from the first"), "c": (3, "behind the first")}
+    assert verdicts(Fixed("a", 0.9, 0.9), Fixed("b", 0.2, 0.7))["b"] == (2, "too few photos to tell")
 
 
 def test_equal_scores_share_a_place_and_the_next_is_counted_on():
@@ -114,11 +115,6 @@ def test_equal_scores_share_a_place_and_the_next_is_counted_on():
     assert found["b"][1] == "cannot be told from the first"
     tiny = verdicts(Fixed("a", 0.1, 0.2, 0.3), Fixed("b", 0.3, 0.2, 0.1))  # the sums differ in the last digit
     assert {place for place, _ in tiny.values()} == {1}
-
-
-def test_too_few_photos_tell_nothing():
-    found = verdicts(Fixed("a", 0.9, 0.9), Fixed("b", 0.2, 0.7))
-    assert found["b"] == (2, "too few photos to tell")
 
 
 def test_copies_of_masks_are_said_to_be_so_and_equal_scores_by_other_masks_are_not(export, photos, tmp_path, capsys):
@@ -175,7 +171,7 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
     empty = [(row["submission"], row["photo"], row["mask"]) for row in table(tmp_path / "out" / "counted_as_empty.csv")]
     kinds = ("missing", "unusable", "unusable")
     assert empty[:3] == [("spoilt", photo.name, kind) for photo, kind in zip(photos, kinds, strict=False)]
-    (line,) = [line for line in said.splitlines() if f"no {names[0]}.png" in line]
+    (line,) = lines_with(said, f"no {names[0]}.png")
     assert re.findall(r"\d+", line.partition(names[0])[0]) == ["1"]
     for words in (f"no {names[0]}.png", "mask of 5×5", names[2]):
         assert words in page
@@ -227,10 +223,8 @@ def test_a_zip_and_masks_of_other_picture_types_are_submissions_like_any(export,
     other = hand_in(tmp_path / "other", photos)
     for file in other.iterdir():
         file.rename(file.with_suffix(".PNG"))
-    (tmp_path / "no.zip").write_text("no zip")
-    rows = ranking(tmp_path / "out", [tmp_path / "zipped.zip", other, tmp_path / "no.zip"], export)
-    assert {name: float(row["iou_cracked"]) for name, row in rows.items()} == {"zipped": 1, "other": 1, "no": 0}
-    assert rows["no"]["unusable"] == str(len(photos))
+    rows = ranking(tmp_path / "out", [tmp_path / "zipped.zip", other], export)
+    assert {name: float(row["iou_cracked"]) for name, row in rows.items()} == {"zipped": 1, "other": 1}
 
 
 def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_others_they_are_named(
@@ -339,9 +333,10 @@ def test_what_cannot_be_opened_is_one_row_of_the_csv_file_and_said_on_the_screen
     (tmp_path / "marks.zip").write_text("no zip")
     rows = ranking(tmp_path / "out", [hand_in(tmp_path / "anna", photos), tmp_path / "marks.zip"], export)
     assert "nothing in it could be scored" in rows["marks"]["remarks"] and "unknown" not in rows["marks"]["remarks"]
+    assert rows["marks"]["unusable"] == "10" and float(rows["marks"]["iou_cracked"]) == 0
     ((name, photo, kind, why),) = [row.values() for row in table(tmp_path / "out" / "counted_as_empty.csv")]
     assert (name, photo, kind) == ("marks", "all 10", "unusable") and "damaged" in why
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if why in line]
+    (line,) = lines_with(capsys.readouterr().out, why)
     assert re.findall(r"\d+", line.partition(why)[0]) == ["10"]
 
 
@@ -355,16 +350,10 @@ def test_every_photo_of_everyone_stands_in_a_table(export, photos, tmp_path):
     assert {row["exact"] for row in found} == {"1.0", ""}
 
 
-def test_nothing_is_scored_twice_under_one_name(export, photos, tmp_path):
+def test_a_submission_that_is_given_twice_is_refused(export, photos, tmp_path):
     anna = hand_in(tmp_path / "anna", photos)
     with pytest.raises(BadInput, match="anna.*twice"):
         ranking(tmp_path / "out", [anna, hand_in(tmp_path / "ben", photos), anna / ".." / "anna"], export)
-    run = add_run(tmp_path / "run", export)
-    with pytest.raises(BadInput, match="run: given twice"):
-        evaluate.main([str(run), str(run), "--device", "cpu"])
-    other = add_run(tmp_path / "deep" / "run", export)
-    with pytest.raises(BadInput, match="two runs of one name"):
-        evaluate.main([str(run), str(other), "--device", "cpu"])
 
 
 def test_a_part_that_is_asked_for_of_an_export_without_parts_is_refused(export, photos, tmp_path, capsys):

@@ -167,6 +167,17 @@ def peak_kib(process):
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
+def assert_goes_on(cut, whole, checkpoint, folder, *launcher):
+    """A survey that was cut short does what is missing and ends as the whole one did; -> what it says."""
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
+    process = start(checkpoint, folder, cut, *launcher)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 1 and f"{len(kept)} of {len(list(folder.iterdir()))} are finished" in said
+    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
+    assert_same_table(cut, whole)
+    return said, errors
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkpoint):
@@ -193,13 +204,9 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(
     wait_for(40, cut, process)
     process.kill()
     process.communicate()
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
-    assert 40 <= len(kept) < 96
-    process = start(checkpoint, folder, cut)
-    said, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and len(error_lines(errors)) == 4 and f"{len(kept)} of 100 are finished" in said
-    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
-    assert_same_table(cut, whole)
+    assert 40 <= done(cut) < 96
+    _, errors = assert_goes_on(cut, whole, checkpoint, folder)
+    assert len(error_lines(errors)) == 4
 
 
 # ------------------------------------------------------------------------------------------------ several processes
@@ -255,14 +262,9 @@ def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_th
     ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
     process.communicate(timeout=300)
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
-    assert process.returncode != 0 and 30 <= len(kept) < 115
-    process = start(checkpoint, folder, cut, *launcher)
-    said, errors = process.communicate(timeout=300)
-    assert f"{len(kept)} of 120 are finished" in said and said.count("cracks in 115 of 115") == 1
-    assert len(error_lines(errors)) == 5 and process.returncode == 1
-    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
-    assert_same_table(cut, whole)
+    assert process.returncode != 0 and 30 <= done(cut) < 115
+    said, errors = assert_goes_on(cut, whole, checkpoint, folder, *launcher)
+    assert len(error_lines(errors)) == 5 and said.count("cracks in 115 of 115") == 1
 
 
 def test_results_of_another_photo_of_the_same_name_are_never_replaced(tmp_path, run):

@@ -85,11 +85,18 @@ def test_a_perfect_answer_costs_less_than_any_other():
     assert perfect < 1e-3 < dice_bce(torch.full_like(mask, -20), mask) and perfect < dice_bce(20 * (1 - 2 * mask), mask)
 
 
-def test_training_learns(export, tmp_path, capsys):
+def test_training_learns_in_training_mode_although_validation_leaves_it(export, tmp_path, monkeypatch, capsys):
+    modes = []
+
+    def noted(state, *rest):
+        modes.append(state.model.training)
+        return train_step(state, *rest)
+
+    monkeypatch.setattr(train, "train_step", noted)
     assert main(["--data", str(export), "--epochs", "12", "--out", str(tmp_path / "run"), *TINY]) == 0
     history = read_checkpoint(tmp_path / "run" / "last.pt")["training"]["history"]
     assert len(history) == 12 and history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
-    assert max(row["iou_at_threshold"] for row in history) > 0.3
+    assert max(row["iou_at_threshold"] for row in history) > 0.3 and len(modes) >= 12 and all(modes)
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"best.pt", "last.pt", "history.csv", "curves.png", "splits.json", "arguments.json"}
     assert "best epoch" in capsys.readouterr().out
@@ -403,8 +410,11 @@ def test_a_run_of_another_version_is_refused_in_one_line(finished, lost):
 def test_a_resumed_run_keeps_its_own_flags_and_only_the_machine_may_change(start):
     defaults = ["--epochs", "20"], ["--out", "elsewhere"], ["--splits", "no.json"]  # no less typed than others
     for flags in (["--lr", "0.5"], ["--size", "96"], ["--seed", "3"], ["--dropout", "0.4"], ["--once"], *defaults):
-        with pytest.raises(BadInput, match=f"{re.escape(str(start))}.* {flags[0]}"):
+        with pytest.raises(BadInput, match=f"{re.escape(str(start))}.* {flags[0]}") as refused:
             main(["--resume", str(start), *flags])
+        if flags[0] == "--epochs":  # with the command that trains on
+            data = read_checkpoint(start / "last.pt")["training"]["settings"]["data"]
+            assert str(refused.value).endswith(f"python train.py --data {data} --from {start} --epochs 20")
     main(["--resume", str(start), "--workers", "1", "--save-minutes", "9", "--device", "cpu", "--size", "64"])
 
 
@@ -505,18 +515,6 @@ def test_the_loss_of_an_epoch_is_the_mean_over_photos_not_over_batches(photos, m
     assert row["valid_loss"] == pytest.approx(np.mean([data[k][1].float().mean() for k in range(3)]))
 
 
-def test_every_epoch_trains_in_training_mode_although_validation_leaves_it(export, tmp_path, monkeypatch):
-    modes = []
-
-    def noted(state, *rest):
-        modes.append(state.model.training)
-        return train_step(state, *rest)
-
-    monkeypatch.setattr(train, "train_step", noted)
-    main(["--data", str(export), "--epochs", "2", "--out", str(tmp_path / "run"), *TINY])
-    assert len(modes) > 2 and all(modes)
-
-
 def test_each_process_drops_other_maps(photos, monkeypatch):
     drawn = []
     monkeypatch.setattr(train, "train_step", lambda *what: drawn.append(torch.rand(1).item()) or 0.0)  # as dropout
@@ -566,13 +564,6 @@ def test_the_time_left_is_reckoned_from_the_mean_of_the_epochs():
     history = [row(1, seconds=100.0), row(2, seconds=100.0), row(3, seconds=1000.0)]
     assert f"about {duration(7 * 400)} left" in in_words(history, 10)
     assert "left" not in in_words(history, 3)
-
-
-def test_more_epochs_of_a_run_are_refused_with_the_command_that_trains_on(start):
-    with pytest.raises(BadInput) as refused:
-        main(["--resume", str(start), "--epochs", "20"])
-    data = read_checkpoint(start / "last.pt")["training"]["settings"]["data"]
-    assert str(refused.value).endswith(f"python train.py --data {data} --from {start} --epochs 20")
 
 
 def test_a_frozen_encoder_is_not_changed_by_weight_decay_either():
