@@ -493,14 +493,17 @@ def test_a_folder_needs_exactly_one_coco_file_of_any_name(export):
         read_export(export)
 
 
-@pytest.mark.parametrize("exports, photos, says", [
+LACKING = [
     ([], [], "given: no such folder"),
     ([], ["notes.txt"], "given: no photo; check the name"),
     ([], ["a.jpg"], "given: no COCO file; label and export"),
     ([], ["train/images/a.jpg"], "given: no COCO file; label and export"),  # of YOLO
     (["inner"], [], "give .*given/inner"),
     (["train", "val", "valid"], [], "val/_annotations.coco.json, valid/_annotations.coco.json all mean valid"),
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("exports, photos, says", LACKING)
 def test_a_folder_without_an_export_is_told_what_it_lacks(tmp_path, exports, photos, says):
     for name in exports:
         write_export(tmp_path / "given" / name, cracked=2, undamaged=0)

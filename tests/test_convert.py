@@ -203,27 +203,22 @@ def test_replaces_its_own_export_but_never_a_folder_with_other_files(tmp_path):
     assert (out / "diary.txt").read_text() == "mine"
 
 
-def test_replaces_its_own_split_export(tmp_path):
+@pytest.mark.parametrize("parts", [["."], ["train", "test"]])
+def test_replaces_its_own_export_with_a_manifest_but_not_one_with_any_other_file(tmp_path, parts):
     def write():
         with annotate.export_folder(tmp_path / "out") as folder:
-            for part in ("train", "test"):
-                (folder / part).mkdir()
+            (folder / "manifest.csv").write_text("file,student")
+            for part in parts:
+                (folder / part).mkdir(exist_ok=True)
                 annotate.write_annotations(folder / part, [], "augment.py")
 
     write()
-    write()
-    (tmp_path / "out" / "test" / "diary.txt").write_text("mine")
-    with pytest.raises(BadInput):
+    for other in (f"{parts[-1]}/diary.txt", "marks.csv"):
         write()
-
-
-def test_a_manifest_belongs_to_an_export_and_any_other_file_does_not(tmp_path):
-    with annotate.export_folder(tmp_path / "out") as folder:
-        annotate.write_annotations(folder, [], "data/merge.py")
-        (folder / "manifest.csv").write_text("file,student")
-    assert annotate.is_ours(tmp_path / "out")
-    (tmp_path / "out" / "marks.csv").write_text("mine")
-    assert not annotate.is_ours(tmp_path / "out")
+        (tmp_path / "out" / other).write_text("mine")
+        with pytest.raises(BadInput):
+            write()
+        (tmp_path / "out" / other).unlink()
 
 
 def test_where_an_export_cannot_be_replaced_the_old_one_stays(tmp_path, monkeypatch):

@@ -287,7 +287,7 @@ def test_a_run_that_learnt_nothing_is_doubted_on_the_screen_and_on_its_page(expo
     assert "its masks mean nothing" in (run / "export-test" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("words, says", [
+NOT_SCORED = [
     ("export", "export.*--data"),
     ("runs", "runs: not a run; .*runs/first is one"),
     ("begun", "train.py --resume .*begun"),
@@ -299,7 +299,10 @@ def test_a_run_that_learnt_nothing_is_doubted_on_the_screen_and_on_its_page(expo
     ("--predictions notes.txt --data export", "notes.txt"),
     ("--predictions export --data export --robustness", "--robustness"),
     ("--predictions export --data export --flips", "--flips"),
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("words, says", NOT_SCORED)
 def test_what_cannot_be_scored_is_told_where_it_goes(export, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     for name in ("runs/first", "deep/first"):

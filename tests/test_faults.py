@@ -144,10 +144,6 @@ def test_after_a_save_the_minutes_begin_anew(monkeypatch):
     assert len(saves) == 4  # at the end, so that validation may be interrupted
 
 
-def command(*flags):
-    return [sys.executable, str(ROOT / "train.py"), *flags]
-
-
 def test_killed_while_it_writes_the_checkpoint(whole, tmp_path):
     """The process is gone between the bytes and the rename, so that the half-written file stays behind."""
     flags, undisturbed = whole
@@ -210,7 +206,8 @@ def test_a_run_folder_that_cannot_be_written_is_found_out_before_the_work(whole,
 
 def started(*flags):
     """A training in a process of its own that has read its photos and begins."""
-    training = subprocess.Popen(command(*flags), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, str(ROOT / "train.py"), *flags]
+    training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert any("run folder" in line or "already finished" in line for line in training.stdout)
     return training
 

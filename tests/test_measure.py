@@ -295,9 +295,14 @@ def test_points_lie_on_the_crack_and_every_one_has_a_full_width(wriggle):
     assert np.all(measure.full_width_px(found) > 0)
 
 
-@pytest.mark.parametrize("name, angles", [
-    ("transverse", (0, 20, 28)), ("diagonal", (32, 45, 58, 135)), ("longitudinal", (62, 75, 90, 110)),
-])  # fmt: skip
+PATTERNS = [
+    ("transverse", (0, 20, 28)),
+    ("diagonal", (32, 45, 58, 135)),
+    ("longitudinal", (62, 75, 90, 110)),
+]
+
+
+@pytest.mark.parametrize("name, angles", PATTERNS)
 def test_the_direction_gives_the_pattern(name, angles):
     assert {measure.measure(draw(strip(150, 5), angle))["pattern"] for angle in angles} == {name}
 

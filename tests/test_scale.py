@@ -106,10 +106,15 @@ def rms_error(scale, tilt_deg, turn_deg=20.0):
     return np.sqrt(np.mean(length_errors(scale, tilt_deg, turn_deg) ** 2))
 
 
+THINGS = [
+    (A4_MM, A4),
+    (LETTER_MM, ScaleOptions(sheet="letter")),
+    (draw_marker(200, 33), ScaleOptions(marker_mm=200)),
+]
+
+
 @pytest.mark.parametrize("tilt_deg", [0, 20, 40])
-@pytest.mark.parametrize("thing, options", [
-    (A4_MM, A4), (LETTER_MM, ScaleOptions(sheet="letter")), (draw_marker(200, 33), ScaleOptions(marker_mm=200)),
-], ids=["A4", "letter", "marker"])  # fmt: skip
+@pytest.mark.parametrize("thing, options", THINGS, ids=["A4", "letter", "marker"])
 def test_a_sheet_or_a_marker_gives_lengths_within_2_percent_at_any_tilt(phone, thing, options, tilt_deg):
     scale = find_scale(photograph(thing, tilt_deg), phone, options)
     assert np.abs(length_errors(scale, tilt_deg)).max() < 0.02
@@ -318,12 +323,17 @@ REFERENCES = "1,2,3,4", "1,2,3,4,x", "5,5,5,5,100", "1,2,3,4,0", "1,2,3,nan,5", 
 LENGTHS = "--mm-per-pixel", "--marker-mm", "--camera-height-mm"
 
 
-@pytest.mark.parametrize("words, says", [
+SENSELESS = [
     *[(["--reference", reference], "--reference") for reference in REFERENCES],
     *[([f"{flag}={value}"], f"{flag}: ") for flag in LENGTHS for value in ("0", "-1", "nan", "inf", "x")],
-    (["--find-a4"], "--find-a4"), (["--find-sheet"], "--find-sheet"), (["--find-sheet", "legal"], "legal"),
+    (["--find-a4"], "--find-a4"),
+    (["--find-sheet"], "--find-sheet"),
+    (["--find-sheet", "legal"], "legal"),
     (["--mm-per-pixel", "0.4", "--find-sheet", "a4"], "not allowed with"),
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("words, says", SENSELESS)
 def test_a_senseless_scale_is_refused(words, says):
     with pytest.raises(BadInput, match=says):
         flags(*words)
@@ -448,10 +458,13 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     return surveyed(tmp_path, monkeypatch, *flag, seen=seen), *true_length_and_width(crack)
 
 
-@pytest.mark.parametrize("words, source, mm", [
-    (["--marker-mm", "200"], "ArUco marker", 1.0),
-    (["--camera-height-mm", "1500"], "rough", 1500 / 26 * np.hypot(36, 24) / np.hypot(WIDTH, HEIGHT)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, source, mm",
+    [
+        (["--marker-mm", "200"], "ArUco marker", 1.0),
+        (["--camera-height-mm", "1500"], "rough", 1500 / 26 * np.hypot(36, 24) / np.hypot(WIDTH, HEIGHT)),
+    ],
+)
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
     write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
     row = surveyed(tmp_path, monkeypatch, *words)

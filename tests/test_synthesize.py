@@ -255,10 +255,13 @@ def test_runs_as_a_script_and_says_what_it_drew(tmp_path):
     assert cv2.imread(str(tmp_path / "drawn" / "asphalt_00001.jpg")).shape == (150, 200, 3)
 
 
-@pytest.mark.parametrize("words, named", [
+SENSELESS = [
     *[(words, words.split()[0]) for words in ("--photos 0", "--distances 2 1", "--workers 0", "--seed -1")],
     *[(f"--size {size}", f"--size.*{size}") for size in ("huge", "640", "0x480", "640x99999")],
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("words, named", SENSELESS)
 def test_bad_input_stops_and_names_the_flag(words, named, tmp_path):
     with pytest.raises(BadInput, match=named):
         synthesize.main([*words.split(), "--out", str(tmp_path / "out")])
