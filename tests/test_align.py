@@ -91,13 +91,10 @@ def test_the_parts_of_a_split_export_stay_apart(tmp_path, drawn):
     assert sorted(item.part for item in read_export(tmp_path / "out").photos) == ["train", "valid"]
 
 
-def test_photos_without_a_crack_give_one_clear_line(tmp_path, drawn):
+def test_photos_without_a_crack_are_refused_and_the_export_itself_is_never_overwritten(tmp_path, drawn):
     write(tmp_path / "sound", [(photo, np.zeros(SIZE, np.uint8)) for photo, _ in drawn[:2]])
-    with pytest.raises(BadInput, match="sound"):
-        align.main([str(tmp_path / "sound"), "--table", str(tmp_path / "shifts.csv")])
-
-
-def test_the_export_itself_is_never_overwritten(tmp_path, drawn):
     write(tmp_path / "mine", drawn[:1])
-    with pytest.raises(BadInput, match="mine"):
-        align.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine"), "--table", str(tmp_path / "shifts.csv")])
+    for name, out in (("sound", "out"), ("mine", "mine")):
+        given = [str(tmp_path / name), "--out", str(tmp_path / out), "--table", str(tmp_path / "shifts.csv")]
+        with pytest.raises(BadInput, match=name):
+            align.main(given)

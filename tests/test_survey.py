@@ -136,8 +136,9 @@ def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, capsys,
     assert "2 of 3 are finished" in capsys.readouterr().out
 
 
-def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
+def test_figures_that_are_asked_for_later_are_made_and_a_name_with_dollars_is_no_formula(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
+    (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
     _, out = run(folder)
     run(folder, "--figures")
     assert len(list(out.glob("*_figure.png"))) == 2
@@ -286,12 +287,6 @@ def test_a_photo_keeps_the_name_of_its_results_whoever_joins_or_leaves(tmp_path,
     assert results == {"road0000_mask.png", "b_road0000.jpg_mask.png"}
 
 
-def test_a_name_with_dollars_is_no_formula(tmp_path, run):
-    folder = write_folder(tmp_path / "photos", 2, 0)
-    (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
-    assert run(folder, "--figures")[0] == 0
-
-
 def test_a_changed_photo_also_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)
@@ -348,7 +343,7 @@ def test_a_survey_of_other_flags_replaces_results_and_says_how_many(tmp_path, ru
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder)
     assert "overwritten" not in capsys.readouterr().out
-    run(folder)
+    run(folder, "--every", "2")  # matters for videos alone
     assert "overwritten" not in capsys.readouterr().out and not run.seen
     run(folder, "--threshold", "0.6")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "overwritten" in line]
@@ -361,13 +356,6 @@ def test_photos_are_called_photos_unless_a_video_is_among_them(tmp_path, run, ca
     assert "3 photos with" in said and "of 3 photos" in said
     assert survey.noun([Path("a.jpg"), Path("drive.MP4")]) == "file"
     assert survey.noun([Path("a.jpg"), Path("drive.MP4")], "picture") == "picture"
-
-
-def test_seconds_between_frames_decide_about_videos_alone(tmp_path, run):
-    folder = write_folder(tmp_path / "photos", 1, 0)
-    run(folder)
-    run(folder, "--every", "2")
-    assert not run.seen
 
 
 def test_no_two_files_get_results_of_one_name(tmp_path, run):

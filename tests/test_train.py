@@ -276,7 +276,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(export, tmp_p
         (tmp_path / file).touch()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadInput, match=says):
-        main(["--data", "export", *TINY, *flags])
+        main(["--data", "export", "--epochs", "1", *TINY, *flags])
     assert sorted(tmp_path.rglob("*")) == before
 
 
