@@ -194,7 +194,8 @@ class Fork(nn.Module):
     def __init__(self):
         super().__init__()
         self.near = nn.Conv2d(3, 4, 3, padding=1)
-        self.small = nn.Sequential(nn.Conv2d(4, 5, 3, stride=2, padding=1), nn.Conv2d(5, 4, 3, padding=1))
+        halved, holed = nn.Conv2d(4, 5, 3, stride=2, padding=1), nn.Conv2d(5, 4, 3, padding=2, dilation=2)
+        self.small = nn.Sequential(halved, nn.MaxPool2d(3, 1, 1), holed)
         self.off = nn.Dropout2d(0.5)
         self.meet = nn.Conv2d(4, 1, 1)
 
@@ -206,11 +207,11 @@ class Fork(nn.Module):
 def test_the_table_of_a_network_is_the_one_counted_by_hand():
     near, small, off, meet = architecture.layers(Fork(), 64, 32)
     assert (near.name, near.kind, near.shape, near.parameters) == ("near", "conv 3×3", (4, 64, 32), 3 * 4 * 9 + 4)
-    assert (small.name, small.kind, small.shape) == ("small", "conv 3×3 / 2, conv 3×3", (4, 32, 16))
+    assert (small.name, small.kind, small.shape) == ("small", "conv 3×3 / 2, MaxPool2d, conv 3×3", (4, 32, 16))
     assert near.macs == 64 * 32 * 3 * 4 * 9 and small.macs == 32 * 16 * (4 * 5 * 9 + 5 * 4 * 9)
     assert (off.kind, off.macs, off.parameters) == ("Dropout2d", 0, 0)
-    assert (near.receptive_field, small.receptive_field) == (3, 9)
-    assert meet.receptive_field == 11  # between two pixels of the small map
+    assert (near.receptive_field, small.receptive_field) == (3, 3 + 2 + 2 * 2 + 2 * 2 * 2)
+    assert meet.receptive_field == 17 + 2  # between two pixels of the small map
 
 
 def test_the_rows_of_the_table_add_up_to_the_network_and_change_nothing_of_it():
@@ -266,23 +267,6 @@ def test_the_receptive_field_of_a_resnet_is_the_published_one():
 def test_an_average_over_the_photo_sees_all_of_it():
     found = architecture.layers(TransferNet("mobilenet_v3_small", width=4), 64, 64)
     assert found[-1].receptive_field == math.inf and "whole photo" in architecture.table(found)
-
-
-class Plain(nn.Module):
-    """A network of one's own, with pooling and a convolution with holes."""
-
-    def __init__(self):
-        super().__init__()
-        self.pool = nn.MaxPool2d(3, 2, 1)
-        self.out = nn.Conv2d(3, 1, 3, padding=2, dilation=2)
-
-    def forward(self, photo):
-        return self.out(self.pool(photo))
-
-
-def test_pooling_and_dilation_count():
-    found = architecture.layers(Plain(), 8, 8)
-    assert [(row.name, row.macs, row.receptive_field) for row in found] == [("pool", 0, 3), ("out", 16 * 27, 11)]
 
 
 def test_the_command_explains_the_network_of_a_run(tmp_path, capsys):
