@@ -252,17 +252,33 @@ def test_a_mask_of_another_type_is_no_mask():
 
 
 def test_masks_to_correct_have_the_ids_areas_and_boxes_of_ground_truth_and_few_corners(tmp_path):
-    for name, mask in MASKS.items():
+    masks = MASKS | {"undamaged": np.zeros((9, 9), np.uint8)}
+    for name, mask in masks.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), 0 * mask)
-    pairs = [(tmp_path / f"{name}.png", mask) for name, mask in MASKS.items()]
-    assert annotate.write_coco(tmp_path / "out.json", pairs) == len(MASKS)
+    pairs = [(tmp_path / f"{name}.png", mask) for name, mask in masks.items()]
+    assert annotate.write_coco(tmp_path / "out.json", pairs) == len(masks)
     content = json.loads((tmp_path / "out.json").read_text())
-    exact = [entry for mask in MASKS.values() for entry in annotate.mask_to_annotations(mask)]
+    exact = [entry for mask in masks.values() for entry in annotate.mask_to_annotations(mask)]
     assert len(content["annotations"]) == len(exact)
     for number, (entry, truth) in enumerate(zip(content["annotations"], exact, strict=True), start=1):
         assert entry["id"] == number and (entry["area"], entry["bbox"]) == (truth["area"], truth["bbox"])
         assert len(entry["segmentation"][0]) <= len(truth["segmentation"][0])
-    assert [image["id"] for image in content["images"]] == list(range(1, len(MASKS) + 1))
+    corners = sum(len(entry["segmentation"][0]) // 2 for entry in content["annotations"])
+    outlines = [cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0] for mask in masks.values()]
+    assert corners < 0.5 * sum(map(len, sum(outlines, ())))  # simplified: few enough to drag by hand
+    assert [image["id"] for image in content["images"]] == list(range(1, len(masks) + 1))
+    for photo, mask in zip(read_export(tmp_path).photos, masks.values(), strict=True):
+        assert np.count_nonzero(mask & photo.mask()) >= 0.95 * np.count_nonzero(mask | photo.mask())
+
+
+def test_pieces_of_a_bounded_size_add_up_to_the_mask(monkeypatch):
+    monkeypatch.setattr(annotate, "LARGEST", 50)
+    mask = grid()
+    total = np.zeros(mask.shape, int)
+    for x, y, part in annotate.pieces(mask):
+        assert max(part.shape) <= 50
+        total[y : y + part.shape[0], x : x + part.shape[1]] += part
+    assert np.array_equal(total, mask)
 
 
 def test_no_file_of_masks_to_correct_is_written_where_no_photo_could_be_used(tmp_path):

@@ -17,7 +17,6 @@ import inference
 import model as networks
 import survey
 from command import BadInput
-from formats import annotate
 from formats import photo as photo_format
 from formats.batch import AT_A_TIME, in_threads
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
@@ -360,46 +359,6 @@ def test_a_model_is_opened_from_a_path_or_a_string(run, tmp_path):
     for path in (tmp_path / "best.pt", str(tmp_path / "best.pt"), str(tmp_path)):
         model, preprocess, threshold = inference.open_model(path, "cpu")
         assert isinstance(model, CrackNet) and preprocess.size == 64 and threshold == 0.5
-
-
-def wild_mask(rng, size=(240, 320)):
-    """Thin, thick, branching cracks, a ring, an alligator's grid and a speck."""
-    mask = np.zeros(size, np.uint8)
-    for _ in range(5):
-        points = np.cumsum(np.vstack([rng.integers(20, 200, 2), rng.integers(-25, 26, (9, 2))]), axis=0)
-        cv2.polylines(mask, [points.astype(np.int32)], False, 1, int(rng.integers(2, 7)))
-    cv2.circle(mask, (270, 60), 30, 1, 3)
-    for at in (0, 20, 40):
-        cv2.line(mask, (230 + at, 150), (230 + at, 190), 1, 3)
-        cv2.line(mask, (230, 150 + at), (270, 150 + at), 1, 3)
-    mask[230, 5] = 1
-    return mask
-
-
-def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
-    masks = {f"{k}.png": wild_mask(np.random.default_rng(k)) for k in range(3)} | {"n.png": np.zeros((9, 9), np.uint8)}
-    for name, mask in masks.items():
-        cv2.imwrite(str(tmp_path / name), 0 * mask)
-    annotate.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
-    export = dataset.read_export(tmp_path)
-    assert [photo.name for photo in export.photos] == list(masks) and len(export.problems) == 1  # no labels yet
-    corners = 0
-    for photo in export.photos:
-        mask, read = masks[photo.name], photo.mask()
-        assert np.count_nonzero(mask & read) >= 0.95 * np.count_nonzero(mask | read)
-        assert all(isinstance(a["segmentation"], list) for a in photo.annotations)
-        corners += sum(len(p) // 2 for a in photo.annotations for p in a["segmentation"])
-    outlines = [len(c) for m in masks.values() for c in cv2.findContours(m, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]]
-    assert corners < 0.5 * sum(outlines)  # simplified: few enough to drag by hand
-
-
-def test_pieces_add_up_to_the_mask(monkeypatch):
-    monkeypatch.setattr(annotate, "LARGEST", 50)
-    mask, total = wild_mask(np.random.default_rng(1)), np.zeros((240, 320), int)
-    for x, y, part in annotate.pieces(mask):
-        assert max(part.shape) <= 50
-        total[y : y + part.shape[0], x : x + part.shape[1]] += part
-    assert np.array_equal(total, mask)
 
 
 def test_the_command_writes_coco_beside_the_photos(strips, run):
