@@ -530,11 +530,7 @@ def test_a_title_is_the_name_without_what_roboflow_adds(export):
 @pytest.mark.parametrize(("listed", "turned"), [((128, 96), True), ((64, 64), False)])
 def test_only_a_photo_whose_sides_are_swapped_is_said_to_be_turned(export, listed, turned):
     """A photo of 96×128; one that was resized needs another remedy than Auto-Orient."""
-
-    def change(content):
-        content["images"][0]["height"], content["images"][0]["width"] = listed
-
-    edit_json(export, change)
+    edit_json(export, lambda content: content["images"][0].update(height=listed[0], width=listed[1]))
     photo = read_export(export).photos[0]
     with pytest.raises(BadInput, match=photo.name) as caught:
         photo.read()
