@@ -1,6 +1,8 @@
 """A little drawn export that most tests read: textured road, one polygonal crack a photo, some undamaged."""
 
+import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 torch.set_num_threads(1)  # the networks here are tiny, and the machine may be busy
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from command import execute  # noqa: E402
 from formats.coco import read_export  # noqa: E402
 from model import CrackNet, save_checkpoint  # noqa: E402
 
@@ -59,6 +62,44 @@ def write_export(folder, cracked=8, undamaged=2, seed=0, categories=CATEGORIES, 
     return folder
 
 
+def painted(shape, *places):
+    """(H, W) uint8 mask: 1 in these slices of rows and columns, 0 elsewhere; painted((40, 60), np.s_[10:13, 5:50])."""
+    mask = np.zeros(shape, np.uint8)
+    for place in places:
+        mask[place] = 1
+    return mask
+
+
+def table(file):
+    """The rows of a CSV file that a command wrote, each as {column: text}."""
+    with open(file, newline="", encoding="utf-8-sig") as opened:
+        return list(csv.DictReader(opened))
+
+
+def lines_with(text, words):
+    """The lines of what a command said that hold these words."""
+    return [line for line in text.splitlines() if words in line]
+
+
+def error_lines(text):
+    """The lines of stderr that say what could not be used."""
+    return [line for line in text.splitlines() if line.startswith("error:")]
+
+
+def ending(command, capsys):
+    """(exit code, lines of stderr) of a command that ends as if the shell had started it."""
+    with pytest.raises(SystemExit) as end:
+        execute(command)
+    return end.value.code, capsys.readouterr().err.strip().splitlines()
+
+
+def copy_repository(folder):
+    """The repository in a new folder, without hidden files and without what was drawn, trained or predicted."""
+    root = Path(__file__).parent.parent
+    kept = shutil.ignore_patterns(".*", "sample", "runs", "predictions", "__pycache__")
+    shutil.copytree(root, folder, ignore=kept)
+
+
 def write_json(folder, content):
     (Path(folder) / "_annotations.coco.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -70,11 +111,16 @@ def edit_json(folder, change):
     write_json(folder, content)
 
 
+def as_stored(image, way):
+    """A Pillow image as a camera stores it that this EXIF orientation turns upright."""
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
+    return image.copy() if undo is None else image.transpose(undo)
+
+
 def turn(path, way):
     """Store the photo so that EXIF brings it back to what it was."""
-    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[way]  # of Pillow's transpositions
     with Image.open(path) as image:
-        stored = image.copy() if undo is None else image.transpose(undo)
+        stored = as_stored(image, way)
     note = Image.Exif()
     note[0x0112] = way
     stored.save(path, exif=note, quality=98)

@@ -138,9 +138,8 @@ def name_outside(rng, folder, content):
 
 
 def name_of_nothing(rng, folder, content):
-    entry(rng, content, "images")[0]["file_name"] = pick(
-        rng, ("", " ", ".", "a\nb.jpg", "x\0.jpg", "\ud800.jpg", "é" * 999)
-    )
+    names = "", " ", ".", "a\nb.jpg", "x\0.jpg", "\ud800.jpg", "é" * 999
+    entry(rng, content, "images")[0]["file_name"] = pick(rng, names)
 
 
 def ten_thousand(rng, folder, content):
@@ -153,19 +152,9 @@ def ten_thousand(rng, folder, content):
 def bytes_of_json(rng, folder, content):
     data = json.dumps(content).encode()
     at, value = rng.integers(len(data)), bytes([rng.integers(256)])
-    changes = [
-        data[:at],
-        data[:at] + value + data[at + 1 :],
-        data[:at] + data[at + 9 :],
-        b"\xef\xbb\xbf" + data,
-        data.decode().encode("utf-16"),
-        b"",
-        b"[" * 100_000,
-        data * 2,
-        b"null",
-        data.replace(b": 60", b": " + b"6" * 5000),
-    ]
-    return pick(rng, changes[:3] * 4 + changes)  # fmt: skip
+    often = [data[:at], data[:at] + value + data[at + 1 :], data[:at] + data[at + 9 :]]
+    whole = [b"\xef\xbb\xbf" + data, data.decode().encode("utf-16"), b"", b"[" * 100_000, data * 2, b"null"]
+    return pick(rng, 5 * often + whole + [data.replace(b": 60", b": " + b"6" * 5000)])
 
 
 def several(rng, folder, content):

@@ -8,7 +8,6 @@ and the test file that must notice. Code is compared without its white space and
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from conftest import copy_repository
+
 from command import BadInput, Parser, execute
 
 MUTATIONS = {  # what breaks: (file, function, code in it, what that becomes, test file)
@@ -161,7 +162,7 @@ def survives(file, function, old, new, test):
     """Does the test file still pass with this mutation?"""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "sample", "__pycache__"))
+        copy_repository(copy)
         path = copy / file
         path.write_text(mutated(path.read_text(encoding="utf-8"), function, old, new), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/test_{test}.py"]

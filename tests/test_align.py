@@ -1,6 +1,5 @@
 """data/align.py: labels that were moved are moved back, others stay."""
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import painted, table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import BadInput
@@ -51,15 +51,13 @@ def test_a_shift_is_given_in_the_photos_own_pixels(drawn):
 def test_a_label_on_plain_road_is_doubtful_or_stays():
     """Nothing in an even photo says where a crack is."""
     photo = np.full((*SIZE, 3), 128, np.uint8)
-    mask = np.zeros(SIZE, np.uint8)
-    mask[150:160, 50:400] = 1
+    mask = painted(SIZE, np.s_[150:160, 50:400])
     found = align.find_shift(photo, mask)
     assert found.doubtful or found.length < 0.1
 
 
 def test_moving_a_mask_drops_what_leaves_the_photo():
-    mask = np.zeros((20, 20), np.uint8)
-    mask[0:2] = 1
+    mask = painted((20, 20), np.s_[0:2])
     assert not shifted(mask, -3, 0).any()
     assert shifted(mask, 3, 0)[3:5].all()
 
@@ -76,11 +74,9 @@ def write(folder, pairs):
 
 def test_the_command_writes_an_export_whose_labels_fit_better(tmp_path, drawn):
     write(tmp_path / "off", [(photo, shifted(mask, 2, -2)) for photo, mask in drawn[:4]])
-    table = tmp_path / "shifts.csv"
-    align.main([str(tmp_path / "off"), "--out", str(tmp_path / "aligned"), "--table", str(table)])
-    with open(table, encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["photo"] for row in rows] == [f"{number}.png" for number in range(4)]
+    shifts = tmp_path / "shifts.csv"
+    align.main([str(tmp_path / "off"), "--out", str(tmp_path / "aligned"), "--table", str(shifts)])
+    assert [row["photo"] for row in table(shifts)] == [f"{number}.png" for number in range(4)]
     before, after = (
         [np.mean(item.mask() == mask) for item, (_, mask) in zip(read_export(folder).photos, drawn[:4], strict=True)]
         for folder in (tmp_path / "off", tmp_path / "aligned")
@@ -96,10 +92,13 @@ def test_the_parts_of_a_split_export_stay_apart(tmp_path, drawn):
     assert sorted(item.part for item in read_export(tmp_path / "out").photos) == ["train", "valid"]
 
 
-def test_photos_without_a_crack_give_one_clear_line(tmp_path, drawn):
+def test_photos_without_a_crack_are_refused_and_the_export_itself_is_never_overwritten(tmp_path, drawn):
     write(tmp_path / "sound", [(photo, np.zeros(SIZE, np.uint8)) for photo, _ in drawn[:2]])
-    with pytest.raises(BadInput, match="sound"):
-        align.main([str(tmp_path / "sound"), "--table", str(tmp_path / "shifts.csv")])
+    write(tmp_path / "mine", drawn[:1])
+    for name, out in (("sound", "out"), ("mine", "mine")):
+        given = [str(tmp_path / name), "--out", str(tmp_path / out), "--table", str(tmp_path / "shifts.csv")]
+        with pytest.raises(BadInput, match=name):
+            align.main(given)
 
 
 def test_what_the_aligned_export_lacks_is_said_and_masks_of_the_network_do_not_become_labels(tmp_path, drawn, capsys):
@@ -122,9 +121,3 @@ def test_what_the_aligned_export_lacks_is_said_and_masks_of_the_network_do_not_b
     file.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="masks of inference.py"):
         align.main([str(folder), *flags])
-
-
-def test_the_export_itself_is_never_overwritten(tmp_path, drawn):
-    write(tmp_path / "mine", drawn[:1])
-    with pytest.raises(BadInput, match="mine"):
-        align.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine"), "--table", str(tmp_path / "shifts.csv")])

@@ -1,10 +1,9 @@
-import json
 import re
 
 import cv2
 import numpy as np
 import pytest
-from conftest import edit_json, turn, write_export
+from conftest import edit_json, lines_with, painted, turn, write_export
 
 import dataset
 from data import audit as audit_module
@@ -19,7 +18,7 @@ def report(folder, classes=None):
 
 def line_with(text, words):
     """The one line of a report that holds the words."""
-    (line,) = [line for line in text.splitlines() if words in line]
+    (line,) = lines_with(text, words)
     return line
 
 
@@ -37,8 +36,7 @@ def test_only_the_kind_of_photos_that_is_lacking_is_said_to_lack(tmp_path, monke
     monkeypatch.setattr(audit_module, "CRACKED", 4)
     monkeypatch.setattr(audit_module, "UNDAMAGED", 2)
     text = report(write_export(tmp_path / "e", cracked, undamaged))
-    lines = [line for line in text.splitlines() if "fewer than" in line]
-    assert [re.match(r"\d+ (\w+)", line)[1] for line in lines] == lacking
+    assert [re.match(r"\d+ (\w+)", line)[1] for line in lines_with(text, "fewer than")] == lacking
 
 
 @pytest.mark.parametrize(("cracked", "undamaged"), [(1, 0), (0, 2), (1, 1), (2, 1)])
@@ -112,10 +110,7 @@ def test_an_export_made_from_masks_raises_no_doubt_about_empty_masks_and_specks(
         cv2.imwrite(str(masks / f"{photo.path.stem}.png"), mask)
     convert(folder, masks, tmp_path / "converted")
     assert "no problem found" in report(tmp_path / "converted")
-    file = tmp_path / "converted" / "_annotations.coco.json"
-    content = json.loads(file.read_text())
-    content["annotations"].pop()  # now it is somebody's own work
-    file.write_text(json.dumps(content))
+    edit_json(tmp_path / "converted", lambda content: content["annotations"].pop())  # now it is somebody's own work
     text = report(tmp_path / "converted")
     assert line_with(text, "counted as undamaged") and line_with(text, "under 2 pixels")
 
@@ -146,8 +141,7 @@ def test_a_label_drawn_before_exif_turned_the_photo_is_told_from_a_right_one(tmp
 
 def test_labelled_pixels_that_are_brighter_than_their_surroundings_strengthen_the_doubt(rng):
     photo = np.full((100, 100, 3), 120, np.uint8)
-    mask = np.zeros((100, 100), np.uint8)
-    mask[:, 20:26] = 1
+    mask = painted((100, 100), np.s_[:, 20:26])
     for value, doubtful in ((60, False), (180, True)):
         photo[:, 20:26] = value
         assert drawn_unturned(photo, mask, 3) == doubtful
@@ -171,15 +165,10 @@ def test_a_label_beside_its_crack_is_named_and_a_right_one_is_not(tmp_path):
     folder = write_export(tmp_path / "export", cracked=3, undamaged=0, size=(384, 512))
 
     def push(content):
-        for annotation in content["annotations"]:
-            if annotation["image_id"] == content["images"][0]["id"]:
-                annotation["segmentation"] = [
-                    [value + 3 * (place % 2 == 0) for place, value in enumerate(outline)]
-                    for outline in annotation["segmentation"]
-                ]
+        (outline,) = content["annotations"][0]["segmentation"]
+        outline[::2] = [x + 3 for x in outline[::2]]
 
-    assert not any(BESIDE in line for line in audit(read_export(folder))[0].splitlines())
+    assert BESIDE not in report(folder)
     edit_json(folder, push)
-    export = read_export(folder)
-    (line,) = [line for line in audit(export)[0].splitlines() if BESIDE in line]
-    assert export.photos[0].name in line and export.photos[1].name not in line
+    line = line_with(report(folder), BESIDE)
+    assert "road000.jpg" in line and "road001.jpg" not in line

@@ -3,6 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from conftest import painted
 
 from augment import SIGMA, UNCHANGED, VERSIONS, apply, augment, caption, draw, matrix, share_lost, write_versions
 from command import BadInput
@@ -40,15 +41,13 @@ def test_parameters_fill_their_ranges_and_never_leave_them(rng):
 
 
 def test_no_draw_loses_more_than_a_fifth_of_the_crack(rng):
-    mask = np.zeros((100, 200), np.uint8)
-    mask[2:12, :40] = 1
+    mask = painted((100, 200), np.s_[2:12, :40])
     for _ in range(100):
         assert share_lost(mask, matrix(mask.shape, **draw(mask, rng))) <= 0.2
 
 
 def test_the_share_lost_is_that_of_the_pixels_that_leave_the_frame():
-    mask = np.zeros((10, 10), np.uint8)
-    mask[4, :] = 1
+    mask = painted((10, 10), np.s_[4, :])
     assert share_lost(mask, np.array([[1.0, 0, 3], [0, 1, 0]])) == pytest.approx(0.3)
 
 
@@ -58,8 +57,7 @@ def test_nothing_is_mirrored(rng):
 
 
 def test_a_positive_angle_turns_the_crack_against_the_clock_and_scale_enlarges_it(rng):
-    mask = np.zeros((101, 101), np.uint8)
-    mask[49:52, 50:90] = 1
+    mask = painted((101, 101), np.s_[49:52, 50:90])
     turned = apply(np.zeros((101, 101, 3), np.uint8), mask, UNCHANGED | {"rotation": 30.0}, rng)[1]
     rows, columns = np.nonzero(turned)
     assert np.degrees(np.arctan2(50 - rows[columns > 70].mean(), columns[columns > 70].mean() - 50)) == pytest.approx(
@@ -81,8 +79,7 @@ def test_the_middle_stays_in_place_and_a_turned_photo_has_values_between_its_own
 
 
 def test_a_crack_that_every_draw_would_push_out_of_the_frame_stays_where_it_is(rng):
-    mask = np.zeros((100, 100), np.uint8)
-    mask[0, 0] = mask[0, -1] = mask[-1, 0] = mask[-1, -1] = 1
+    mask = painted((100, 100), np.s_[0, 0], np.s_[0, -1], np.s_[-1, 0], np.s_[-1, -1])
     drawn = [draw(mask, rng) for _ in range(50)]
     moved = [d for d in drawn if (d["rotation"], d["scale"]) != (0.0, 1.0)]
     assert len(moved) < 50 and all(share_lost(mask, matrix(mask.shape, **d)) <= 0.2 for d in drawn)
@@ -112,8 +109,7 @@ def test_brightness_contrast_and_noise_are_of_the_size_that_is_asked_for(rng):
 
 
 def test_what_moves_in_from_outside_is_the_mirror_image_in_photo_and_mask():
-    mask = np.zeros((60, 60), np.uint8)
-    mask[:, 5:13] = 1
+    mask = painted((60, 60), np.s_[:, 5:13])
     photo = np.where(mask[..., None] > 0, 40, 200).astype(np.uint8).repeat(3, axis=2)
     moved, truth = apply(photo, mask, UNCHANGED | {"scale": 0.5}, np.random.default_rng(0))
     assert len(np.flatnonzero(np.diff(truth[30].astype(int)) == 1)) > 1  # the crack and its mirror image

@@ -83,12 +83,9 @@ def test_what_is_perhaps_needed_costs_its_minimum_only_at_the_high_end(prices):
 
 def test_widths_and_items_without_a_price_are_named(prices):
     found = estimate(needs(narrow=(5, 0), widest=(3, 1), patch=(2, 0.5)), prices(NARROW, WIDE))
-    assert [
-        (n["item"], n["unit"], n["width_from_mm"], n["quantity"], n["plus_minus"]) for n in found["not_priced"]
-    ] == [
-        ("seal", "m", 40, 3, 1),
-        ("patch", "m2", 0, 2, 0.5),
-    ]
+    keys = "item", "unit", "width_from_mm", "quantity", "plus_minus"
+    named = [tuple(lacking[key] for key in keys) for lacking in found["not_priced"]]
+    assert named == [("seal", "m", 40, 3, 1), ("patch", "m2", 0, 2, 0.5)]
     assert found["central"] == 20
 
 

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from conftest import painted
 from test_overlap import seen, stones
 
 import dataset
@@ -182,8 +183,7 @@ def test_photos_of_folders_in_folders_are_checked_and_the_innermost_name_that_sa
 def test_masks_to_correct_are_no_labels_until_somebody_corrects_them_and_then_are_never_written_over(tmp_path):
     photo, file = tmp_path / "a.jpg", tmp_path / "to-correct.json"
     cv2.imwrite(str(photo), np.full((96, 128, 3), 128, np.uint8))
-    mask = np.zeros((96, 128), np.uint8)
-    mask[20:30, 10:100] = 1
+    mask = painted((96, 128), np.s_[20:30, 10:100])
     write_coco(file, [(photo, mask)])
     (tmp_path / "a_cracks.json").write_text("{}")
     check_coco_file(file, [])

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import write_export
+from conftest import ending, lines_with, table, write_export
 
 import augment
 import dataset
@@ -21,7 +21,7 @@ import metrics
 import runs
 import survey
 import train
-from command import execute, signals_noted, write_csv
+from command import signals_noted, write_csv
 from formats.photo import read_photo
 from model import predict
 
@@ -49,11 +49,9 @@ def test_a_trained_network_beats_an_all_black_answer(trained, capsys):
     assert sheet["iou_cracked"] > 0.3 and sheet["photos"] == 4
     assert sheet["iou_cracked_interval"] == [None, None]
     assert "3 photos with a crack" in capsys.readouterr().out
-    with open(run / "roads-test" / "photos.csv", newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 4 and np.mean([float(r["iou"]) for r in rows if int(r["true_pixels"])]) == pytest.approx(
-        sheet["iou_cracked"], abs=1e-4
-    )
+    rows = table(run / "roads-test" / "photos.csv")
+    mean = np.mean([float(row["iou"]) for row in rows if int(row["true_pixels"])])
+    assert len(rows) == 4 and mean == pytest.approx(sheet["iou_cracked"], abs=1e-4)
     assert {"worst.png", "median.png", "best.png"} <= {path.name for path in (run / "roads-test").iterdir()}
 
 
@@ -157,7 +155,7 @@ def test_the_audit_says_what_is_there_and_saves_a_picture(export, tmp_path, caps
     assert dataset.main([str(export), "--out", str(tmp_path / "audit.png")]) == 0
     said = capsys.readouterr().out
     assert "10 photos, 8 cracked, 2 undamaged" in said
-    assert any("road008.jpg" in line and "road009.jpg" in line for line in said.splitlines())
+    assert any("road009.jpg" in line for line in lines_with(said, "road008.jpg"))
     assert read_photo(tmp_path / "audit.png").shape[1] > 1000
 
 
@@ -188,6 +186,13 @@ def test_the_augmented_export_has_five_versions_of_train_photos_and_of_no_others
         (evaluate.main, ["nowhere"], "nowhere"),
         (evaluate.main, ["--predictions", "nowhere", "--data", "nowhere"], "nowhere"),
         (inference.main, ["nowhere.jpg"], "nowhere.jpg"),
+        (inference.main, ["https://roads.example/a.jpg"], "https://roads.example/a.jpg"),
+        (inference.main, [], "PHOTO"),
+        (inference.main, ["x.jpg", "--scale", "0"], "--scale"),
+        (inference.main, ["x.jpg", "--scale", "nan"], "--scale"),
+        (inference.main, ["x.jpg", "--threshold", "2"], "--threshold"),
+        (inference.main, ["x.jpg", "--threshold", "half"], "--threshold: half"),
+        (inference.main, ["EXPORT/road000.jpg", "--coco", "to-correct.txt"], "to-correct.txt"),
         (survey.main, ["nowhere.jpg"], "nowhere.jpg"),
         (survey.main, ["EXPORT", "--mm-per-pixel", "1", "--prices", "nowhere.csv"], "nowhere.csv"),
         (survey.main, ["EXPORT", "--every", "0"], "--every"),
@@ -198,10 +203,8 @@ def test_the_augmented_export_has_five_versions_of_train_photos_and_of_no_others
 def test_bad_input_gets_one_line_and_exit_code_2(export, tmp_path, monkeypatch, capsys, main, arguments, says):
     monkeypatch.chdir(tmp_path)
     arguments = [argument.replace("EXPORT", str(export)) for argument in arguments]
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: main(arguments))
-    said = capsys.readouterr().err.strip()
-    assert end.value.code == 2 and says in said and len(said.splitlines()) == 1
+    code, (line,) = ending(lambda: main(arguments), capsys)
+    assert code == 2 and says in line
     assert [path.name for path in tmp_path.iterdir()] == ["export"]  # nothing half-written
 
 
@@ -210,10 +213,8 @@ def test_a_bad_photo_in_a_worker_is_one_line_too(export, tmp_path, capsys):
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     (export / "road002.jpg").write_text("no photo")
     flags = ["--data", str(export), "--splits", str(tmp_path / "splits.json"), "--out", str(tmp_path / "run")]
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: train.main([*flags, *FLAGS, "--workers", "2"]))
-    said = capsys.readouterr().err.strip().splitlines()
-    assert end.value.code == 2 and said[-1].startswith("error: ") and "road002.jpg" in said[-1]
+    code, said = ending(lambda: train.main([*flags, *FLAGS, "--workers", "2"]), capsys)
+    assert code == 2 and said[-1].startswith("error: ") and "road002.jpg" in said[-1]
     assert not any("Traceback" in line for line in said)
 
 
@@ -238,9 +239,8 @@ def test_ctrl_c_ends_a_command_with_exit_code_130_and_what_was_saved(capsys):
     def interrupted():
         raise KeyboardInterrupt("saved")
 
-    with pytest.raises(SystemExit) as end:
-        execute(interrupted)
-    assert end.value.code == 130 and "interrupted: saved" in capsys.readouterr().err
+    code, said = ending(interrupted, capsys)
+    assert code == 130 and "interrupted: saved" in said[-1]
 
 
 def test_a_reader_that_has_seen_enough_gets_no_complaint(export):

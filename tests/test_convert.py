@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from conftest import draw_road
+from conftest import CATEGORIES, draw_road, edit_json, lines_with, painted
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -64,13 +64,18 @@ def folders(tmp_path, masks, suffix="", ending=".png"):
     return photos, truth
 
 
+def converted(tmp_path, masks, suffix="", ending=".png"):
+    """The export that the command makes of such folders."""
+    convert.main([*map(str, folders(tmp_path, masks, suffix, ending)), str(tmp_path / "out")])
+    return tmp_path / "out"
+
+
 @pytest.mark.parametrize("share", [0.03, 0.2, 0.5, 0.8, 1.0])
 def test_any_mask_comes_back_exactly(tmp_path, share):
     masks = {f"road{seed}": speckle(seed, share=share) for seed in range(4)}
-    photos, truth = folders(tmp_path, {stem: mask * 255 for stem, mask in masks.items()})
-    convert.main([str(photos), str(truth), str(tmp_path / "out")])
+    found = read_back(converted(tmp_path, {stem: mask * 255 for stem, mask in masks.items()}))
     for stem, mask in masks.items():
-        np.testing.assert_array_equal(read_back(tmp_path / "out")[f"{stem}.jpg"], mask)
+        np.testing.assert_array_equal(found[f"{stem}.jpg"], mask)
 
 
 def ring(radius=12, thick=2, size=50):
@@ -79,8 +84,7 @@ def ring(radius=12, thick=2, size=50):
 
 def grid(size=120):
     """An alligator's pattern: many plates inside each other's cracks."""
-    mask = np.zeros((size, size), np.uint8)
-    mask[10:110:15, 10:101] = mask[10:101, 10:110:15] = 1
+    mask = painted((size, size), np.s_[10:110:15, 10:101], np.s_[10:101, 10:110:15])
     return mask
 
 
@@ -108,9 +112,7 @@ def test_every_piece_is_one_polygon_without_a_hole_with_the_area_and_box_of_its_
 
 
 def test_a_crack_that_touches_at_a_corner_is_one_piece():
-    mask = np.zeros((30, 40), np.uint8)
-    mask[2:5, 3:10] = 1
-    mask[20, 30] = mask[21, 31] = 1
+    mask = painted((30, 40), np.s_[2:5, 3:10], (20, 30), (21, 31))
     first, second = annotate.mask_to_annotations(mask)
     assert (first["bbox"], first["area"]) == ([3, 2, 7, 3], 21)
     assert (second["bbox"], second["area"]) == ([30, 20, 2, 2], 2)
@@ -149,16 +151,11 @@ def test_an_undamaged_mask_has_no_annotation():
 
 
 def test_written_the_way_roboflow_writes(tmp_path):
-    photos, truth = folders(tmp_path, {"a": speckle(1) * 255, "b": np.zeros((9, 9), np.uint8)})
-    convert.main([str(photos), str(truth), str(tmp_path / "out")])
-    coco = json.loads((tmp_path / "out" / "_annotations.coco.json").read_text())
-    assert coco["categories"] == [
-        {"id": 0, "name": "cracks", "supercategory": "none"},
-        {"id": 1, "name": "crack", "supercategory": "cracks"},
-    ]
-    assert all(
-        set(image) == {"id", "license", "file_name", "height", "width", "date_captured"} for image in coco["images"]
-    )
+    out = converted(tmp_path, {"a": speckle(1) * 255, "b": np.zeros((9, 9), np.uint8)})
+    coco = json.loads((out / JSON_NAME).read_text())
+    assert coco["categories"] == CATEGORIES
+    keys = {"id", "license", "file_name", "height", "width", "date_captured"}
+    assert all(set(image) == keys for image in coco["images"])
     assert [image["id"] for image in coco["images"]] == [1, 2]
     assert [annotation["id"] for annotation in coco["annotations"]] == list(range(1, len(coco["annotations"]) + 1))
     assert {(a["category_id"], a["iscrowd"], a["image_id"]) for a in coco["annotations"]} == {(1, 0, 1)}
@@ -167,9 +164,8 @@ def test_written_the_way_roboflow_writes(tmp_path):
 @pytest.mark.parametrize("white, ending", [(1, ".png"), (255, ".png"), (255, ".jpg")])
 def test_masks_of_0_and_1_or_0_and_255_png_or_jpeg(tmp_path, white, ending):
     mask = cv2.circle(np.zeros((64, 64), np.uint8), (30, 30), 20, 1, -1)
-    photos, truth = folders(tmp_path, {"a": mask * np.uint8(white)}, "_mask", ending)
-    convert.main([str(photos), str(truth), str(tmp_path / "out")])
-    np.testing.assert_array_equal(read_back(tmp_path / "out")["a.jpg"], mask)
+    out = converted(tmp_path, {"a": mask * np.uint8(white)}, "_mask", ending)
+    np.testing.assert_array_equal(read_back(out)["a.jpg"], mask)
 
 
 def test_grey_edges_are_split_at_half(tmp_path):
@@ -201,36 +197,30 @@ def test_bad_input_is_named_and_nothing_is_left_behind(tmp_path):
 
 
 def test_replaces_its_own_export_but_never_a_folder_with_other_files(tmp_path):
-    photos, truth = folders(tmp_path, {"a": speckle(1) * 255})
-    out = tmp_path / "out"
-    convert.main([str(photos), str(truth), str(out)])
-    convert.main([str(photos), str(truth), str(out)])
+    out = converted(tmp_path, {"a": speckle(1) * 255})
+    given = tmp_path / "photos", tmp_path / "masks", out
+    convert.main([*map(str, given)])
     (out / "diary.txt").write_text("mine")
-    assert "out" in complaint(photos, truth, out)
+    assert "out" in complaint(*given)
     assert (out / "diary.txt").read_text() == "mine"
 
 
-def test_replaces_its_own_split_export(tmp_path):
+@pytest.mark.parametrize("parts", [["."], ["train", "test"]])
+def test_replaces_its_own_export_with_a_manifest_but_not_one_with_any_other_file(tmp_path, parts):
     def write():
         with annotate.export_folder(tmp_path / "out") as folder:
-            for part in ("train", "test"):
-                (folder / part).mkdir()
+            (folder / "manifest.csv").write_text("file,student")
+            for part in parts:
+                (folder / part).mkdir(exist_ok=True)
                 annotate.write_annotations(folder / part, [], "augment.py")
 
     write()
-    write()
-    (tmp_path / "out" / "test" / "diary.txt").write_text("mine")
-    with pytest.raises(BadInput):
+    for other in (f"{parts[-1]}/diary.txt", "marks.csv"):
         write()
-
-
-def test_a_manifest_belongs_to_an_export_and_any_other_file_does_not(tmp_path):
-    with annotate.export_folder(tmp_path / "out") as folder:
-        annotate.write_annotations(folder, [], "data/merge.py")
-        (folder / "manifest.csv").write_text("file,student")
-    assert annotate.is_ours(tmp_path / "out")
-    (tmp_path / "out" / "marks.csv").write_text("mine")
-    assert not annotate.is_ours(tmp_path / "out")
+        (tmp_path / "out" / other).write_text("mine")
+        with pytest.raises(BadInput):
+            write()
+        (tmp_path / "out" / other).unlink()
 
 
 def test_where_an_export_cannot_be_replaced_the_old_one_stays(tmp_path, monkeypatch):
@@ -252,14 +242,9 @@ def test_where_an_export_cannot_be_replaced_the_old_one_stays(tmp_path, monkeypa
 
 
 def test_an_export_whose_labels_were_changed_since_is_not_replaced(tmp_path):
-    photos, masks = folders(tmp_path, {"a": speckle(0)})
-    convert.convert(photos, masks, tmp_path / "out")
-    file = tmp_path / "out" / "_annotations.coco.json"
-    content = json.loads(file.read_text())
-    content["annotations"].pop()
-    file.write_text(json.dumps(content))
-    with pytest.raises(BadInput, match="holds other files"):
-        convert.convert(photos, masks, tmp_path / "out")
+    out = converted(tmp_path, {"a": speckle(0)})
+    edit_json(out, lambda content: content["annotations"].pop())
+    assert "holds other files" in complaint(tmp_path / "photos", tmp_path / "masks", out)
 
 
 def test_a_mask_of_another_type_is_no_mask():
@@ -269,17 +254,33 @@ def test_a_mask_of_another_type_is_no_mask():
 
 
 def test_masks_to_correct_have_the_ids_areas_and_boxes_of_ground_truth_and_few_corners(tmp_path):
-    for name, mask in MASKS.items():
+    masks = MASKS | {"undamaged": np.zeros((9, 9), np.uint8)}
+    for name, mask in masks.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), 0 * mask)
-    pairs = [(tmp_path / f"{name}.png", mask) for name, mask in MASKS.items()]
-    assert annotate.write_coco(tmp_path / "out.json", pairs) == len(MASKS)
+    pairs = [(tmp_path / f"{name}.png", mask) for name, mask in masks.items()]
+    assert annotate.write_coco(tmp_path / "out.json", pairs) == len(masks)
     content = json.loads((tmp_path / "out.json").read_text())
-    exact = [entry for mask in MASKS.values() for entry in annotate.mask_to_annotations(mask)]
+    exact = [entry for mask in masks.values() for entry in annotate.mask_to_annotations(mask)]
     assert len(content["annotations"]) == len(exact)
     for number, (entry, truth) in enumerate(zip(content["annotations"], exact, strict=True), start=1):
         assert entry["id"] == number and (entry["area"], entry["bbox"]) == (truth["area"], truth["bbox"])
         assert len(entry["segmentation"][0]) <= len(truth["segmentation"][0])
-    assert [image["id"] for image in content["images"]] == list(range(1, len(MASKS) + 1))
+    corners = sum(len(entry["segmentation"][0]) // 2 for entry in content["annotations"])
+    outlines = [cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0] for mask in masks.values()]
+    assert corners < 0.5 * sum(map(len, sum(outlines, ())))  # simplified: few enough to drag by hand
+    assert [image["id"] for image in content["images"]] == list(range(1, len(masks) + 1))
+    for photo, mask in zip(read_export(tmp_path).photos, masks.values(), strict=True):
+        assert np.count_nonzero(mask & photo.mask()) >= 0.95 * np.count_nonzero(mask | photo.mask())
+
+
+def test_pieces_of_a_bounded_size_add_up_to_the_mask(monkeypatch):
+    monkeypatch.setattr(annotate, "LARGEST", 50)
+    mask = grid()
+    total = np.zeros(mask.shape, int)
+    for x, y, part in annotate.pieces(mask):
+        assert max(part.shape) <= 50
+        total[y : y + part.shape[0], x : x + part.shape[1]] += part
+    assert np.array_equal(total, mask)
 
 
 def test_no_file_of_masks_to_correct_is_written_where_no_photo_could_be_used(tmp_path):
@@ -289,9 +290,8 @@ def test_no_file_of_masks_to_correct_is_written_where_no_photo_could_be_used(tmp
 
 def test_inverted_masks_are_named(tmp_path, capsys):
     share = {"a": 0.05, "b": 0.95, "c": 0.31, "d": 0.0}
-    photos, masks = folders(tmp_path, {stem: speckle(1, share=part) * 255 for stem, part in share.items()})
-    convert.main([str(photos), str(masks), str(tmp_path / "out")])
-    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+    converted(tmp_path, {stem: speckle(1, share=part) * 255 for stem, part in share.items()})
+    (warning,) = lines_with(capsys.readouterr().out, "WARNING")
     assert "inverted mask?" in warning and [f"{stem}.jpg" in warning for stem in share] == [False, True, True, False]
 
 

@@ -3,7 +3,6 @@
 Seen with Gradio 6.31, Selenium 4 and Debian's chromium 150. The browser checks are skipped without chromedriver.
 """
 
-import csv
 import json
 import os
 import re
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import table
 
 import inference
 from command import BadInput
@@ -143,9 +143,9 @@ def test_the_zip_holds_the_mask_that_inference_writes(client, photo, tmp_path):
     (mask,) = (tmp_path / "zip").glob("*_mask.png")
     (expected,) = out.glob("*_mask.png")
     assert np.array_equal(read_mask(mask), read_mask(expected)) and read_mask(mask).any()
-    (table,) = (tmp_path / "zip").glob("*.csv")
-    rows = list(csv.DictReader(table.open(encoding="utf-8-sig")))
-    assert len(rows) == 1 and float(rows[0]["mm_per_pixel"]) == MM
+    (measured,) = (tmp_path / "zip").glob("*.csv")
+    (row,) = table(measured)
+    assert float(row["mm_per_pixel"]) == MM
     (coco,) = (tmp_path / "zip").glob("*.json")
     assert json.loads(coco.read_text())["annotations"]
 

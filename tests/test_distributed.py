@@ -1,13 +1,12 @@
 """Several processes do together what one does alone: their shares, their gradient, their validation, their run."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_export
+from conftest import table, write_export
 
 import distributed
 from dataset import CrackDataset, loader
@@ -198,13 +197,8 @@ def test_two_processes_have_the_gradient_and_the_validation_of_one(tmp_path, pro
     assert ended.stdout.count("together") == 1  # process 0 alone speaks
 
 
-def history(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def best(folder):
-    return max(float(row["iou_cracked"]) for row in history(folder))
+    return max(float(row["iou_cracked"]) for row in table(folder / "history.csv"))
 
 
 @pytest.mark.slow
@@ -223,8 +217,8 @@ def test_two_processes_score_as_one_and_one_goes_on_where_two_were_stopped(tmp_p
     assert any(b"epoch   2/12" in line for line in stopped.stdout)
     stopped.terminate()
     stopped.communicate()
-    assert 2 <= len(history(cut)) < 12
+    assert 2 <= len(table(cut / "history.csv")) < 12
     subprocess.run([sys.executable, flags[0], "--resume", str(cut)], check=True, capture_output=True)
     print({folder.name: round(best(folder), 4) for folder in (one, two, cut)})
-    assert len(history(cut)) == 12
+    assert len(table(cut / "history.csv")) == 12
     assert best(two) == pytest.approx(best(one), abs=0.01) and best(cut) == pytest.approx(best(one), abs=0.01)

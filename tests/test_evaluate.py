@@ -207,11 +207,6 @@ def test_robustness_writes_the_sheet_under_every_change(export, tmp_path):
     assert (tmp_path / "out" / "robustness.png").is_file()
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(name in page for name in CHANGES) and str(tmp_path) not in page  # no path of this machine
-    for flag in ("--robustness", "--flips"):
-        with pytest.raises(BadInput, match=flag):
-            evaluate.main(["--predictions", str(export), "--data", str(export), flag])
-    with pytest.raises(BadInput, match="--predictions"):
-        evaluate.main([str(run), "--predictions", str(export), "--data", str(export)])
 
 
 def test_an_answer_that_turns_with_the_photo_scores_the_same_turned(photos):
@@ -292,25 +287,30 @@ def test_a_run_that_learnt_nothing_is_doubted_on_the_screen_and_on_its_page(expo
     assert "its masks mean nothing" in (run / "export-test" / "report.html").read_text()
 
 
-def test_what_is_given_as_a_run_and_is_none_is_told_where_it_goes(export, tmp_path):
-    add_run(tmp_path / "runs" / "first", export)
-    with pytest.raises(BadInput, match="export.*--data"):
-        evaluate.main([str(export)])
-    with pytest.raises(BadInput, match="runs: not a run; .*runs/first is one"):
-        evaluate.main([str(tmp_path / "runs")])
+NOT_SCORED = [
+    ("export", "export.*--data"),
+    ("runs", "runs: not a run; .*runs/first is one"),
+    ("begun", "train.py --resume .*begun"),
+    ("runs/first runs/first", "first: given twice"),
+    ("runs/first deep/first", "two runs of one name"),
+    ("runs/first --predictions export --data export", "--predictions"),
+    ("--predictions runs/first --data export", "without --predictions"),
+    ("--predictions runs/first/best.pt --data export", "without --predictions"),
+    ("--predictions notes.txt --data export", "notes.txt"),
+    ("--predictions export --data export --robustness", "--robustness"),
+    ("--predictions export --data export --flips", "--flips"),
+]
+
+
+@pytest.mark.parametrize("words, says", NOT_SCORED)
+def test_what_cannot_be_scored_is_told_where_it_goes(export, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/first", "deep/first"):
+        add_run(tmp_path / name, export)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "last.pt").touch()
-    with pytest.raises(BadInput, match="train.py --resume .*begun"):
-        evaluate.main([str(tmp_path / "begun")])
-
-
-def test_masks_are_given_after_predictions_and_networks_without(export, tmp_path):
-    run = add_run(tmp_path / "run", export)
-    for path in (run, run / "best.pt"):
-        with pytest.raises(BadInput, match="without --predictions"):
-            evaluate.main(["--predictions", str(path), "--data", str(export)])
-    with pytest.raises(BadInput, match="notes.txt"):
-        evaluate.main(["--predictions", str(tmp_path / "notes.txt"), "--data", str(export)])
+    with pytest.raises(BadInput, match=says):
+        evaluate.main([*words.split(), "--device", "cpu"])
 
 
 def test_results_of_last_pt_and_of_the_shipped_weights_lie_where_no_other_results_are(export, tmp_path):

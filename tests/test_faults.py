@@ -1,7 +1,6 @@
 """A training that is killed, interrupted or out of disk space loses nothing, and ends as if nothing had happened."""
 
 import contextlib
-import csv
 import json
 import os
 import signal
@@ -13,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_export
+from conftest import ending, table, write_export
 
 import runs
 import train
-from command import execute, number_of
+from command import number_of
 from model import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -38,8 +37,8 @@ def same(first, second):
 
 
 def without_seconds(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    rows = table(folder / "history.csv")
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def assert_same_run(whole, cut):
@@ -95,19 +94,16 @@ def kill():
 )
 def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_lost(whole, number, where, saved, tmp_path, monkeypatch, capsys):
     flags, undisturbed = whole
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+    with monkeypatch.context() as patch:
         before(patch, *where, lambda: os.kill(os.getpid(), number))
-        execute(lambda: train.main([*flags, "--out", str(tmp_path / "run")]))
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert end.value.code == 130 and f"python train.py --resume {tmp_path / 'run'}" in said
+        code, said = ending(lambda: train.main([*flags, "--out", str(tmp_path / "run")]), capsys)
+    assert code == 130 and f"python train.py --resume {tmp_path / 'run'}" in said[-1]
     training = read_checkpoint(tmp_path / "run" / "last.pt")["training"]
     assert (len(training["history"]), training["progress"]["steps"]) == saved
     torch.manual_seed(99)
     train.main(["--resume", str(tmp_path / "run")])
-    assert (
-        f"after {saved[0]} epoch" in (out := capsys.readouterr().out)
-        and f"and {number_of(saved[1], 'step')} of the next" in out
-    )
+    out = capsys.readouterr().out
+    assert f"after {saved[0]} epoch" in out and f"and {number_of(saved[1], 'step')} of the next" in out
     assert_same_run(undisturbed, tmp_path / "run")
 
 
@@ -148,10 +144,6 @@ def test_after_a_save_the_minutes_begin_anew(monkeypatch):
     assert len(saves) == 4  # at the end, so that validation may be interrupted
 
 
-def command(*flags):
-    return [sys.executable, str(ROOT / "train.py"), *flags]
-
-
 def test_killed_while_it_writes_the_checkpoint(whole, tmp_path):
     """The process is gone between the bytes and the rename, so that the half-written file stays behind."""
     flags, undisturbed = whole
@@ -177,13 +169,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(whole, tmp_
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good["best.pt"]) + 1000, limits[1]))  # last.pt is three times that
     try:
-        with pytest.raises(SystemExit) as end:
-            execute(lambda: train.main(["--resume", str(folder), "--save-minutes", "0"]))
+        code, said = ending(lambda: train.main(["--resume", str(folder), "--save-minutes", "0"]), capsys)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert end.value.code == 1 and said.startswith(f"error: {folder / 'last.pt'}: ")
-    assert "Traceback" not in said and {path.name: path.read_bytes() for path in folder.iterdir()} == good
+    assert code == 1 and said[-1].startswith(f"error: {folder / 'last.pt'}: ")
+    assert "Traceback" not in said[-1] and {path.name: path.read_bytes() for path in folder.iterdir()} == good
     train.main(["--resume", str(folder)])
     assert_same_run(undisturbed, folder)
 
@@ -209,16 +199,15 @@ def test_a_run_folder_that_cannot_be_written_is_found_out_before_the_work(whole,
     flags, _ = whole
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(train, "train_step", None)
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: train.main([*flags, "--out", str(tmp_path / "file" / "run")]))
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert end.value.code == 1 and said.startswith("error: ") and str(tmp_path / "file") in said
+    code, said = ending(lambda: train.main([*flags, "--out", str(tmp_path / "file" / "run")]), capsys)
+    assert code == 1 and said[-1].startswith("error: ") and str(tmp_path / "file") in said[-1]
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def started(*flags):
     """A training in a process of its own that has read its photos and begins."""
-    training = subprocess.Popen(command(*flags), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, str(ROOT / "train.py"), *flags]
+    training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert any("run folder" in line or "already finished" in line for line in training.stdout)
     return training
 
@@ -237,11 +226,7 @@ def half_done(folder):
 def test_killed_at_20_random_moments_and_still_the_same_to_the_last_bit(tmp_path):
     data = write_export(tmp_path / "roads", cracked=12, undamaged=4)
     names = [f"road{i:03d}.jpg" for i in range(16)]
-    parts = {
-        "train": names[:3] + names[12:],
-        "valid": names[3:11],
-        "test": [names[11]],
-    }  # validation takes time too
+    parts = {"train": names[:3] + names[12:], "valid": names[3:11], "test": [names[11]]}  # validation takes time too
     (tmp_path / "splits.json").write_text(json.dumps(parts))
     flags = ["--data", str(data), "--splits", str(tmp_path / "splits.json"), "--epochs", "4", "--size", "96"]
     flags += ["--versions", "2", "--batch-size", "2", "--dropout", "0.2", "--workers", "1", "--device", "cpu"]

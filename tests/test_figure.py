@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import painted
 
 import survey
 from quantify.damage import damage
@@ -19,16 +20,14 @@ def found(mask, scale=None):
 
 
 def test_the_width_of_each_pixel_is_that_of_its_crack():
-    mask = np.zeros((100, 100), np.uint8)
-    mask[10:90, 20:25], mask[10:90, 60:75] = 1, 1
+    mask = painted((100, 100), np.s_[10:90, 20:25], np.s_[10:90, 60:75])
     width = width_map(mask, measure(mask))
     assert np.array_equal(width > 0, mask > 0)
     assert width[30:70, 20:25] == pytest.approx(5, abs=0.7) and width[30:70, 60:75] == pytest.approx(15, abs=0.7)
 
 
 def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
-    mask = np.zeros((200, 250), np.uint8)
-    mask[10:190, 40:45], mask[10:190, 150:175] = 1, 1
+    mask = painted((200, 250), np.s_[10:190, 40:45], np.s_[10:190, 150:175])
     photo = np.full((200, 250, 3), 120, np.uint8)
     drawn = overlay(photo, mask, *found(mask)).astype(int)
     assert np.abs(drawn[100, 42] - drawn[100, 157]).max() > 60
@@ -38,8 +37,7 @@ def test_the_overlay_colours_by_width_and_leaves_the_road_alone():
 def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
     said = []
     monkeypatch.setattr("report.figure.write_text", lambda drawn, text, *_: said.append(text))
-    mask = np.zeros((400, 500), np.uint8)
-    mask[20:380, 100:110] = 1
+    mask = painted((400, 500), np.s_[20:380, 100:110])
     overlay(np.zeros((400, 500, 3), np.uint8), mask, *found(mask))
     assert said == ["10 px", "2", "4", "8", "16", "32+", "crack width, px", "100 px"]
     said.clear()
@@ -52,8 +50,7 @@ def test_the_legend_speaks_millimetres_only_with_a_scale(monkeypatch):
 def test_the_numbers_of_the_colour_scale_do_not_touch(monkeypatch, longer, scale):
     placed = []
     monkeypatch.setattr("report.figure.write_text", lambda drawn, text, x, y: placed.append((y, x, text)))
-    mask = np.zeros((longer // 2, longer), np.uint8)
-    mask[20:-20, 100:110] = 1
+    mask = painted((longer // 2, longer), np.s_[20:-20, 100:110])
     picture = overlay(np.zeros((*mask.shape, 3), np.uint8), mask, *found(mask, scale))
     numbers = placed[1:6]
     for (_, x, text), (_, after, _) in pairwise(numbers):
@@ -66,8 +63,7 @@ def test_the_numbers_of_the_colour_scale_do_not_touch(monkeypatch, longer, scale
 def test_a_crack_has_the_colour_of_its_width_whatever_else_a_photo_of_the_folder_shows(scale):
     colours = []
     for beside in (3, 40):
-        mask = np.zeros((200, 250), np.uint8)
-        mask[10:190, 40:47], mask[10:190, 150 : 150 + beside] = 1, 1
+        mask = painted((200, 250), np.s_[10:190, 40:47], np.s_[10:190, 150 : 150 + beside])
         colours.append(overlay(np.zeros((200, 250, 3), np.uint8), mask, *found(mask, scale))[60:140, 42:45])
     assert np.abs(np.subtract(*colours, dtype=int)).max() <= 3
 
@@ -86,8 +82,7 @@ def test_scale_bars_have_round_lengths(value, bar):
 
 
 def test_the_figures_title_has_every_uncertainty_and_says_where_the_scale_is_from():
-    mask = np.zeros((60, 80), np.uint8)
-    mask[10:50, 30:42] = 1
+    mask = painted((60, 80), np.s_[10:50, 30:42])
     for scale, says in (
         (None, ["crack 40 px long", "up to 12 px wide", "no scale, so no millimetres"]),
         (
@@ -111,8 +106,7 @@ def test_the_legend_stands_where_less_of_the_crack_lies():
 
 
 def test_an_overlay_of_a_large_photo_is_smaller_with_the_same_colours_in_the_same_places():
-    mask = np.zeros((1500, 3000), np.uint8)
-    mask[100:1400, 1000:1024], mask[100:1400, 2200:2206] = 1, 1
+    mask = painted((1500, 3000), np.s_[100:1400, 1000:1024], np.s_[100:1400, 2200:2206])
     photo = np.zeros((1500, 3000, 3), np.uint8)
     photo[:700, 400:500] = 255  # what stands there tells where the road is
     drawn = overlay(photo, mask, *found(mask)).astype(int)

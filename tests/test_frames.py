@@ -1,8 +1,7 @@
-import csv
-
 import cv2
 import numpy as np
 import pytest
+from conftest import table
 from test_overlap import stones
 
 from command import BadInput
@@ -36,12 +35,7 @@ def kept(tmp_path_factory):
     """(folder, rows of frames.csv) of the walk; read only."""
     folder = tmp_path_factory.mktemp("video")
     frames.main([str(write_video(folder / "walk.mp4", walk()))])
-    return folder, rows(folder / "walk-frames")
-
-
-def rows(folder):
-    with open(folder / "frames.csv", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    return folder, table(folder / "walk-frames" / "frames.csv")
 
 
 def test_no_two_kept_frames_show_the_same_road_and_all_of_the_road_in_focus_is_on_one(kept):

@@ -3,13 +3,13 @@
 import json
 import time
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 
 import fuzz
 import numpy as np
 import pytest
 import torch
 from conftest import CATEGORIES, edit_json, write_export
+from test_report import Parsed
 
 import dataset
 import evaluate
@@ -162,26 +162,13 @@ def load_or_line(path):
 # -------------------------------------------------------------------------------------------- reports
 
 
-class Parts(HTMLParser):
-    """The tags of a page and their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-
-
 def check_page(file):
     text = file.read_text(encoding="utf-8")
-    parts = Parts(text)
+    parts = Parsed(text)
     assert "alert" in text  # a name is there, as text; a script that it opened would swallow what follows
     assert parts.tags.count("script") == parts.tags.count("dialog") == 1 and parts.tags[-1] == "script"
-    assert not [name for name, _ in parts.attributes if name.startswith("on")]
-    assert all(value.startswith(("data:", "#")) for name, value in parts.attributes if name in ("src", "href"))
+    assert not [name for _, name, _ in parts.attributes if name.startswith("on")]
+    assert all(value.startswith(("data:", "#")) for _, name, value in parts.attributes if name in ("src", "href"))
 
 
 def test_a_photo_class_or_folder_with_a_script_for_a_name_does_nothing_in_any_report(tmp_path):

@@ -10,14 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import finding_dark, lively_network, write_strip
+from conftest import error_lines, finding_dark, lines_with, lively_network, painted, write_strip
 
 import dataset
 import inference
 import model as networks
 import survey
-from command import BadInput, execute
-from formats import annotate
+from command import BadInput
 from formats import photo as photo_format
 from formats.batch import AT_A_TIME, in_threads
 from formats.photo import OVERLAP, Preprocess, read_photo, tiles
@@ -59,10 +58,16 @@ def test_tiles_give_what_the_whole_gives_without_seams(monkeypatch, rng):
     assert np.ptp(whole) > 0.3 and np.abs(tiled - whole).max() < 0.01
 
 
-def test_memory_is_bounded_by_the_tile():
+def shapes_seen(preprocess, photo, size):
+    """(height, width) of every input that the network gets where a photo is looked at with this size."""
     shapes, model = [], lively_network()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[-2:]))
-    predict(model, Preprocess(), np.zeros((64, 2500, 3), np.uint8), size=2500)
+    predict(model, preprocess, photo, size)
+    return shapes
+
+
+def test_memory_is_bounded_by_the_tile():
+    shapes = shapes_seen(Preprocess(), np.zeros((64, 2500, 3), np.uint8), 2500)
     assert len(shapes) == 3 and max(max(shape) for shape in shapes) <= photo_format.TILE
 
 
@@ -72,19 +77,14 @@ def test_the_rule_looks_at_the_training_size_and_at_large_photos_closer():
     assert [default_sizes(preprocess, shape) for shape in shapes] == [(512,), (512,), (512, 1024), (512, 1024)]
 
 
-def test_small_photos_are_enlarged_only_where_the_training_did_so():
+def test_small_photos_are_enlarged_only_where_the_training_did_so_or_a_size_is_given():
     shapes = (200, 300), (512, 300), (700, 600)
     for enlarges, expected in ((True, [512, 512, 512]), (False, [300, 512, 512])):
         preprocess = Preprocess(size=512, enlarges=enlarges)
         assert [default_sizes(preprocess, shape) for shape in shapes] == [(size,) for size in expected]
         assert [max(preprocess.shape(*shape)) for shape in shapes] == expected
-
-
-def test_a_given_size_enlarges_a_photo_whatever_the_training_did():
-    shapes, model = [], lively_network()
-    model.register_forward_pre_hook(lambda _, inputs: shapes.append(max(inputs[0].shape[-2:])))
-    predict(model, Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), size=384)
-    assert shapes == [384]
+    (seen,) = shapes_seen(Preprocess(enlarges=False), np.zeros((64, 96, 3), np.uint8), 384)
+    assert max(seen) == 384
 
 
 def test_a_wide_crack_that_only_the_half_size_view_sees_is_found_and_a_thin_one_is_not(monkeypatch):
@@ -141,8 +141,7 @@ def test_specks_are_counted_and_are_in_no_mask_and_no_polygon(strips, run, monke
 
 
 def test_an_answer_of_specks_alone_is_an_empty_mask_and_a_whole_one_is_no_speck():
-    mask = np.zeros((300, 400), np.uint8)
-    mask[::40, ::40] = 1
+    mask = painted((300, 400), np.s_[::40, ::40])
     clean, count = crack_mask(0.7 * mask, 0.6)
     assert not clean.any() and count == 80
     row = damage(measure(clean), clean.size, None, specks=count)["row"]
@@ -232,32 +231,28 @@ def test_each_photo_gets_a_mask_of_its_size_and_an_overlay_and_one_line_with_its
     assert "cracks in 3 of 4" not in lines[2]
 
 
-def test_bad_photos_are_listed_at_the_end_and_all_others_are_done(strips, run, capsys):
+def test_bad_photos_are_listed_at_the_end_and_all_others_are_done_and_counted(strips, run, capsys):
     for name in ("0.png", "b.png"):
         (strips / name).write_text("no photo")
-    mask = np.zeros((48, 64), np.uint8)
-    mask[20:22] = 255
-    cv2.imwrite(str(strips / "e.png"), mask)
+    cv2.imwrite(str(strips / "e.png"), 255 * painted((48, 64), np.s_[20:22]))
     code, out = run(strips)
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert code == 1 and [path.name[0] for path in sorted(out.glob("*_mask.png"))] == ["a", "c", "d"]
-    assert all(name in line for name, line in zip(("0.png", "b.png", "e.png"), errors, strict=True))
-
-
-def test_where_every_photo_fails_the_exit_code_is_2_and_no_coco_file_is_written(strips, run, capsys):
-    for path in strips.iterdir():
-        path.write_text("no photo")
-    code, out = run(strips, "--coco", strips / "to-correct.json")
     said = capsys.readouterr()
-    assert code == 2 and said.err.count("error:") == 4
-    assert not (strips / "to-correct.json").exists() and f"{strips / 'to-correct.json'}: not written" in said.out
-    assert "cracks in" not in said.out  # nothing that sounds like a result
+    assert code == 1 and [path.name[0] for path in sorted(out.glob("*_mask.png"))] == ["a", "c", "d"]
+    named = zip(("0.png", "b.png", "e.png"), error_lines(said.err), strict=True)
+    assert all(name in line for name, line in named)
+    assert "of 3 photos" in said.out and f"in {out}/" in said.out
 
 
-def test_the_screen_counts_the_photos_that_were_done(strips, run, capsys):
-    next(iter(sorted(strips.iterdir()))).write_text("no photo")
-    code, out = run(strips)
-    assert code == 1 and "of 3 photos" in (said := capsys.readouterr().out) and f"in {out}/" in said
+@pytest.mark.parametrize("count", [1, 4])
+def test_where_every_photo_fails_no_mask_is_promised_and_no_coco_file_written(strips, run, capsys, count):
+    photos, coco = sorted(strips.iterdir())[:count], strips / "to-correct.json"
+    for path in photos:
+        path.write_text("no photo")
+    code, _ = run(*photos, "--coco", coco)
+    said = capsys.readouterr()
+    assert code == 2 and len(error_lines(said.err)) == count and not coco.exists()
+    assert "cracks in" not in said.out and "masks" not in said.out  # nothing that sounds like a result
+    assert (f"{coco}: not written" in said.out) == (count > 1)  # of one photo the error says all
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
@@ -272,7 +267,7 @@ def test_whatever_fails_with_one_photo_one_line_names_it_and_the_others_are_done
         return np.zeros(photo.shape[:2], np.float32)
 
     code, out = run(strips)
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    (line,) = error_lines(capsys.readouterr().err)
     assert code == 1 and "b.png" in line and type(fault).__name__ in line and len(list(out.glob("*_mask.png"))) == 3
 
 
@@ -291,7 +286,7 @@ def test_a_full_disk_ends_the_command_at_once(strips, run, monkeypatch):
     assert len(tried) <= AT_A_TIME + 1  # those that were begun
 
 
-def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before_any_work(strips, run, tmp_path):
+def test_missing_photos_and_an_out_that_cannot_be_a_folder_are_refused_before_any_work(strips, run, tmp_path):
     with pytest.raises(BadInput, match=f"{strips}: the photos lie there"):
         inference.main([str(strips), "--out", str(strips)])
     with pytest.raises(BadInput, match="nowhere.jpg"):
@@ -299,7 +294,11 @@ def test_results_do_not_go_among_the_photos_and_a_missing_file_is_refused_before
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="empty: no photo"):
         run(tmp_path / "empty")
-    assert not run.seen
+    (tmp_path / "taken").write_text("mine")
+    for out in ("taken", "taken/below"):
+        with pytest.raises(BadInput, match="--out .*taken.*: is a file"):
+            run(strips, out=out)
+    assert not run.seen and (tmp_path / "taken").read_text() == "mine"
 
 
 def test_what_lies_beside_photos_is_passed_over_among_several_files_and_refused_alone(strips, run, capsys):
@@ -320,31 +319,11 @@ def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
     assert predict(model, Preprocess(size=64), photo).min() > 0.99
 
 
-def test_where_no_photo_could_be_used_no_masks_are_promised(run, tmp_path, capsys):
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_text("no photo")
-    assert run(tmp_path / "a.jpg", tmp_path / "b.jpg")[0] == 2
-    several = capsys.readouterr()
-    assert "masks" not in several.out
-    assert run(tmp_path / "a.jpg", "--coco", tmp_path / "c.json")[0] == 2
-    alone = capsys.readouterr()
-    assert len(alone.out.splitlines()) == len(several.out.splitlines()) - 1  # of one photo the error says all
-    assert alone.err.count("error:") == 1 and not (tmp_path / "c.json").exists()
-
-
-def test_results_that_stand_where_a_file_is_are_refused_before_any_work(strips, run, tmp_path):
-    (tmp_path / "taken").write_text("mine")
-    for out in ("taken", "taken/below"):
-        with pytest.raises(BadInput, match="--out .*taken.*: is a file"):
-            run(strips, out=out)
-    assert not run.seen and (tmp_path / "taken").read_text() == "mine"
-
-
 def test_masks_that_are_overwritten_are_counted_and_new_ones_are_not(strips, run, capsys):
     run(strips / "a.png")
     assert "note:" not in capsys.readouterr().out
     run(strips)
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    (note,) = lines_with(capsys.readouterr().out, "note:")
     assert "1 earlier mask " in note
 
 
@@ -355,7 +334,7 @@ def test_labels_among_the_photos_are_passed_over_and_what_may_be_a_photo_is_name
     assert "note:" not in capsys.readouterr().out
     (strips / "road.heic").write_bytes(b"photo")
     run(strips, out="once more")
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    (note,) = lines_with(capsys.readouterr().out, "note:")
     assert "heic" in note and "json" not in note
 
 
@@ -372,7 +351,7 @@ def test_only_a_survey_speaks_of_the_scale_in_its_figures(strips, tmp_path, monk
 def test_a_video_is_refused_with_the_command_that_takes_it(run, tmp_path, capsys):
     (tmp_path / "drive.mp4").write_bytes(bytes(100))
     assert run(tmp_path / "drive.mp4")[0] == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    (line,) = error_lines(capsys.readouterr().err)
     assert "drive.mp4" in line and "survey.py" in line
 
 
@@ -380,46 +359,6 @@ def test_a_model_is_opened_from_a_path_or_a_string(run, tmp_path):
     for path in (tmp_path / "best.pt", str(tmp_path / "best.pt"), str(tmp_path)):
         model, preprocess, threshold = inference.open_model(path, "cpu")
         assert isinstance(model, CrackNet) and preprocess.size == 64 and threshold == 0.5
-
-
-def wild_mask(rng, size=(240, 320)):
-    """Thin, thick, branching cracks, a ring, an alligator's grid and a speck."""
-    mask = np.zeros(size, np.uint8)
-    for _ in range(5):
-        points = np.cumsum(np.vstack([rng.integers(20, 200, 2), rng.integers(-25, 26, (9, 2))]), axis=0)
-        cv2.polylines(mask, [points.astype(np.int32)], False, 1, int(rng.integers(2, 7)))
-    cv2.circle(mask, (270, 60), 30, 1, 3)
-    for at in (0, 20, 40):
-        cv2.line(mask, (230 + at, 150), (230 + at, 190), 1, 3)
-        cv2.line(mask, (230, 150 + at), (270, 150 + at), 1, 3)
-    mask[230, 5] = 1
-    return mask
-
-
-def test_polygons_read_back_give_the_mask_and_have_no_holes(tmp_path):
-    masks = {f"{k}.png": wild_mask(np.random.default_rng(k)) for k in range(3)} | {"n.png": np.zeros((9, 9), np.uint8)}
-    for name, mask in masks.items():
-        cv2.imwrite(str(tmp_path / name), 0 * mask)
-    annotate.write_coco(tmp_path / "out.json", [(tmp_path / name, mask) for name, mask in masks.items()])
-    export = dataset.read_export(tmp_path)
-    assert [photo.name for photo in export.photos] == list(masks) and len(export.problems) == 1  # no labels yet
-    corners = 0
-    for photo in export.photos:
-        mask, read = masks[photo.name], photo.mask()
-        assert np.count_nonzero(mask & read) >= 0.95 * np.count_nonzero(mask | read)
-        assert all(isinstance(a["segmentation"], list) for a in photo.annotations)
-        corners += sum(len(p) // 2 for a in photo.annotations for p in a["segmentation"])
-    outlines = [len(c) for m in masks.values() for c in cv2.findContours(m, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]]
-    assert corners < 0.5 * sum(outlines)  # simplified: few enough to drag by hand
-
-
-def test_pieces_add_up_to_the_mask(monkeypatch):
-    monkeypatch.setattr(annotate, "LARGEST", 50)
-    mask, total = wild_mask(np.random.default_rng(1)), np.zeros((240, 320), int)
-    for x, y, part in annotate.pieces(mask):
-        assert max(part.shape) <= 50
-        total[y : y + part.shape[0], x : x + part.shape[1]] += part
-    assert np.array_equal(total, mask)
 
 
 def test_the_command_writes_coco_beside_the_photos(strips, run):
@@ -439,25 +378,6 @@ def test_a_coco_file_that_tools_would_not_find_the_photos_from_is_refused_before
     run(strips, "--coco", tmp_path / "to-correct.json")  # above them is fine, too
     images = json.loads((tmp_path / "to-correct.json").read_text())["images"]
     assert [image["file_name"] for image in images] == [f"photos/{name}.png" for name in "abcd"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--scale", "0", "x.jpg"], "--scale"),
-        (["--scale", "nan", "x.jpg"], "--scale"),
-        (["--threshold", "2", "x.jpg"], "--threshold"),
-        (["--threshold", "half", "x.jpg"], "--threshold: half: must be a number at least 0 and at most 1"),
-        (["https://roads.example/a.jpg"], "https://roads.example/a.jpg"),
-        (["--coco", "to-correct.txt", __file__], "to-correct.txt"),
-        ([], "PHOTO"),
-    ],
-)
-def test_senseless_flags_are_one_line_and_exit_code_2(flags, says, capsys):
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: inference.main(flags))
-    (line,) = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and says in line
 
 
 @pytest.mark.parametrize("module", [inference, survey])

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import write_export
+from conftest import painted, write_export
 
 from quantify import measure
 from quantify.centreline import smoothed
@@ -140,18 +140,16 @@ def test_close_junctions_are_one_in_their_middle(rng):
 
 @pytest.mark.parametrize("side", [1, 2, 3, 7])
 def test_a_square_dot_has_a_skeleton_and_its_side_as_length(side):
-    mask = np.zeros((15, 15), np.uint8)
-    mask[4 : 4 + side, 4 : 4 + side] = 1
+    mask = painted((15, 15), np.s_[4 : 4 + side, 4 : 4 + side])
     assert skeleton(mask).sum() >= 1
     assert measure.measure(mask)["length_px"] == pytest.approx(side, abs=0.6)
 
 
-def test_a_crack_to_the_photos_border_is_as_long_as_the_photo():
-    mask = np.zeros((60, 120), np.uint8)
-    mask[20:31] = 1
-    found = measure.measure(mask)
+def test_a_crack_to_the_photos_border_is_as_long_as_the_photo_and_one_all_over_it_has_an_area():
+    found = measure.measure(painted((60, 120), np.s_[20:31]))
     assert found["length_px"] == pytest.approx(120, abs=1)
     assert found["width_max_px"] == pytest.approx(11, abs=0.1)
+    assert measure.measure(np.ones((30, 40), np.uint8))["area_px"] == 30 * 40
 
 
 def test_an_empty_mask_has_length_zero_and_no_width():
@@ -161,18 +159,6 @@ def test_an_empty_mask_has_length_zero_and_no_width():
     assert not found["below_measurable"] and found["branches"] == found["cracks"] == []
     assert measure.quantities(found, 1)["seal_m"] == 0
     assert measure.indicative_severity(found, 1) == "none"
-
-
-def test_a_full_mask_is_measured_without_a_fault():
-    assert measure.measure(np.ones((30, 40), np.uint8))["area_px"] == 30 * 40
-
-
-def test_a_ring_bends_evenly_also_where_its_chain_begins():
-    points = measure.measure(draw(ring(30, 12)))["points"]
-    xy = np.stack([points["x_px"], points["y_px"]], 1)
-    heading = np.unwrap(np.arctan2(*np.diff(np.vstack([xy, xy[1]]), axis=0).T))
-    assert np.abs(np.diff(heading)).max() < 0.08  # radians a pixel; a circle of radius 30 bends by 0.033
-    assert not np.isnan(points["width_px"]).any()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
@@ -194,9 +180,13 @@ def test_a_branch_has_the_median_of_its_own_points(wriggle):
         assert branch["width_median_px"] == pytest.approx(np.median(known) if known.size else np.nan, nan_ok=True)
 
 
-def test_a_ring_is_one_closed_branch_without_junctions_around_one_cell():
-    found = measure.measure(draw(ring(60, 6)))
+def test_a_ring_is_one_closed_branch_around_one_cell_that_bends_evenly_also_where_its_chain_begins():
+    found = measure.measure(draw(ring(30, 12)))
     assert (len(found["branches"]), found["junctions"], found["cells"], found["pattern"]) == (1, 0, 1, "closed")
+    xy = np.stack([found["points"]["x_px"], found["points"]["y_px"]], 1)
+    heading = np.unwrap(np.arctan2(*np.diff(np.vstack([xy, xy[1]]), axis=0).T))
+    assert np.abs(np.diff(heading)).max() < 0.08  # radians a pixel; a circle of radius 30 bends by 0.033
+    assert not np.isnan(found["points"]["width_px"]).any()
 
 
 @pytest.mark.parametrize("width", [3, 12, 20])
@@ -227,9 +217,7 @@ def test_a_pinhole_is_no_cell_and_changes_no_length():
 
 
 def test_a_dot_is_about_as_wide_as_it_is_though_no_place_of_it_is_clear_of_an_end():
-    dot = np.zeros((40, 40), np.uint8)
-    dot[16:23, 16:23] = 1
-    found = measure.measure(dot)
+    found = measure.measure(painted((40, 40), np.s_[16:23, 16:23]))
     assert np.isnan(found["width_max_px"]) and measure.full_width_px(found).max() == pytest.approx(7, abs=1)
 
 
@@ -250,17 +238,13 @@ def test_the_widest_place_is_where_the_crack_is_wide():
     assert found["width_median_px"] < found["width_p95_px"] < found["width_max_px"]
 
 
-def test_width_is_undefined_at_ends_and_junctions_only():
+def test_width_is_undefined_at_ends_and_junctions_only_and_never_taken_across_a_side_crack():
     points = measure.measure(draw(cross(180, 8)))["points"]
     from_middle = np.hypot(points["x_px"] - 129.5, points["y_px"] - 129.5)
     undefined = np.isnan(points["width_px"])
     assert undefined[from_middle < 6].all() and undefined[from_middle > 89].all()
     assert not undefined[(from_middle > 20) & (from_middle < 75)].any()
-
-
-def test_no_width_is_taken_across_a_side_crack():
-    mask = draw(cross(180, 8))
-    assert np.nanmax(measure.measure(mask)["points"]["width_px"]) < 10
+    assert np.nanmax(points["width_px"]) < 10
 
 
 @pytest.mark.parametrize("width, below", [(2, True), (4, False)])
@@ -311,24 +295,16 @@ def test_points_lie_on_the_crack_and_every_one_has_a_full_width(wriggle):
     assert np.all(measure.full_width_px(found) > 0)
 
 
-@pytest.mark.parametrize(
-    "angle, name",
-    [
-        (0, "transverse"),
-        (20, "transverse"),
-        (28, "transverse"),
-        (32, "diagonal"),
-        (45, "diagonal"),
-        (58, "diagonal"),
-        (62, "longitudinal"),
-        (135, "diagonal"),
-        (75, "longitudinal"),
-        (90, "longitudinal"),
-        (110, "longitudinal"),
-    ],
-)
-def test_the_direction_gives_the_pattern(angle, name):
-    assert measure.measure(draw(strip(150, 5), angle))["pattern"] == name
+PATTERNS = [
+    ("transverse", (0, 20, 28)),
+    ("diagonal", (32, 45, 58, 135)),
+    ("longitudinal", (62, 75, 90, 110)),
+]
+
+
+@pytest.mark.parametrize("name, angles", PATTERNS)
+def test_the_direction_gives_the_pattern(name, angles):
+    assert {measure.measure(draw(strip(150, 5), angle))["pattern"] for angle in angles} == {name}
 
 
 def test_a_cross_is_longitudinal_one_way_and_transverse_the_other():
@@ -374,22 +350,18 @@ def test_a_branch_of_a_network_is_sealed_unless_it_goes_around_a_cell_or_into_on
 
 
 def test_one_cell_with_many_junctions_is_no_network():
-    mask = np.zeros((100, 100), np.uint8)
-    for at in (30, 65):  # a # with one cell
-        mask[at : at + 5, 10:90] = mask[10:90, at : at + 5] = 1
-    found = measure.measure(mask)
+    lines = np.s_[30:35, 10:90], np.s_[65:70, 10:90], np.s_[10:90, 30:35], np.s_[10:90, 65:70]
+    found = measure.measure(painted((100, 100), *lines))  # a # with one cell
     assert (found["cells"], found["junctions"], found["cracks"][0]["network"]) == (1, 4, False)
 
 
 def test_a_side_branch_has_the_direction_of_its_crack():
-    mask = np.zeros((120, 220), np.uint8)
-    mask[100:105, 20:200] = mask[60:100, 110:115] = 1
+    mask = painted((120, 220), np.s_[100:105, 20:200], np.s_[60:100, 110:115])
     assert {branch["pattern"] for branch in measure.measure(mask)["branches"]} == {"transverse"}
 
 
 def test_a_long_crack_with_small_loops_is_no_network():
-    mask = np.zeros((80, 600), np.uint8)
-    mask[40:43] = 1
+    mask = painted((80, 600), np.s_[40:43])
     for x in (100, 300, 500):
         cv2.ellipse(mask, (x, 41), (12, 10), 0, 0, 360, 1, 2)
     found = measure.measure(mask)
@@ -415,11 +387,7 @@ def test_the_width_decides_the_class_and_unsure_edges_show_in_the_uncertainty():
     exact = measure.quantities(found, 1.01, scale_relative=0, tilt_deg=0)
     assert exact["seal"][1]["plus_minus_m"] > 0.5 * exact["seal_m"]  # one pixel of mask edge is enough
     assert [r["width_to_mm"] for r in measure.quantities(found, 1, width_edges_mm=(5,))["seal"]] == [5, np.inf]
-    for relative, tilt, moved in (
-        (0, 0, False),
-        (0.25, 0, True),
-        (0, 42, True),
-    ):  # 8 mm, + 0.8, may be 10 by scale or tilt
+    for relative, tilt, moved in ((0, 0, False), (0.25, 0, True), (0, 42, True)):  # 8 mm may be 10 by scale or tilt
         low = measure.quantities(found, 0.8, relative, tilt)["seal"][0]
         assert (low["plus_minus_m"] > 0.9 * low["length_m"]) == moved
 
@@ -440,8 +408,7 @@ def test_severity_follows_the_width_in_millimetres(mm_per_pixel, level):
 
 @pytest.mark.parametrize("wide, level", [(8, "low"), (70, "medium")])
 def test_a_place_of_less_than_a_twentieth_of_the_length_does_not_decide_the_severity(wide, level):
-    mask = np.zeros((200, 440), np.uint8)
-    mask[100:108, 20:420] = mask[97:111, 200 : 200 + wide] = 1  # 8 mm, and for a while 14
+    mask = painted((200, 440), np.s_[100:108, 20:420], np.s_[97:111, 200 : 200 + wide])  # 8 mm, and for a while 14
     assert measure.indicative_severity(measure.measure(mask), 1) == level
 
 

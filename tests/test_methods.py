@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_crack, write_export
+from conftest import draw_crack, painted, write_export
 from test_evaluate import add_run
 
 import dataset
@@ -88,8 +88,7 @@ def test_the_chosen_settings_are_the_best_of_the_grid_on_photos_with_a_crack(exp
 
 
 def test_seeds_are_one_row_and_the_photos_give_its_interval():
-    truth = np.zeros((10, 40), np.uint8)
-    truth[4:6] = 1
+    truth = painted((10, 40), np.s_[4:6])
     runs = []
     for name, cuts in {"one": (0, 10) * 3, "two": (20, 30) * 3}.items():  # columns that each seed misses on each photo
         masks = [np.where(np.arange(40) >= cut, truth, 0).astype(np.uint8) for cut in cuts]

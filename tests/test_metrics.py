@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from conftest import painted
 from skimage.morphology import skeletonize
 
 from metrics import (
@@ -53,14 +54,6 @@ def test_what_is_undefined_is_nan():
     assert f1(tolerant_counts(EMPTY, TRUTH)) == f1(tolerant_counts(TRUTH, EMPTY)) == 0  # as for Dice
 
 
-def test_iou_is_symmetric_and_dice_follows_from_it(rng):
-    for _ in range(20):
-        a, b = rng.integers(0, 2, (2, 9, 7), dtype=np.uint8)
-        one, other = counts(a, b), counts(b, a)
-        assert iou(one) == iou(other) and precision(one) == recall(other)
-        assert dice(one) == pytest.approx(2 * iou(one) / (1 + iou(one)))
-
-
 def test_counts_of_all_thresholds_at_once_are_those_of_each(rng):
     probability = np.round(rng.random((20, 30)), 2).astype(np.float32)
     truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
@@ -104,8 +97,7 @@ def test_neither_the_order_of_photos_nor_merging_two_sets_changes_pooled_scores(
 
 
 def test_two_pixels_of_tolerance_forgive_two_pixels_and_not_three():
-    truth = np.zeros((20, 20), np.uint8)
-    truth[10] = 1
+    truth = painted((20, 20), np.s_[10])
     for shift, expected in ((0, 1.0), (2, 1.0), (3, 0.0)):
         c = tolerant_counts(np.roll(truth, shift, axis=0), truth)
         assert f1(c) == expected
@@ -135,8 +127,7 @@ def test_centre_line_dice_is_the_share_of_the_skeletons_that_the_other_mask_cove
 
 
 def test_the_skeletons_of_centre_line_dice_keep_their_spurs():
-    truth = np.zeros((40, 60), np.uint8)
-    truth[15:26, 5:55] = 1
+    truth = painted((40, 60), np.s_[15:26, 5:55])
     truth[10:15, 30] = 1  # a bump that pruning cuts off
     predicted, inside, true, found = centreline_counts(truth, truth)
     assert predicted == inside == true == found > skeleton(truth).sum()
@@ -161,8 +152,7 @@ def test_centre_line_dice_is_that_of_scikit_image(seed):
 
 @pytest.mark.parametrize("width,group", [(2, 0), (3, 0), (4, 1), (9, 1), (10, 1), (11, 2), (21, 2)])
 def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
-    truth = np.zeros((60, 200), np.uint8)
-    truth[20 : 20 + width] = 1
+    truth = painted((60, 200), np.s_[20 : 20 + width])
     prediction = truth.copy()
     prediction[:, 50:] = 0
     hits, true = counts_by_width(prediction, truth, skeleton(truth)).T
@@ -172,8 +162,7 @@ def test_recall_by_width_puts_a_strip_into_the_group_of_its_width(width, group):
 
 @pytest.mark.parametrize("width", range(1, 13))
 def test_the_width_on_the_centre_line_of_a_strip_is_that_of_the_strip_odd_or_even(width):
-    mask = np.zeros((60, 200), np.uint8)
-    mask[20 : 20 + width, 40:160] = 1
+    mask = painted((60, 200), np.s_[20 : 20 + width, 40:160])
     for strip in (mask, np.ascontiguousarray(mask.T)):
         assert np.median(widths(strip, skeleton(strip))) == width
 
@@ -222,17 +211,6 @@ def test_scores_are_those_of_scikit_learn(rng):
         assert summary(c)["miou_with_background"] == pytest.approx(both)
 
 
-def test_the_curve_is_that_of_scikit_learn(rng):
-    sklearn = pytest.importorskip("sklearn.metrics")
-    truth = rng.integers(0, 2, (20, 30), dtype=np.uint8)
-    probability = (0.6 * rng.random((20, 30)) + 0.4 * truth * rng.random((20, 30))).astype(np.float32)
-    c = counts_by_threshold(probability, truth)
-    for row, threshold in zip(c, THRESHOLDS, strict=True):
-        flat = truth.ravel(), (probability >= threshold).ravel()
-        assert recall(row) == pytest.approx(sklearn.recall_score(*flat))
-        assert np.nan_to_num(precision(row)) == pytest.approx(sklearn.precision_score(*flat, zero_division=0))
-
-
 def test_the_best_thresholds_are_those_worked_out_by_hand():
     c = np.array(
         [
@@ -266,8 +244,7 @@ def test_miou_of_papers_is_averaged_over_photos_first_and_is_that_of_the_best_th
 
 
 def test_label_noise_is_what_a_wider_and_a_narrower_pen_make_of_a_strip():
-    truth = np.zeros((12, 9), np.uint8)
-    truth[4:8] = 1  # 4 pixels wide: drawn 1 wider 4/5, narrower 3/4; 2 wider 4/6, narrower 2/4
+    truth = painted((12, 9), np.s_[4:8])  # 4 pixels wide: drawn 1 wider 4/5, narrower 3/4; 2 wider 4/6, narrower 2/4
     assert iou(label_noise_counts(truth)).tolist() == [[4 / 5, 3 / 4], [4 / 6, 2 / 4]]
     truth[5:8] = 0  # 1 pixel wide: a narrower pen leaves nothing
     assert iou(label_noise_counts(truth)).tolist() == [[1 / 2, 0], [1 / 3, 0]]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from conftest import write_export
+from conftest import copy_repository, write_export
 
 ROOT = Path(__file__).parent.parent
 CELLS = json.loads((ROOT / "colab.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -73,8 +72,7 @@ def test_it_starts_from_the_weights_that_are_asked_for():
 
 @pytest.mark.slow
 def test_all_cells_run_from_top_to_bottom_on_the_drawn_sample(tmp_path):
-    kept = shutil.ignore_patterns(".*", "sample", "runs", "__pycache__", "predictions")
-    shutil.copytree(ROOT, tmp_path / "cracks", ignore=kept)
+    copy_repository(tmp_path / "cracks")
     write_export(tmp_path / "cracks" / "data" / "sample", cracked=14, undamaged=4)  # in place of the large drawn one
     with_display(tmp_path)
     small = {"EPOCHS": "2", "SIZE": "96", "VERSIONS": "1", "START": "weights/crack.pt"}

@@ -16,7 +16,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import write_export, write_strip
+from conftest import copy_repository, write_export, write_strip
 from mutations import mutated
 from test_frames import walk, write_video
 from test_readme import COMMAND, PAGES, ROOT, code, name_of
@@ -59,8 +59,7 @@ SERVERS = {"demo.py"}  # test_demo.py starts it
 
 def small_copy(folder):
     """The repository with the numbers of SMALLER and without the trainings in benchmark.json."""
-    kept = shutil.ignore_patterns(".*", "runs", "__pycache__", "predictions")
-    shutil.copytree(ROOT, folder, ignore=kept)
+    copy_repository(folder)
     for file, changes in SMALLER.items():
         path = folder / file
         text = path.read_text(encoding="utf-8")

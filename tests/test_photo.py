@@ -4,7 +4,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_road
+from conftest import as_stored, draw_road, painted
 from PIL import Image
 
 from command import BadInput
@@ -21,15 +21,6 @@ def save(path, pixels):
     """Write as OpenCV does (BGR), so that a mistake in `write_image` cannot hide one in `read_photo`."""
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
     return path
-
-
-def with_orientation(jpeg, orientation):
-    """JPEG bytes with an EXIF block that holds nothing but the orientation."""
-    tiff = (
-        b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + bytes(4)
-    )
-    block = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
 
 
 def test_colours_are_read_in_the_order_red_green_blue(tmp_path):
@@ -52,22 +43,6 @@ def test_grey_alpha_and_16_bit_become_8_bit_rgb(tmp_path, shape):
         photo = read_photo(save(tmp_path / "a.png", stored))
         assert photo.shape == (8, 6, 3) and photo.dtype == np.uint8
         assert (photo[:4] == 200).all() and (photo[4:] == 100).all()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_upright_whatever_its_exif_orientation(tmp_path, orientation):
-    upright = np.zeros((40, 64, 3), np.uint8)
-    upright[:16, :16] = 255  # the corner tells all eight orientations apart
-    upright[:8, 16:40] = 120
-    undo = {
-        1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a), 7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: np.rot90(a, -1),
-    }  # fmt: skip
-    stored = cv2.imencode(".jpg", np.ascontiguousarray(undo[orientation](upright)))[1].tobytes()
-    (tmp_path / "a.jpg").write_bytes(with_orientation(stored, orientation))
-    photo = read_photo(tmp_path / "a.jpg")
-    assert photo.shape == upright.shape and np.abs(photo.astype(int) - upright).mean() < 4
 
 
 def test_a_file_that_is_no_whole_photo_is_refused_by_name(tmp_path, rng):
@@ -185,8 +160,7 @@ def test_the_input_is_normalised_and_padded_with_the_mean_colour():
 
 
 def test_photo_and_mask_stay_on_top_of_each_other_when_resized():
-    mask = np.zeros((331, 497), np.uint8)
-    mask[100:231, 150:260] = 1
+    mask = painted((331, 497), np.s_[100:231, 150:260])
     photo, small = Preprocess(size=200).resize(np.repeat(255 * mask[..., None], 3, axis=2), mask)
     assert set(np.unique(small)) == {0, 1}
     for axis in (0, 1):
@@ -213,51 +187,63 @@ def test_an_empty_mask_saved_as_jpeg_stays_empty(tmp_path, quality):
     assert not read_mask(tmp_path / "mask.jpg").any()
 
 
-def test_a_crack_drawn_in_another_grey_than_white_is_refused(tmp_path):
-    mask = np.zeros((64, 64), np.uint8)
-    mask[30:34] = 76  # pure red, as grey
-    cv2.imwrite(str(tmp_path / "red.png"), mask)
-    with pytest.raises(BadInput, match="red.png: not black and white"):
-        read_mask(tmp_path / "red.png")
+TRUTH = painted((40, 60), np.s_[10:13, 5:50])
+OPAQUE = np.full_like(TRUTH, 255)
 
 
-def test_a_photo_with_the_crack_drawn_onto_it_is_no_mask(tmp_path, rng):
-    road = draw_road(rng)
-    road[20:30] = 255
-    cv2.imwrite(str(tmp_path / "overlay.png"), road)
-    with pytest.raises(BadInput, match="overlay.png.*grey"):
-        read_mask(tmp_path / "overlay.png")
+def with_opacity(colour, opaque):
+    """RGBA of TRUTH's shape: one colour, or one for each pixel, and how opaque it is."""
+    return np.dstack([np.broadcast_to(np.uint8(colour), (*TRUTH.shape, 3)), opaque])
 
 
-@pytest.mark.parametrize("name", ["black on white", "white", "red", "palette"])
-def test_where_a_mask_is_transparent_the_rest_is_the_crack_whatever_its_colour(tmp_path, name):
-    truth = np.zeros((40, 60), np.uint8)
-    truth[10:13, 5:50] = 1
-    colour = {"red": (255, 0, 0), "white": (255, 255, 255)}.get(name, (0, 0, 0))
-    hidden = (255, 255, 255) if name == "black on white" else colour
-    drawn = np.dstack([np.where(truth[..., None] > 0, colour, hidden).astype(np.uint8), 255 * truth])
-    if name == "palette":
-        index = Image.fromarray(truth, "P")
-        index.putpalette([200, 200, 200, 9, 9, 9])
-        index.save(tmp_path / "mask.png", transparency=0)
-    else:
-        Image.fromarray(drawn).save(tmp_path / "mask.png")
+WHITE = 255 * TRUTH[..., None]
+BARELY = {alpha: np.maximum(OPAQUE * (np.arange(40)[:, None] > 1), np.uint8(alpha)) for alpha in (254, 0)}
+MASKS = {  # (the mask, as it may be written)
+    "black on transparent white": (TRUTH, with_opacity(255 - WHITE, 255 * TRUTH)),
+    "black on transparent black": (TRUTH, with_opacity(0, 255 * TRUTH)),
+    "white": (TRUTH, with_opacity(255, 255 * TRUTH)),
+    "red": (TRUTH, with_opacity((255, 0, 0), 255 * TRUTH)),
+    "opaque all over": (TRUTH, with_opacity(WHITE, OPAQUE)),
+    "a little transparent, 254": (TRUTH, with_opacity(WHITE, BARELY[254])),
+    "a little transparent, 0": (TRUTH, with_opacity(WHITE, BARELY[0])),
+    "16 bit, 1": (TRUTH, TRUTH.astype(np.uint16)),
+    "16 bit, 255": (TRUTH, np.uint16(255) * TRUTH),
+    "16 bit, 65535": (TRUTH, np.uint16(65535) * TRUTH),
+    "empty, a little transparent, 254": (0 * TRUTH, with_opacity(0, BARELY[254])),
+    "empty, a little transparent, 0": (0 * TRUTH, with_opacity(0, BARELY[0])),
+    "empty, transparent black": (0 * TRUTH, with_opacity(0, 0 * TRUTH)),
+    "empty, transparent white": (0 * TRUTH, with_opacity(255, 0 * TRUTH)),
+}
+
+
+@pytest.mark.parametrize("truth,pixels", MASKS.values(), ids=MASKS)
+def test_a_mask_is_read_whatever_its_depth_and_where_some_of_it_is_transparent(tmp_path, truth, pixels):
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
 
 
-def test_a_mask_that_is_opaque_all_over_is_read_by_its_colours(tmp_path):
-    truth = np.zeros((40, 60), np.uint8)
-    truth[10:13, 5:50] = 1
-    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([255 * truth] * 3 + [np.full_like(truth, 255)]))
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+def test_of_a_palette_the_transparent_colour_is_the_road(tmp_path):
+    index = Image.fromarray(TRUTH, "P")
+    index.putpalette([200, 200, 200, 9, 9, 9])
+    index.save(tmp_path / "mask.png", transparency=0)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), TRUTH)
 
 
-@pytest.mark.parametrize("white", [1, 255, 65535])
-def test_a_mask_of_16_bit_is_read_whatever_its_white(tmp_path, white):
-    truth = np.zeros((40, 60), np.uint16)
-    truth[10:13, 5:50] = 1
-    cv2.imwrite(str(tmp_path / "mask.png"), white * truth)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
+NO_MASKS = {  # (pixels as OpenCV writes them, what is said)
+    "dark grey": (76 * TRUTH, "brightest value is 76"),
+    "dark grey of 16 bit": (np.uint16(1000) * TRUTH, "brightest value is 4"),
+    "grey of 16 bit": (np.uint16(30000) * TRUTH, "brightest value is 117"),
+    "red": (TRUTH[..., None] * np.uint8([0, 0, 255]), "the crack is in a colour"),
+    "floats": (np.full(TRUTH.shape, np.nan, np.float32), "float32"),
+    "drawn onto the photo": (np.maximum(draw_road(np.random.default_rng(0), 40, 60), WHITE), "grey"),
+}
+
+
+@pytest.mark.parametrize("pixels,words", NO_MASKS.values(), ids=NO_MASKS)
+def test_what_is_not_black_and_white_is_no_mask(tmp_path, pixels, words):
+    cv2.imwrite(str(tmp_path / "mask.tif"), pixels)
+    with pytest.raises(BadInput, match=f"mask.tif: .*{words}"):
+        read_mask(tmp_path / "mask.tif")
 
 
 def test_a_photo_that_shrinks_is_averaged_over_what_becomes_one_pixel():
@@ -269,14 +255,6 @@ def test_a_photo_that_shrinks_is_averaged_over_what_becomes_one_pixel():
 def test_a_photo_that_grows_is_interpolated():
     ramp = np.repeat(np.linspace(0, 255, 20).astype(np.uint8)[None, :, None], 10, 0).repeat(3, 2)
     assert len(np.unique(Preprocess(size=160).resize(ramp))) > 100
-
-
-@pytest.mark.parametrize("hidden", [0, 255])
-def test_a_mask_that_is_transparent_all_over_is_empty_whatever_its_hidden_colour(tmp_path, hidden):
-    Image.fromarray(np.dstack([np.full((40, 60, 3), hidden, np.uint8), np.zeros((40, 60), np.uint8)])).save(
-        tmp_path / "mask.png"
-    )
-    assert not read_mask(tmp_path / "mask.png").any()
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what is damaged
@@ -298,35 +276,6 @@ def test_a_damaged_mask_with_transparency_is_read_or_refused_by_name(tmp_path, p
             assert str(file) in str(error)
             refused += 1
     assert refused
-
-
-@pytest.mark.parametrize("alpha", [254, 0])
-@pytest.mark.parametrize("drawn", [0, 1])
-def test_a_little_transparency_does_not_turn_the_road_into_a_crack(tmp_path, alpha, drawn):
-    truth = np.zeros((40, 60), np.uint8)
-    truth[10:13, 5:50] = drawn
-    opaque = np.full_like(truth, 255)
-    opaque[:2] = alpha
-    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([255 * truth] * 3 + [opaque]))
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), truth)
-
-
-def test_a_mask_of_16_bit_that_is_grey_and_one_of_floats_are_refused(tmp_path):
-    for value in (1000, 30000):
-        cv2.imwrite(str(tmp_path / "mask.png"), np.pad(np.full((4, 4), value, np.uint16), 20))
-        with pytest.raises(BadInput, match=f"its brightest value is {value / 257:.0f}"):
-            read_mask(tmp_path / "mask.png")
-    cv2.imwrite(str(tmp_path / "mask.tif"), np.full((40, 60), np.nan, np.float32))
-    with pytest.raises(BadInput, match="float32"):
-        read_mask(tmp_path / "mask.tif")
-
-
-def test_a_crack_in_red_is_called_coloured_not_dark(tmp_path):
-    mask = np.zeros((20, 20, 3), np.uint8)
-    mask[5, :, 2] = 255
-    cv2.imwrite(str(tmp_path / "red.png"), mask)
-    with pytest.raises(BadInput, match="the crack is in a colour"):
-        read_mask(tmp_path / "red.png")
 
 
 # ---------------------------------------------------------------------------------------------- which files
@@ -428,24 +377,17 @@ def test_a_photo_whose_values_span_almost_nothing_is_refused(tmp_path, low, high
         read_photo(save(tmp_path / "a.png", pixels))
 
 
-def test_hot_pixels_make_no_picture_wherever_they_lie_and_one_more_in_ten_thousand_does(tmp_path):
+@pytest.mark.parametrize("step,offset", [(4, 0), (4, 1), (3, 0)])
+def test_hot_pixels_in_one_colour_make_no_picture_wherever_they_lie_and_one_more_in_ten_thousand_does(
+    tmp_path, step, offset
+):
     """Of 160,000 pixels 16 may be hot: all of them, none or a few lie where check_picture looks first."""
-    for step, offset in ((4, 0), (4, 1), (3, 0)):
-        for count, refused in ((16, True), (17, False)):
-            photo = np.full((400, 400, 3), 90, np.uint8)
-            photo[offset : step * count : step, offset] = 250
-            if refused:
-                with pytest.raises(BadInput, match="no picture"):
-                    module.check_picture("a.png", photo)
-            else:
-                module.check_picture("a.png", photo)
-
-
-def test_one_colour_is_no_picture_and_a_hot_pixel_makes_none(tmp_path):
-    pixels = np.full((200, 200, 3), (10, 90, 200), np.uint8)
-    pixels[7, 7] = 255
-    with pytest.raises(BadInput, match="a.png"):
-        read_photo(save(tmp_path / "a.png", pixels))
+    photo = np.full((400, 400, 3), (10, 90, 200), np.uint8)
+    photo[offset : 16 * step : step, offset] = 255
+    with pytest.raises(BadInput, match="a.png: holds no picture"):
+        read_photo(save(tmp_path / "a.png", photo))
+    photo[offset + 16 * step, offset] = 255
+    read_photo(save(tmp_path / "a.png", photo))
 
 
 def test_a_photo_in_fog_and_a_dark_one_are_photos(tmp_path, rng):
@@ -455,25 +397,22 @@ def test_a_photo_in_fog_and_a_dark_one_are_photos(tmp_path, rng):
 
 
 # ------------------------------------------------------------------------------------------- one way to read
+def save_turned(path, image, kind, orientation):
+    """Write a Pillow image as a camera stores it, with the orientation that turns it upright."""
+    note = Image.Exif()
+    note[0x0112] = orientation
+    options = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": note}
+    as_stored(image, orientation).save(path, kind, **options)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["TIFF", "grey TIFF", "16 bit TIFF", "PNG", "WEBP", "JPEG"])
 def test_every_reader_turns_a_photo_of_any_kind_the_same_way(tmp_path, kind, orientation):
     upright = np.zeros((160, 256), np.uint8)
     upright[:64, :64] = 255
     upright[:32, 64:160] = 120
-    undo = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
-    stored = module.upright(upright, undo[orientation])
-    image = Image.fromarray(np.dstack([stored] * 3))
-    note = Image.Exif()
-    note[0x0112] = orientation
-    options = {"exif": note}
-    if kind == "16 bit TIFF":
-        image = Image.fromarray(257 * stored.astype(np.uint16))
-    elif kind == "grey TIFF":
-        image = Image.fromarray(stored)
-    if kind.endswith("TIFF"):
-        options = {"tiffinfo": {0x0112: orientation}}
-    image.save(tmp_path / "a", kind.split()[-1], **options)
+    pixels = {"16 bit TIFF": 257 * upright.astype(np.uint16), "grey TIFF": upright}.get(kind, np.dstack([upright] * 3))
+    save_turned(tmp_path / "a", Image.fromarray(pixels), kind.split()[-1], orientation)
     photo = read_photo(tmp_path / "a")
     assert photo.shape == (160, 256, 3) and np.abs(photo[..., 0].astype(int) - upright).mean() < 4
     quarter = read_photo(tmp_path / "a", cv2.IMREAD_REDUCED_GRAYSCALE_4)
@@ -481,14 +420,10 @@ def test_every_reader_turns_a_photo_of_any_kind_the_same_way(tmp_path, kind, ori
 
 
 def test_a_transparent_mask_is_turned_like_a_photo(tmp_path):
-    truth = np.zeros((40, 60), np.uint8)
-    truth[10:13, 5:50] = 1
-    stored = np.rot90(np.dstack([np.zeros((40, 60, 3), np.uint8), 255 * truth]))
-    for kind, options in (("PNG", {"exif": Image.Exif()}), ("TIFF", {"tiffinfo": {0x0112: 6}})):
-        if kind == "PNG":
-            options["exif"][0x0112] = 6
-        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "mask", kind, **options)
-        np.testing.assert_array_equal(read_mask(tmp_path / "mask"), truth)
+    drawn = Image.fromarray(with_opacity(0, 255 * TRUTH))
+    for kind in ("PNG", "TIFF"):
+        save_turned(tmp_path / "mask", drawn, kind, 6)
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask"), TRUTH)
 
 
 @pytest.fixture(params=[0, 1], ids=["baseline", "progressive"])

@@ -136,12 +136,9 @@ def test_the_figure_has_a_line_for_each_network_of_its_longest_training_at_the_b
     assert dots == [[], [[10, pytest.approx(0.15)]], [[30, pytest.approx(0.35)], [10, pytest.approx(0.3)]]]
 
 
-def test_costs_that_nobody_measured_are_asked_for(tmp_path, export, capsys):
+def test_costs_that_nobody_measured_are_asked_for_and_a_damaged_file_of_results_is_named(tmp_path, export):
     with pytest.raises(quality.BadInput, match="benchmark.py cost"):
         quality.main(["--json", str(tmp_path / "none.json"), "--data", str(export)])
-
-
-def test_a_damaged_file_of_results_is_named(tmp_path):
     (tmp_path / "all.json").write_text('{"cost": {')
     with pytest.raises(quality.BadInput, match="all.json"):
         quality.main(["--json", str(tmp_path / "all.json")])

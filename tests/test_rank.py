@@ -1,6 +1,5 @@
 """Submissions of a class: folders, zips and checkpoints in, places and remarks out."""
 
-import csv
 import json
 import re
 import shutil
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_export
+from conftest import lines_with, table, write_export
 from test_evaluate import add_run, speckled
 
 import evaluate
@@ -38,10 +37,10 @@ def hand_in(folder, photos, cut=0.0, left_out=()):
     return folder
 
 
-def table(file):
-    """A CSV file with a byte-order mark -> [row as a dict]."""
-    with open(file, newline="", encoding="utf-8-sig") as opened:
-        return list(csv.DictReader(opened))
+def redraw(folder, change):
+    """Let `change` alter the pixels of each mask in a folder."""
+    for file in folder.iterdir():
+        cv2.imwrite(str(file), change(cv2.imread(str(file), 0)))
 
 
 def ranking(out, submissions, data, *flags):
@@ -71,13 +70,8 @@ def test_submissions_are_ranked_by_iou_and_compared_with_the_first(export, photo
     cuts = {"worst": 0.9, "worst too": 0.9, "exact": 0.0, "half": 0.5, "half too": 0.5}
     hidden = [hand_in(tmp_path / name, photos, cut) for name, cut in cuts.items()]
     rows = ranking(tmp_path / "out", hidden, export)
-    assert [(row["place"], name) for name, row in rows.items()] == [
-        ("1", "exact"),
-        ("2", "half"),
-        ("2", "half too"),
-        ("4", "worst"),
-        ("4", "worst too"),
-    ]
+    assert list(rows) == ["exact", "half", "half too", "worst", "worst too"]
+    assert [row["place"] for row in rows.values()] == ["1", "2", "2", "4", "4"]
     assert rows["half too"]["remarks"] == "the same masks as half" and not rows["exact"]["remarks"]
     iou = {name: float(row["iou_cracked"]) for name, row in rows.items()}
     assert iou["exact"] == 1 and float(rows["worst"]["difference"]) == pytest.approx(iou["worst"] - 1, abs=1e-5)
@@ -108,10 +102,11 @@ def verdicts(*submissions):
     return {row["submission"]: (row["place"], row["verdict"]) for row in rows}
 
 
-def test_a_difference_that_may_be_chance_is_said_to_be_so():
+def test_a_difference_that_may_be_chance_is_said_to_be_so_and_too_few_photos_tell_nothing():
     mixed = [0.95, 0.85, 0.8] * 2 + [0.8, 0.95]
     found = verdicts(Fixed("a", *[0.9] * 8), Fixed("b", *mixed), Fixed("c", *[0.8] * 8))
     assert found == {"a": (1, "first"), "b": (2, "cannot be told from the first"), "c": (3, "behind the first")}
+    assert verdicts(Fixed("a", 0.9, 0.9), Fixed("b", 0.2, 0.7))["b"] == (2, "too few photos to tell")
 
 
 def test_equal_scores_share_a_place_and_the_next_is_counted_on():
@@ -120,11 +115,6 @@ def test_equal_scores_share_a_place_and_the_next_is_counted_on():
     assert found["b"][1] == "cannot be told from the first"
     tiny = verdicts(Fixed("a", 0.1, 0.2, 0.3), Fixed("b", 0.3, 0.2, 0.1))  # the sums differ in the last digit
     assert {place for place, _ in tiny.values()} == {1}
-
-
-def test_too_few_photos_tell_nothing():
-    found = verdicts(Fixed("a", 0.9, 0.9), Fixed("b", 0.2, 0.7))
-    assert found["b"] == (2, "too few photos to tell")
 
 
 def test_copies_of_masks_are_said_to_be_so_and_equal_scores_by_other_masks_are_not(export, photos, tmp_path, capsys):
@@ -181,31 +171,28 @@ def test_a_missing_or_unusable_mask_counts_as_an_empty_one_and_is_said(export, p
     empty = [(row["submission"], row["photo"], row["mask"]) for row in table(tmp_path / "out" / "counted_as_empty.csv")]
     kinds = ("missing", "unusable", "unusable")
     assert empty[:3] == [("spoilt", photo.name, kind) for photo, kind in zip(photos, kinds, strict=False)]
-    (line,) = [line for line in said.splitlines() if f"no {names[0]}.png" in line]
+    (line,) = lines_with(said, f"no {names[0]}.png")
     assert re.findall(r"\d+", line.partition(names[0])[0]) == ["1"]
     for words in (f"no {names[0]}.png", "mask of 5×5", names[2]):
         assert words in page
     assert str(tmp_path) not in page  # no path of the teacher's machine
 
 
-def test_a_missing_mask_of_an_undamaged_photo_costs_no_place_and_is_no_right_answer_either(export, photos, tmp_path):
+def test_every_missing_mask_stands_in_the_csv_file_and_that_of_an_undamaged_photo_costs_no_place(
+    export, photos, tmp_path
+):
     assert not photos[9].cracked
     whole, lacks = hand_in(tmp_path / "whole", photos, 0.5), hand_in(tmp_path / "lacks", photos, 0.5, left_out=(9,))
-    rows = ranking(tmp_path / "out", [whole, lacks], export)
-    assert [row["place"] for row in rows.values()] == ["1", "1"] and not rows["lacks"]["undamaged_correct"]
+    few = hand_in(tmp_path / "few", photos, left_out=range(1, 10))
+    rows = ranking(tmp_path / "out", [whole, lacks, few], export)
+    assert [row["place"] for row in rows.values()] == ["1", "1", "3"] and rows["few"]["missing"] == "9"
+    assert not rows["lacks"]["undamaged_correct"]  # no right answer either
     first, *_, last = table(tmp_path / "out" / "photos.csv")
     assert (last["whole"], last["lacks"]) == ("", "missing")
     assert int(first["true_pixels"]) == photos[0].read()[1].sum()
-
-
-def test_every_missing_mask_stands_in_the_csv_file_with_its_reason(export, photos, tmp_path):
-    few = hand_in(tmp_path / "few", photos, left_out=range(1, 10))
-    whole = hand_in(tmp_path / "whole", photos)
-    assert ranking(tmp_path / "out", [few, whole], export)["few"]["missing"] == "9"
-    rows = table(tmp_path / "out" / "counted_as_empty.csv")
-    assert [row["photo"] for row in rows] == [photo.name for photo in photos[1:]]
-    assert {(row["submission"], row["mask"]) for row in rows} == {("few", "missing")}
-    assert all(row["photo"].removesuffix(".jpg") in row["reason"] for row in rows)
+    empty = [row for row in table(tmp_path / "out" / "counted_as_empty.csv") if row["submission"] == "few"]
+    assert [row["photo"] for row in empty] == [photo.name for photo in photos[1:]]
+    assert all(row["mask"] == "missing" and row["photo"].removesuffix(".jpg") in row["reason"] for row in empty)
 
 
 def test_what_nobody_hands_in_gets_no_place_and_alone_it_is_refused(export, photos, tmp_path, capsys):
@@ -236,10 +223,8 @@ def test_a_zip_and_masks_of_other_picture_types_are_submissions_like_any(export,
     other = hand_in(tmp_path / "other", photos)
     for file in other.iterdir():
         file.rename(file.with_suffix(".PNG"))
-    (tmp_path / "no.zip").write_text("no zip")
-    rows = ranking(tmp_path / "out", [tmp_path / "zipped.zip", other, tmp_path / "no.zip"], export)
-    assert {name: float(row["iou_cracked"]) for name, row in rows.items()} == {"zipped": 1, "other": 1, "no": 0}
-    assert rows["no"]["unusable"] == str(len(photos))
+    rows = ranking(tmp_path / "out", [tmp_path / "zipped.zip", other], export)
+    assert {name: float(row["iou_cracked"]) for name, row in rows.items()} == {"zipped": 1, "other": 1}
 
 
 def test_masks_or_a_run_in_the_only_folder_are_found_zipped_or_not_and_among_others_they_are_named(
@@ -309,8 +294,7 @@ def test_a_zip_that_was_replaced_is_scored_anew(export, photos, tmp_path):
 def test_an_inverted_submission_and_one_that_trained_on_the_photos_are_remarked(export, photos, tmp_path, capsys):
     inverted, good = (hand_in(tmp_path / name, photos) for name in ("inverted", "good"))
     run = add_run(tmp_path / "run", export)
-    for file in inverted.iterdir():
-        cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
+    redraw(inverted, lambda mask: 255 - mask)
     write_splits(run / "splits.json", {"train": photos[:3], "valid": [], "test": []})
     alone = tmp_path / "alone.pt"
     alone.write_bytes((run / "best.pt").read_bytes())
@@ -356,16 +340,17 @@ def test_scoring_a_submission_leaves_it_as_it_was_handed_in(export, photos, tmp_
     assert json.loads((tmp_path / "scores" / "deep" / "scores.json").read_text())["iou_cracked"] == 1
 
 
-@pytest.mark.parametrize("spoilt", ["{", '{"train": []}', "before", "fingerprint"])
-def test_a_spoilt_splits_json_of_a_student_stops_nobody_and_makes_the_run_one_of_unknown_origin(
+@pytest.mark.parametrize("spoilt", ["{", '{"train": []}', {"before": {"before": None, "fingerprint": {}}}, "abc"])
+def test_a_spoilt_splits_json_or_history_stops_nobody_and_makes_the_run_one_of_unknown_origin(
     export, photos, tmp_path, spoilt
 ):
     run = add_run(tmp_path / "run", export)
     content = json.loads((run / "splits.json").read_text())
-    content |= {"before": {"before": None, "fingerprint": {}}.get(spoilt, {})}
-    content["fingerprint"] = dict.fromkeys(content["fingerprint"], "abc") if spoilt == "fingerprint" else {}
-    text = json.dumps(content) if spoilt in content else spoilt
+    if spoilt == "abc":
+        spoilt = {"fingerprint": dict.fromkeys(content["fingerprint"], spoilt)}
+    text = spoilt if isinstance(spoilt, str) else json.dumps(content | {"fingerprint": {}} | spoilt)
     (run / "splits.json").write_text(text)
+    (run / "history.csv").write_text('epoch,iou_at_threshold\n1,"' + 200_000 * "0")
     rows = ranking(tmp_path / "out", [run, hand_in(tmp_path / "good", photos)], export)
     assert "unknown whether it was trained on these photos" in rows["run"]["remarks"]
 
@@ -383,9 +368,10 @@ def test_what_cannot_be_opened_is_one_row_of_the_csv_file_and_said_on_the_screen
     (tmp_path / "marks.zip").write_text("no zip")
     rows = ranking(tmp_path / "out", [hand_in(tmp_path / "anna", photos), tmp_path / "marks.zip"], export)
     assert "nothing in it could be scored" in rows["marks"]["remarks"] and "unknown" not in rows["marks"]["remarks"]
+    assert rows["marks"]["unusable"] == "10" and float(rows["marks"]["iou_cracked"]) == 0
     ((name, photo, kind, why),) = [row.values() for row in table(tmp_path / "out" / "counted_as_empty.csv")]
     assert (name, photo, kind) == ("marks", "all 10", "unusable") and "damaged" in why
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if why in line]
+    (line,) = lines_with(capsys.readouterr().out, why)
     assert re.findall(r"\d+", line.partition(why)[0]) == ["10"]
 
 
@@ -399,16 +385,10 @@ def test_every_photo_of_everyone_stands_in_a_table(export, photos, tmp_path):
     assert {row["exact"] for row in found} == {"1.0", ""}
 
 
-def test_nothing_is_scored_twice_under_one_name(export, photos, tmp_path):
+def test_a_submission_that_is_given_twice_is_refused(export, photos, tmp_path):
     anna = hand_in(tmp_path / "anna", photos)
     with pytest.raises(BadInput, match="anna.*twice"):
         ranking(tmp_path / "out", [anna, hand_in(tmp_path / "ben", photos), anna / ".." / "anna"], export)
-    run = add_run(tmp_path / "run", export)
-    with pytest.raises(BadInput, match="run: given twice"):
-        evaluate.main([str(run), str(run), "--device", "cpu"])
-    other = add_run(tmp_path / "deep" / "run", export)
-    with pytest.raises(BadInput, match="two runs of one name"):
-        evaluate.main([str(run), str(other), "--device", "cpu"])
 
 
 def test_a_part_that_is_asked_for_of_an_export_without_parts_is_refused(export, photos, tmp_path, capsys):
@@ -447,12 +427,6 @@ def test_a_splits_file_may_name_photos_for_scoring_only(export, photos, tmp_path
     assert float(rows["anna"]["iou_cracked"]) == 1
 
 
-def test_a_history_of_a_student_that_is_no_table_stops_nobody(export, photos, tmp_path):
-    run = add_run(tmp_path / "run", export)
-    (run / "history.csv").write_text('epoch,iou_at_threshold\n1,"' + 200_000 * "0")
-    assert set(ranking(tmp_path / "out", [run, hand_in(tmp_path / "anna", photos)], export)) == {"run", "anna"}
-
-
 def test_that_there_are_too_few_photos_is_said(tmp_path, capsys):
     few = write_export(tmp_path / "few", cracked=5)
     photos = read_export(few).photos
@@ -463,10 +437,8 @@ def test_that_there_are_too_few_photos_is_said(tmp_path, capsys):
 
 def test_masks_that_are_odd_are_said_to_be_alone_too(export, photos, tmp_path, capsys):
     inverted, black = (hand_in(tmp_path / name, photos) for name in ("inverted", "black"))
-    for file in inverted.iterdir():
-        cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
-    for file in black.iterdir():
-        cv2.imwrite(str(file), 0 * cv2.imread(str(file), 0))
+    redraw(inverted, lambda mask: 255 - mask)
+    redraw(black, lambda mask: 0 * mask)
     for folder, words in {inverted: "inverted?", black: "no crack in any usable mask"}.items():
         evaluate.main(["--predictions", str(folder), "--data", str(export), "--out", str(tmp_path / "out")])
         assert "WARNING: " in (said := capsys.readouterr().out) and words in said

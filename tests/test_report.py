@@ -39,10 +39,6 @@ class Parsed(HTMLParser):
         if tag not in ("meta", "link", "img"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attributes]
-
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import lines_with
 from PIL import ExifTags, Image
 
 import survey
@@ -101,24 +102,24 @@ def length_errors(scale, tilt_deg, turn_deg=20.0):
     return np.hypot(*(other - one).T) * scale.mm_per_pixel / 250 - 1
 
 
-@pytest.mark.parametrize("tilt_deg", [0, 20, 40])
-@pytest.mark.parametrize("paper", ["a4", "letter"])
-def test_a_sheet_gives_lengths_within_2_percent_at_any_tilt(phone, paper, tilt_deg):
-    scale = find_scale(photograph(PAPERS_MM[paper], tilt_deg), phone, ScaleOptions(sheet=paper))
-    check_found(scale, tilt_deg)
+def rms_error(scale, tilt_deg, turn_deg=20.0):
+    return np.sqrt(np.mean(length_errors(scale, tilt_deg, turn_deg) ** 2))
+
+
+THINGS = [
+    (A4_MM, A4),
+    (LETTER_MM, ScaleOptions(sheet="letter")),
+    (draw_marker(200, 33), ScaleOptions(marker_mm=200)),
+]
 
 
 @pytest.mark.parametrize("tilt_deg", [0, 20, 40])
-def test_a_marker_gives_lengths_within_2_percent_at_any_tilt(tilt_deg):
-    scale = find_scale(photograph(draw_marker(200, 33), tilt_deg), "a.jpg", ScaleOptions(marker_mm=200))
-    check_found(scale, tilt_deg)
-
-
-def check_found(scale, tilt_deg):
-    errors = length_errors(scale, tilt_deg)
-    assert np.abs(errors).max() < 0.02
+@pytest.mark.parametrize("thing, options", THINGS, ids=["A4", "letter", "marker"])
+def test_a_sheet_or_a_marker_gives_lengths_within_2_percent_at_any_tilt(phone, thing, options, tilt_deg):
+    scale = find_scale(photograph(thing, tilt_deg), phone, options)
+    assert np.abs(length_errors(scale, tilt_deg)).max() < 0.02
     assert scale.tilt_deg == 0 and scale.note == ""
-    assert np.sqrt(np.mean(errors**2)) < scale.relative < 0.06  # what it says of itself is not less than the truth
+    assert rms_error(scale, tilt_deg) < scale.relative < 0.06  # what it says of itself is not less than the truth
 
 
 @pytest.mark.parametrize("turn_deg", [0, 50, 100, 170, 250, 300])
@@ -145,8 +146,7 @@ def check_never_silently_wrong(truth, asked, tilt_deg, turn_deg, path):
     except BadInput:
         assert truth != asked
         return None
-    errors = length_errors(scale, tilt_deg, turn_deg)
-    assert np.sqrt(np.mean(errors**2)) < scale.relative
+    assert rms_error(scale, tilt_deg, turn_deg) < scale.relative
     assert truth == asked or scale.note
     return scale
 
@@ -175,15 +175,19 @@ def test_two_papers_that_cannot_be_told_apart_are_noted_whichever_is_asked_for()
         assert scale.note and scale.relative > 0.03
 
 
+PAPERS = [
+    ("a4", "letter", "A4"),
+    ("letter", "a4", "US Letter"),
+    ("legal", "a4", "US Legal"),
+    ("legal", "letter", "US Legal"),
+]
+
+
 @pytest.mark.parametrize("tilt_deg", [0, 15, 30])
-@pytest.mark.parametrize("truth, asked", [("a4", "letter"), ("letter", "a4"), ("legal", "a4"), ("legal", "letter")])
-def test_with_a_focal_length_another_paper_is_refused(phone, truth, asked, tilt_deg):
-    assert check_never_silently_wrong(truth, asked, tilt_deg, 70, phone) is None
-
-
-def test_the_paper_that_is_there_instead_is_named(phone):
-    with pytest.raises(BadInput, match="US Letter"):
-        find_scale(photograph(LETTER_MM, 20), phone, A4)
+@pytest.mark.parametrize("truth, asked, name", PAPERS)
+def test_with_a_focal_length_another_paper_is_refused_by_its_name(phone, truth, asked, name, tilt_deg):
+    with pytest.raises(BadInput, match=name):
+        find_scale(photograph(PAPERS_MM[truth], tilt_deg, 70), phone, ScaleOptions(sheet=asked))
 
 
 @pytest.mark.parametrize("paper", [(210, 210), (297, 100), (1, 1)], ids=str)
@@ -194,9 +198,9 @@ def test_what_is_no_sheet_of_paper_is_refused_with_a_remedy(paper, tilt_deg):
 
 
 def test_two_white_areas_of_a_sheets_shape_but_not_of_one_size_are_refused(phone):
-    paint = (A4_MM[0] / 2, A4_MM[1] / 2)
+    photo = photograph(A4_MM, 10, others=[((A4_MM[0] / 2, A4_MM[1] / 2), -100, 250)])
     with pytest.raises(BadInput, match=r"a\.jpg: 2 white areas"):
-        find_scale(photograph(A4_MM, 10, others=[(paint, -100, 250)]), phone, A4)
+        find_scale(photo, phone, A4)
 
 
 def test_two_sheets_of_one_size_agree(phone):
@@ -208,16 +212,13 @@ def test_outlines_of_one_sheet_at_many_levels_of_brightness_are_one_sheet():
     assert len(find_sheets(photograph(A4_MM, 20), "a4")) == 1
 
 
-def test_yellow_paint_of_a4_size_is_no_sheet():
-    photo = photograph(A4_MM, 20)
-    photo[..., 2] = np.minimum(photo[..., 2], 70)
-    with pytest.raises(BadInput, match="no A4 sheet"):
-        find_scale(photo, "a.jpg", A4)
-
-
-def test_a_sheet_that_leaves_the_photo_is_not_guessed():
-    with pytest.raises(BadInput, match="no A4 sheet"):
-        find_scale(photograph(A4_MM, 20)[:, : WIDTH // 2], "a.jpg", A4)
+def test_yellow_paint_of_a4_size_is_no_sheet_and_one_that_leaves_the_photo_is_not_guessed():
+    paint = photograph(A4_MM, 20)
+    leaving = paint[:, : WIDTH // 2].copy()
+    paint[..., 2] = np.minimum(paint[..., 2], 70)
+    for photo in (paint, leaving):
+        with pytest.raises(BadInput, match="no A4 sheet"):
+            find_scale(photo, "a.jpg", A4)
 
 
 # ------------------------------------------------------------------------------------------------ which marker
@@ -239,9 +240,7 @@ def test_no_marker_is_an_error_and_the_printed_one_is_found(tmp_path):
 def test_the_printed_marker_counts_and_a_larger_stranger_is_noted(tilt_deg):
     photo = photograph(draw_marker(100, 20), tilt_deg, others=[(draw_marker(260, 50, number=23), -300, 100)])
     scale = find_scale(photo, "a.jpg", MARKER)
-    errors = length_errors(scale, tilt_deg)
-    assert np.sqrt(np.mean(errors**2)) < scale.relative < 0.15
-    assert "23" in scale.note
+    assert rms_error(scale, tilt_deg) < scale.relative < 0.15 and "23" in scale.note
 
 
 def test_a_single_marker_of_another_id_is_used_but_noted():
@@ -269,7 +268,7 @@ def test_a_marker_whose_rim_was_cut_off_is_refused_where_its_size_would_be_wrong
         except BadInput as error:
             assert "a.jpg" in str(error)
         else:
-            assert np.sqrt(np.mean(length_errors(scale, tilt_deg) ** 2)) < scale.relative
+            assert rms_error(scale, tilt_deg) < scale.relative
 
 
 @pytest.mark.parametrize("side, rim", [(200, 33), (60, 10)])
@@ -328,23 +327,30 @@ def test_a_reference_line_divides_its_length_and_a_longer_one_is_surer():
     assert line.homography is None and line.tilt_deg > 0
 
 
-@pytest.mark.parametrize("words", ["1,2,3,4", "1,2,3,4,x", "5,5,5,5,100", "1,2,3,4,0", "1,2,3,nan,5", "1,2,3,4,inf"])
-def test_a_senseless_reference_is_refused(words):
-    with pytest.raises(BadInput, match="--reference"):
-        flags("--reference", words)
+REFERENCES = "1,2,3,4", "1,2,3,4,x", "5,5,5,5,100", "1,2,3,4,0", "1,2,3,nan,5", "1,2,3,4,inf"
+LENGTHS = "--mm-per-pixel", "--marker-mm", "--camera-height-mm"
+
+
+SENSELESS = [
+    *[(["--reference", reference], "--reference") for reference in REFERENCES],
+    *[([f"{flag}={value}"], f"{flag}: ") for flag in LENGTHS for value in ("0", "-1", "nan", "inf", "x")],
+    (["--find-a4"], "--find-a4"),
+    (["--find-sheet"], "--find-sheet"),
+    (["--find-sheet", "legal"], "legal"),
+    (["--mm-per-pixel", "0.4", "--find-sheet", "a4"], "not allowed with"),
+]
+
+
+@pytest.mark.parametrize("words, says", SENSELESS)
+def test_a_senseless_scale_is_refused(words, says):
+    with pytest.raises(BadInput, match=says):
+        flags(*words)
 
 
 @pytest.mark.parametrize("words", ["-1,2,3,4,5", "1,2,600,4,5", "1,2,3,400,5"])
 def test_a_reference_outside_the_photo_is_refused(words):
     with pytest.raises(BadInput, match=r"a\.jpg: --reference leaves the photo of 600×400"):
         find_scale(np.zeros((400, 600, 3), np.uint8), "a.jpg", flags(f"--reference={words}"))
-
-
-@pytest.mark.parametrize("flag", ["--mm-per-pixel", "--marker-mm", "--camera-height-mm"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
-def test_a_length_that_is_not_above_0_is_refused(flag, value):
-    with pytest.raises(BadInput, match=f"{flag}: "):
-        flags(f"{flag}={value}")
 
 
 @pytest.mark.parametrize("value", [0, -2.0, float("nan"), float("inf")])
@@ -371,28 +377,11 @@ def test_without_a_flag_there_is_no_scale_and_a_given_one_is_taken():
     found = find_scale(photo, "a.jpg", flags("--mm-per-pixel", "0.4"))
     assert found.mm_per_pixel == 0.4 and found.homography is None
     assert found.source == "given with --mm-per-pixel, not measured in the photo"
-    with pytest.raises(BadInput, match="not allowed with"):
-        flags("--mm-per-pixel", "0.4", "--find-sheet", "a4")
 
 
-@pytest.mark.parametrize("words", [["--find-a4"], ["--find-sheet"], ["--find-sheet", "legal"]])
-def test_only_papers_that_are_offered_can_be_asked_for(words):
-    with pytest.raises(BadInput):
-        flags(*words)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--mm-per-pixel", "0.4"],
-        ["--reference", "1,2,3,4,5"],
-        ["--marker-mm", "9"],
-        ["--find-sheet", "letter"],
-        ["--camera-height-mm", "1"],
-    ],
-)
-def test_whether_a_scale_was_asked_for_is_known(words):
-    assert flags(*words).given and not flags().given
+def test_whether_a_scale_was_asked_for_is_known():
+    ways = "--mm-per-pixel=0.4", "--reference=1,2,3,4,5", "--marker-mm=9", "--find-sheet=letter", "--camera-height-mm=1"
+    assert all(flags(way).given for way in ways) and not flags().given
 
 
 def test_camera_height_is_a_rough_scale_and_needs_a_focal_length(tmp_path):
@@ -489,6 +478,15 @@ def true_length_and_width(crack):
     return (path + width) / 1000, width
 
 
+def surveyed(tmp_path, monkeypatch, *scale_flags, seen=0.0):
+    """The row that a survey writes of road.jpg, with a network that sees this probability."""
+    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
+    monkeypatch.setattr(survey, "predict", lambda *_: np.broadcast_to(np.float32(seen), (HEIGHT, WIDTH)))
+    words = [str(tmp_path / "road.jpg"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+    assert survey.main([*words, *scale_flags]) == 0
+    return json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
+
+
 def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     """A drawn photo through the whole command, with a network that sees the crack rightly -> (row, length, width)."""
     rng = np.random.default_rng(seed)
@@ -498,13 +496,8 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
     photo = cv2.warpPerspective(lit, view, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.warpPerspective(crack, view, (WIDTH, HEIGHT))
     write_exif(tmp_path / "road.jpg", asphalt.photograph(rng, photo, 1.0))
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(survey, "predict", lambda *_: seen)
     flag = ["--find-sheet", "a4"] if kind == "A4" else ["--marker-mm", "160"]
-    words = [str(tmp_path / "road.jpg"), "--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert survey.main([*words, *flag]) == 0
-    record = json.loads((tmp_path / "out" / "road_cracks.json").read_text())
-    return record["results"][0]["row"], *true_length_and_width(crack)
+    return surveyed(tmp_path, monkeypatch, *flag, seen=seen), *true_length_and_width(crack)
 
 
 @pytest.mark.parametrize(
@@ -516,35 +509,23 @@ def measured_from_photo(tmp_path, monkeypatch, seed, kind, tilt_deg):
 )
 def test_the_command_takes_the_scale_from_a_marker_or_the_cameras_height(tmp_path, monkeypatch, words, source, mm):
     write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
-    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
-    assert survey.main([str(tmp_path / "road.jpg"), *flags, *words]) == 0
-    row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
+    row = surveyed(tmp_path, monkeypatch, *words)
     assert source in row["scale_source"] and row["mm_per_pixel"] == pytest.approx(mm, rel=0.02)
-    assert (row["latitude"], row["longitude"]) == pytest.approx((-(33 + 51 / 60 + 30 / 3600), 151.2))
 
 
-def test_where_a_photo_was_taken_can_be_left_out(tmp_path, monkeypatch):
-    write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33), 0), 26)
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
-    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out"), "--no-places"]
-    assert survey.main([str(tmp_path / "road.jpg"), *flags]) == 0
-    row = json.loads((tmp_path / "out" / "road_cracks.json").read_text())["results"][0]["row"]
-    assert row["latitude"] is None and row["longitude"] is None
+def test_where_a_photo_was_taken_stands_in_the_row_and_can_be_left_out(tmp_path, monkeypatch):
+    write_exif(tmp_path / "road.jpg", photograph(A4_MM, 0))
+    for words, place in (([], (-(33 + 51 / 60 + 30 / 3600), 151.2)), (["--no-places"], (None, None))):
+        row = surveyed(tmp_path, monkeypatch, *words)
+        assert (row["latitude"], row["longitude"]) == pytest.approx(place)
 
 
 def test_what_speaks_against_a_scale_is_on_the_screen_also_for_a_folder(tmp_path, monkeypatch, capsys):
-    photo = photograph(draw_marker(200, 33, 7), 0)  # a marker, but not the printed one
+    write_exif(tmp_path / "road.jpg", photograph(draw_marker(200, 33, 7), 0))  # a marker, but not the printed one
     monkeypatch.setattr(survey, "FEW", 0)  # as for a folder of many photos, which are not reported one by one
-    write_exif(tmp_path / "road.jpg", photo, 26)
-    save_checkpoint(tmp_path / "best.pt", CrackNet(4, (1, 1, 1)), {"size": 64}, 0.5)
-    monkeypatch.setattr(survey, "predict", lambda *_: np.zeros((HEIGHT, WIDTH), np.float32))
-    flags = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out"), "--marker-mm", "100"]
-    assert survey.main([str(tmp_path / "road.jpg"), *flags]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("WARNING") and "scale" in line and "7" in line for line in lines)
+    surveyed(tmp_path, monkeypatch, "--marker-mm", "100")
+    lines = lines_with(capsys.readouterr().out, "WARNING")
+    assert any("scale" in line and "7" in line for line in lines)
 
 
 def check_within_uncertainty(row, length, width):

@@ -126,6 +126,7 @@ def test_too_few_photos_are_refused_with_their_number(tmp_path, cracked, undamag
         ("train valid", KEPT, set()),
         ("train test", VALID_FROM_TRAIN, {("train", "valid")}),
         ("train", ANEW, {("train", "valid"), ("train", "test")}),
+        ("valid", ANEW, {("valid", "train"), ("valid", "test")}),
     ],
 )
 def test_what_the_audit_says_of_an_export_that_comes_split_is_what_the_split_does(tmp_path, parts, kept, moves):
@@ -134,11 +135,6 @@ def test_what_the_audit_says_of_an_export_that_comes_split_is_what_the_split_doe
     assert what_is_kept(set(parts.split())) == kept
     dealt = split(read_export(tmp_path))
     assert {(photo.part, part) for part in PARTS for photo in dealt[part] if photo.part != part} == moves
-
-
-def test_a_lone_valid_folder_is_dealt_into_all_parts(tmp_path):
-    write_export(tmp_path / "valid", cracked=8, undamaged=2)
-    assert all(split(read_export(tmp_path)).values())
 
 
 def test_splits_that_are_written_are_read_back(export, tmp_path):

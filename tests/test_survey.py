@@ -1,6 +1,5 @@
 """Folders of photos, some of them bad, some surveys cut short: each test is a sentence that a mistake would break."""
 
-import csv
 import errno
 import os
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_crack, draw_road, finding_dark, lively_network, write_strip
+from conftest import draw_crack, draw_road, error_lines, finding_dark, lively_network, painted, table, write_strip
 
 import distributed
 import survey
@@ -71,36 +70,25 @@ def run(tmp_path, monkeypatch):
     return finding_dark(survey, tmp_path, monkeypatch)
 
 
-def rows(out):
-    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
-
-
-def error_lines(text):
-    return [line for line in text.splitlines() if line.startswith("error:")]
-
-
 # ------------------------------------------------------------------------------------------------ bad photos
 def test_of_12_photos_of_which_2_are_bad_10_are_done_and_2_are_named(tmp_path, run, capsys):
     folder = write_folder(tmp_path / "photos", 12, 2)
     code, out = run(folder)
     said = capsys.readouterr().err
-    assert code == 1 and len(rows(out)) == 10 == len(list(out.glob("*_overlay.jpg")))
+    assert code == 1 and len(table(out / "cracks.csv")) == 10 == len(list(out.glob("*_overlay.jpg")))
     assert all(name in line for name, line in zip(("road0000", "road0011"), error_lines(said), strict=True))
     assert said.rstrip().splitlines()[-2:] == error_lines(said)  # after the bar, not between its steps
 
 
 def test_a_mask_and_a_picture_of_one_colour_that_are_given_as_photos_are_refused(tmp_path, run, capsys):
     folder = write_folder(tmp_path / "photos", 1, 0)
-    mask = np.zeros((48, 64), np.uint8)
-    cv2.imwrite(str(folder / "dark.png"), mask)
-    mask[20:22, 5:60] = 255
-    cv2.imwrite(str(folder / "crack.png"), mask)
-    cv2.imwrite(str(folder / "grey.png"), np.where(mask > 0, np.uint8(254), mask))
+    mask = painted((48, 64), np.s_[20:22, 5:60])
+    for name, white in (("dark", 0), ("crack", 255), ("grey", 254)):
+        cv2.imwrite(str(folder / f"{name}.png"), white * mask)
     code, out = run(folder)
     crack, dark = error_lines(capsys.readouterr().err)
     assert code == 1 and "crack.png" in crack and "a mask" in crack and "dark.png" in dark
-    assert [row["photo"] for row in rows(out)] == ["grey.png", "road0000.jpg"]
+    assert [row["photo"] for row in table(out / "cracks.csv")] == ["grey.png", "road0000.jpg"]
 
 
 @pytest.mark.parametrize("fault", [cv2.error("too large"), MemoryError(), RuntimeError("a\nb"), OSError(36, "name")])
@@ -119,9 +107,9 @@ def test_whatever_fails_with_one_photo_the_others_are_done_and_one_line_names_it
         code, out = run(folder)
     (line,) = error_lines(capsys.readouterr().err)
     assert code == 1 and "road0001.jpg" in line and type(fault).__name__ in line
-    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0002.jpg", "road0003.jpg"]
+    assert [row["photo"] for row in table(out / "cracks.csv")] == ["road0000.jpg", "road0002.jpg", "road0003.jpg"]
     code, out = run(folder)
-    assert code == 0 and len(rows(out)) == 4  # what failed is tried again
+    assert code == 0 and len(table(out / "cracks.csv")) == 4  # what failed is tried again
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
@@ -140,15 +128,17 @@ def test_a_full_or_locked_disk_ends_the_command_at_once(tmp_path, run, monkeypat
 
 # ------------------------------------------------------------------------------------------------ started again
 @pytest.mark.parametrize("lost", ["road0001_mask.png", "road0001_overlay.jpg", "road0001_cracks.json"])
-def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, lost):
+def test_a_photo_of_which_a_file_is_missing_is_done_again(tmp_path, run, capsys, lost):
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder)
     (out / lost).unlink()
     assert run(folder)[0] == 0 and (out / lost).is_file() and len(run.seen) == 1
+    assert "2 of 3 are finished" in capsys.readouterr().out
 
 
-def test_figures_that_are_asked_for_later_are_made(tmp_path, run):
+def test_figures_that_are_asked_for_later_are_made_and_a_name_with_dollars_is_no_formula(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
+    (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
     _, out = run(folder)
     run(folder, "--figures")
     assert len(list(out.glob("*_figure.png"))) == 2
@@ -178,6 +168,17 @@ def peak_kib(process):
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
+def assert_goes_on(cut, whole, checkpoint, folder, *launcher):
+    """A survey that was cut short does what is missing and ends as the whole one did; -> what it says."""
+    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
+    process = start(checkpoint, folder, cut, *launcher)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 1 and f"{len(kept)} of {len(list(folder.iterdir()))} are finished" in said
+    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
+    assert_same_table(cut, whole)
+    return said, errors
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkpoint):
@@ -190,7 +191,7 @@ def test_of_1000_photos_25_bad_ones_cost_25_lines_and_no_memory(tmp_path, checkp
     said, errors = process.communicate()
     early = min(n for n in peaks if n >= 100)
     print(f"peak memory: {peaks[early]} KiB after {early} photos, {max(peaks.values())} KiB at the end")
-    assert process.returncode == 1 and len(rows(out)) == 975 == done(out)
+    assert process.returncode == 1 and len(table(out / "cracks.csv")) == 975 == done(out)
     assert len(error_lines(errors)) == 25 and "of 975 photos" in said
     assert max(peaks.values()) < 1.1 * peaks[early]
 
@@ -204,13 +205,9 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_ends_the_same(
     wait_for(40, cut, process)
     process.kill()
     process.communicate()
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
-    assert 40 <= len(kept) < 96
-    process = start(checkpoint, folder, cut)
-    said, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and len(error_lines(errors)) == 4 and f"{len(kept)} of 100 are finished" in said
-    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
-    assert_same_table(cut, whole)
+    assert 40 <= done(cut) < 96
+    _, errors = assert_goes_on(cut, whole, checkpoint, folder)
+    assert len(error_lines(errors)) == 4
 
 
 # ------------------------------------------------------------------------------------------------ several processes
@@ -266,14 +263,9 @@ def test_a_process_that_is_killed_loses_no_finished_photo_and_any_number_does_th
     ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
     process.communicate(timeout=300)
-    kept = {file: file.stat().st_mtime_ns for file in cut.glob("[!.]*_cracks.json")}
-    assert process.returncode != 0 and 30 <= len(kept) < 115
-    process = start(checkpoint, folder, cut, *launcher)
-    said, errors = process.communicate(timeout=300)
-    assert f"{len(kept)} of 120 are finished" in said and said.count("cracks in 115 of 115") == 1
-    assert len(error_lines(errors)) == 5 and process.returncode == 1
-    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
-    assert_same_table(cut, whole)
+    assert process.returncode != 0 and 30 <= done(cut) < 115
+    said, errors = assert_goes_on(cut, whole, checkpoint, folder, *launcher)
+    assert len(error_lines(errors)) == 5 and said.count("cracks in 115 of 115") == 1
 
 
 def test_results_of_another_photo_of_the_same_name_are_never_replaced(tmp_path, run):
@@ -295,18 +287,15 @@ def test_a_photo_keeps_the_name_of_its_results_whoever_joins_or_leaves(tmp_path,
     assert results == {"road0000_mask.png", "b_road0000.jpg_mask.png"}
 
 
-def test_a_name_with_dollars_is_no_formula(tmp_path, run):
-    folder = write_folder(tmp_path / "photos", 2, 0)
-    (folder / "road0000.jpg").rename(folder / "cost $a_{$.jpg")
-    assert run(folder, "--figures")[0] == 0
-
-
-def test_a_changed_photo_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
+def test_a_changed_photo_also_of_the_same_size_in_bytes_is_done_again(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 2, 0)
     run(folder)
     os.utime(folder / "road0000.jpg", (1e9, 1e9))
     run(folder)
     assert len(run.seen) == 1
+    write_strip(folder / "road0000.jpg", width=15)  # and the table says what is there now
+    _, out = run(folder)
+    assert len(run.seen) == 1 and float(table(out / "cracks.csv")[0]["width_median_px"]) > 14
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: os.utime(path, (1e9, 1e9))])
@@ -325,7 +314,7 @@ def test_a_photo_that_changes_after_its_turn_is_named_and_is_not_simply_missing(
     code, out = run(folder)
     (line,) = error_lines(capsys.readouterr().err)
     assert code == 1 and "road0001.jpg" in line
-    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0002.jpg"]
+    assert [row["photo"] for row in table(out / "cracks.csv")] == ["road0000.jpg", "road0002.jpg"]
     assert "road0001.jpg" in (out / "report.html").read_text()
 
 
@@ -348,20 +337,19 @@ def test_a_copy_of_a_photo_counts_once_in_the_sums(tmp_path, run, capsys):
     said = capsys.readouterr().out
     assert alone in said and not alone.startswith("to seal: 0.00")
     assert any("road0000.jpg" in line and "road0000 (1).jpg" in line for line in said.splitlines())
-    assert sorted(row["copy_of"] for row in rows(out)) == ["", "road0000 (1).jpg"]
+    assert sorted(row["copy_of"] for row in table(out / "cracks.csv")) == ["", "road0000 (1).jpg"]
 
 
 def test_photos_of_one_name_in_two_folders_are_told_apart_in_the_tables(tmp_path, run):
     folders = [write_folder(tmp_path / name, 2, 0, seed) for seed, name in enumerate("ab")]
     _, out = run(*folders)
-    assert {row["photo"] for row in rows(out)} == {f"{name}_road000{k}.jpg" for name in "ab" for k in range(2)}
+    names = {row["photo"] for row in table(out / "cracks.csv")}
+    assert names == {f"{name}_road000{k}.jpg" for name in "ab" for k in range(2)}
 
 
 def test_of_a_road_seen_from_above_only_what_the_photo_shows_counts(monkeypatch):
-    valid = np.zeros((60, 100), bool)
-    valid[:, :40] = True
-    mask = np.zeros((60, 100), np.uint8)
-    mask[20:24, 10:90] = 1
+    valid = painted((60, 100), np.s_[:, :40]).astype(bool)
+    mask = painted((60, 100), np.s_[20:24, 10:90])
     monkeypatch.setattr(survey, "find_scale", lambda *what: Scale(2, 0.01, "sheet", np.eye(3), 0.0))
     monkeypatch.setattr(survey, "rectify", lambda image, scale: (image, valid, 2))
     monkeypatch.setattr(survey, "predict", lambda *_: mask.astype(np.float32))
@@ -375,7 +363,7 @@ def test_a_survey_of_other_flags_replaces_results_and_says_how_many(tmp_path, ru
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder)
     assert "overwritten" not in capsys.readouterr().out
-    run(folder)
+    run(folder, "--every", "2")  # matters for videos alone
     assert "overwritten" not in capsys.readouterr().out and not run.seen
     run(folder, "--threshold", "0.6")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "overwritten" in line]
@@ -390,13 +378,6 @@ def test_photos_are_called_photos_unless_a_video_is_among_them(tmp_path, run, ca
     assert survey.noun([Path("a.jpg"), Path("drive.MP4")], "picture") == "picture"
 
 
-def test_seconds_between_frames_decide_about_videos_alone(tmp_path, run):
-    folder = write_folder(tmp_path / "photos", 1, 0)
-    run(folder)
-    run(folder, "--every", "2")
-    assert not run.seen
-
-
 def test_no_two_files_get_results_of_one_name(tmp_path, run):
     for folder in ("a/same", "b/same"):
         (tmp_path / folder).mkdir(parents=True)
@@ -408,4 +389,4 @@ def test_no_two_files_get_results_of_one_name(tmp_path, run):
 def test_a_pattern_that_the_shell_left_alone_is_expanded(tmp_path, run):
     folder = write_folder(tmp_path / "photos", 3, 0)
     _, out = run(folder / "road000[01].jpg")
-    assert [row["photo"] for row in rows(out)] == ["road0000.jpg", "road0001.jpg"]
+    assert [row["photo"] for row in table(out / "cracks.csv")] == ["road0000.jpg", "road0001.jpg"]

@@ -1,6 +1,5 @@
 """A survey's tables, budget and report: each test is a sentence that a mistake would break."""
 
-import csv
 import json
 import re
 import shutil
@@ -9,10 +8,10 @@ from html import unescape
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_road, finding_dark, turn, write_strip
+from conftest import draw_road, ending, finding_dark, lines_with, painted, table, turn, write_strip
 
 import survey
-from command import BadInput, execute
+from command import BadInput
 from formats.photo import at_most, read_photo
 from quantify.budget import estimate, read_prices, width_edges
 from quantify.columns import MILLIMETRES, PIXELS
@@ -28,14 +27,23 @@ def run(tmp_path, monkeypatch):
     return finding_dark(survey, tmp_path, monkeypatch)
 
 
-def table(out):
-    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
-        return {row["photo"]: row for row in csv.DictReader(file)}
+def rows_of(out):
+    """{photo: its row of cracks.csv}."""
+    return {row["photo"]: row for row in table(out / "cracks.csv")}
+
+
+def page(out):
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+def write_prices(folder, *rows):
+    head = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
+    (folder / "prices.csv").write_text("\n".join([head, *rows, ""]))
+    return folder / "prices.csv"
 
 
 def test_every_millimetre_carries_its_uncertainty_and_follows_the_scale():
-    mask = np.zeros((300, 300), np.uint8)
-    mask[50:250, 100:120] = 1
+    mask = painted((300, 300), np.s_[50:250, 100:120])
     exact, loose = (damage(measure(mask), mask.size, Scale(0.5, r, "test"))["row"] for r in (0.01, 0.2))
     assert exact["length_m"] == pytest.approx(0.1, rel=0.05) and exact["width_max_mm"] == pytest.approx(10, abs=0.5)
     assert exact["photographed_m2"] == pytest.approx(0.0225)
@@ -49,8 +57,7 @@ def test_every_millimetre_carries_its_uncertainty_and_follows_the_scale():
 
 
 def test_a_crack_under_three_pixels_has_no_width_but_a_bound():
-    mask = np.zeros((60, 80), np.uint8)
-    mask[10:50, 30:32] = 1
+    mask = painted((60, 80), np.s_[10:50, 30:32])
     for scale, says in ((None, "(under 3 px)"), (Scale(2, 0.05, "test"), "(under 3 px or 6.0 mm)")):
         row = damage(measure(mask), mask.size, scale)["row"]
         assert row["below_measurable"] is True and f"too thin to measure its width {says}" in sentence(row)
@@ -59,10 +66,10 @@ def test_a_crack_under_three_pixels_has_no_width_but_a_bound():
 def test_every_column_is_explained_and_no_other(strips, run):
     for flags, meaning in (([], PIXELS), (["--mm-per-pixel", "2"], PIXELS | MILLIMETRES)):
         _, out = run(strips, *flags)
-        columns = [key for key in table(out)["a.png"] if "_plus_minus_" not in key]
+        columns = [key for key in rows_of(out)["a.png"] if "_plus_minus_" not in key]
         columns += ["scale_plus_minus_percent"] * bool(flags)
         assert sorted(columns) == sorted(meaning)
-        html = (out / "report.html").read_text(encoding="utf-8")
+        html = page(out)
         assert all(f"<td>{key}</td>" in html for key in meaning)
 
 
@@ -75,8 +82,7 @@ def test_no_crack_has_a_row_too_and_json_can_hold_it():
 
 
 def test_the_histogram_holds_all_the_length():
-    mask = np.zeros((200, 200), np.uint8)
-    mask[20:180, 50:54], mask[20:180, 100:112] = 1, 1
+    mask = painted((200, 200), np.s_[20:180, 50:54], np.s_[20:180, 100:112])
     for scale, unit in ((None, "length_px"), (Scale(2, 0.05, "test"), "length_m")):
         result = damage(measure(mask), mask.size, scale)
         assert sum(result["length_by_width"]) == pytest.approx(result["row"][unit])
@@ -85,25 +91,26 @@ def test_the_histogram_holds_all_the_length():
 def test_a_folder_becomes_a_table_and_a_report_that_needs_nothing_else(strips, run, capsys):
     code, out = run(strips)
     assert code == 0 and "--mm-per-pixel" in capsys.readouterr().out  # the flag that would give millimetres
-    rows = table(out)
+    rows = rows_of(out)
     assert list(rows) == ["a.png", "b.png", "c.png", "d.png"]
     assert float(rows["b.png"]["width_median_px"]) == pytest.approx(21, abs=1)
     assert float(rows["c.png"]["crack_percent"]) == pytest.approx(100 * 900 / (120 * 160))
     assert not any("mm" in key or "severity" in key or key.endswith("_m") for key in rows["a.png"])
     assert [r["row"]["photo"] for r in json.loads((out / "cracks.json").read_text())["photos"]] == list(rows)
-    html = (out / "report.html").read_text(encoding="utf-8")
+    html = page(out)
     captions = re.findall(r"<figcaption>(\w)\.png", html)
     assert captions == ["b", "c", "a", "d"]  # the worst first
+    assert [value["crack"] for value in photo_values(html)] == ["yes", "yes", "yes", "no"]  # to filter by
+    assert "Budget" not in html and "severity" not in html
     assert "2 px and less" in html and "32 px and more" in html  # what the colours stand for
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "--mm-per-pixel" in html and " mm" not in html
     assert html.count('class="plain"') == 4 and str(strips) not in html and str(out) not in html
 
 
 def test_with_a_scale_there_are_metres_severity_and_a_budget_for_the_photographed_area(strips, run, tmp_path, capsys):
-    head = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source\n"
-    (tmp_path / "prices.csv").write_text(head + "seal,m,100,200,400,EUR,0,,,x\npatch,m2,1,2,3,EUR,,,,x\n")
-    code, out = run(strips, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
-    said, rows = capsys.readouterr().out, table(out)
+    prices = write_prices(tmp_path, "seal,m,100,200,400,EUR,0,,,x", "patch,m2,1,2,3,EUR,,,,x")
+    code, out = run(strips, "--mm-per-pixel", "2", "--prices", prices)
+    said, rows = capsys.readouterr().out, rows_of(out)
     assert code == 0
     assert float(rows["c.png"]["length_m"]) == pytest.approx(0.2, rel=0.05)
     assert rows["b.png"]["indicative_severity"] == "medium" and rows["d.png"]["indicative_severity"] == "none"
@@ -113,9 +120,9 @@ def test_with_a_scale_there_are_metres_severity_and_a_budget_for_the_photographe
     budget = content["budget"]
     assert budget["central"] == pytest.approx(200 * total, rel=1e-3)
     amounts = [budget[key] for key in ("low", "central", "high")]
-    (line,) = [line for line in said.splitlines() if "EUR" in line]
+    (line,) = lines_with(said, "EUR")
     assert amounts == sorted(set(amounts)) and all(f"{amount:.0f}" in re.findall(r"\d+", line) for amount in amounts)
-    html = (out / "report.html").read_text(encoding="utf-8")
+    html = page(out)
     assert "--mm-per-pixel" in html and "assumption" in html and "ndicative severity" in html
     assert re.findall(r"<figcaption>(\w)\.png", html)[0] == "b"
 
@@ -124,11 +131,10 @@ def test_with_a_scale_there_are_metres_severity_and_a_budget_for_the_photographe
 def test_a_minimum_charge_that_decides_is_said_on_the_screen_in_the_report_and_in_the_json(
     strips, run, tmp_path, capsys, charge, applies
 ):
-    head = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source\n"
-    (tmp_path / "prices.csv").write_text(f"{head}seal,m,1,2,3,EUR,0,,{charge},x\n")
-    _, out = run(strips, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
+    prices = write_prices(tmp_path, f"seal,m,1,2,3,EUR,0,,{charge},x")
+    _, out = run(strips, "--mm-per-pixel", "2", "--prices", prices)
     assert ("; minimum charge applies" in capsys.readouterr().out) == applies
-    html = (out / "report.html").read_text(encoding="utf-8")
+    html = page(out)
     assert ("(minimum charge)" in html) == ("The minimum charge applies" in html) == applies
     budget = json.loads((out / "cracks.json").read_text())["budget"]
     assert budget["minimum_applied"] == budget["lines"][0]["minimum_applied"] == applies
@@ -137,7 +143,7 @@ def test_a_minimum_charge_that_decides_is_said_on_the_screen_in_the_report_and_i
 
 def test_a_reference_line_gives_the_scale(strips, run):
     _, out = run(strips, "--reference", "0,10,100,10,50")
-    assert float(table(out)["a.png"]["mm_per_pixel"]) == pytest.approx(0.5)
+    assert float(rows_of(out)["a.png"]["mm_per_pixel"]) == pytest.approx(0.5)
 
 
 def test_a_sheet_that_is_not_there_is_named(strips, run, capsys):
@@ -145,36 +151,18 @@ def test_a_sheet_that_is_not_there_is_named(strips, run, capsys):
     assert code == 2 and capsys.readouterr().err.count("no A4 sheet") == 4  # all of them are bad input
 
 
-def test_started_again_it_does_only_what_is_missing_or_changed(strips, run, capsys):
-    _, out = run(strips)
-    first = (out / "cracks.csv").read_text()
-    (out / "b_cracks.json").unlink()
-    write_strip(strips / "c.png", width=15)
-    run(strips)
-    assert len(run.seen) == 2 and "2 of 4 are finished" in capsys.readouterr().out
-    assert (out / "cracks.csv").read_text() != first and float(table(out)["c.png"]["width_median_px"]) > 14
-    run(strips, "--threshold", "0.3")
-    assert len(run.seen) == 4  # other flags, other results
-
-
-def test_a_photo_counts_as_done_only_once_all_its_files_are_written(strips, run, monkeypatch):
-    def killed(*_):
+def test_after_ctrl_c_the_same_command_goes_on_with_every_photo_whose_files_are_not_all_written(
+    strips, run, monkeypatch, capsys
+):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "overlay", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(strips)
+        patch.setattr(survey, "overlay", interrupted)
+        code, said = ending(lambda: run(strips), capsys)
+    assert code == 130 and said[-1].startswith("interrupted: run the same command again")
     code, out = run(strips)
     assert code == 0 and len(run.seen) == 4 and (out / "a_overlay.jpg").is_file()
-
-
-def test_ctrl_c_says_that_the_same_command_goes_on(strips, run, monkeypatch, capsys):
-    monkeypatch.setattr(survey, "overlay", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(SystemExit) as end:
-        execute(lambda: run(strips))
-    assert end.value.code == 130
-    assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted: run the same command again")
 
 
 def test_the_photo_beside_its_overlay_is_as_large_and_as_upright_as_that(tmp_path, rng):
@@ -190,21 +178,17 @@ def test_the_photo_beside_its_overlay_is_as_large_and_as_upright_as_that(tmp_pat
 
 def test_gps_positions_become_a_plain_scatter(strips, run, monkeypatch):
     _, out = run(strips)
-    assert "Places" not in (out / "report.html").read_text()
+    assert "Places" not in page(out)
     shutil.rmtree(out)
     monkeypatch.setattr(survey, "exif", lambda path: {"gps": (48.1, 11.5), "focal_35mm": None})
     run(strips)
-    assert "Places" in (out / "report.html").read_text() and table(out)["a.png"]["latitude"] == "48.100000"
+    assert "Places" in page(out) and rows_of(out)["a.png"]["latitude"] == "48.100000"
 
 
 def test_totals_add_up_quantities_and_uncertainties():
-    mask = np.zeros((200, 200), np.uint8)
-    mask[20:180, 50:60] = 1
-    result = damage(measure(mask), mask.size, Scale(1, 0.05, "test"))
-    once, thrice = (
-        records.total_quantities([result["quantities"]]),
-        records.total_quantities([result["quantities"]] * 3),
-    )
+    mask = painted((200, 200), np.s_[20:180, 50:60])
+    one = damage(measure(mask), mask.size, Scale(1, 0.05, "test"))["quantities"]
+    once, thrice = (records.total_quantities([one] * times) for times in (1, 3))
     assert thrice["seal_m"] == pytest.approx(3 * once["seal_m"]) and thrice["seal"][-1]["width_to_mm"] == np.inf
     assert thrice["seal"][1]["plus_minus_m"] == pytest.approx(3 * once["seal"][1]["plus_minus_m"])
 
@@ -212,13 +196,15 @@ def test_totals_add_up_quantities_and_uncertainties():
 def test_a_photo_seen_at_an_angle_is_measured_from_above(strips, run, monkeypatch):
     """A homography that halves the width: the mask keeps the photo's size, the measured crack is half as wide."""
     squeeze = np.diag([0.5, 1.0, 1.0])
-    found = Scale(1, 0.01, "test sheet", squeeze, 0.0)
-    monkeypatch.setattr(survey, "find_scale", lambda *_: found)
-    _, out = run(strips / "b.png", strips / "c.png")
+    monkeypatch.setattr(survey, "find_scale", lambda *_: Scale(1, 0.01, "A4 sheet", squeeze, 0.0))
+    _, out = run(strips)
     assert read_photo(out / "b_mask.png").shape == (120, 160, 3)
-    row = table(out)["b.png"]
+    row = rows_of(out)["b.png"]
     assert float(row["width_median_mm"]) == pytest.approx(10.5, abs=1.5)
     assert float(row["photographed_m2"]) == pytest.approx(120 * 80 / 1e6, rel=0.05)
+    html = page(out)
+    assert html.count('class="marked"') == 4 and 'class="plain"' not in html  # there is no photo to compare it with
+    assert "assumption" not in html
 
 
 @pytest.mark.parametrize("scale", [["--mm-per-pixel", "3"], ["--reference", "0,0,30,40,100"]])
@@ -239,8 +225,8 @@ def test_a_folder_of_which_one_photo_was_readable_has_its_tables_and_says_what_f
     for name in ("b.png", "c.png", "d.png"):
         (strips / name).write_text("no photo")
     code, out = run(strips)
-    assert code == 1 and len(table(out)) == 1 and len(json.loads((out / "cracks.json").read_text())["failed"]) == 3
-    html = (out / "report.html").read_text()
+    assert code == 1 and len(rows_of(out)) == 1 and len(json.loads((out / "cracks.json").read_text())["failed"]) == 3
+    html = page(out)
     assert "3 files could not be used" in html and str(strips) not in html
     assert all(f"<p>{name}.png: " in html for name in "bcd")
 
@@ -267,22 +253,19 @@ def test_a_mask_over_most_of_a_photo_is_warned_of_on_the_screen_and_in_the_repor
     code, out = run(strips, "--threshold", "0")
     said = "of their photo"
     assert "WARNING: " in (shown := capsys.readouterr().out) and said in shown
-    assert said in (out / "report.html").read_text(encoding="utf-8")
+    assert said in page(out)
 
 
 def test_an_uncertainty_never_reads_as_none():
-    assert (
-        give_or_take(0.07, 0.0043) == "0.07 ± 0.01"
-        and give_or_take(1, 4e-6) == "1.00 ± 0.01"
-        and give_or_take(0, 0) == "0.00 ± 0.00"
-    )
+    assert give_or_take(0.07, 0.0043) == "0.07 ± 0.01" and give_or_take(1, 4e-6) == "1.00 ± 0.01"
+    assert give_or_take(0, 0) == "0.00 ± 0.00"
     assert give_or_take(4e-4, 1.2e-4) == "0.0004 ± 0.0002"  # a few square centimetres
     assert give_or_take(0.003, 0.02) == "0.003 ± 0.020"
     assert give_or_take(24, 2.4, 1) == "24.0 ± 2.4" and give_or_take(1, 0.1) == "1.00 ± 0.10"
 
 
 def test_every_uncertainty_of_a_row_follows_from_the_scale_and_the_tilt():
-    measured = strip(np.zeros((60, 100), np.uint8))
+    measured = measure(painted((60, 100), np.s_[20:24, 10:90]))
     keys = [f"{name}_plus_minus_{unit}" for name, unit in (("seal_low", "m"), ("width_median", "mm"), ("length", "m"))]
 
     def unsure(relative, tilt):
@@ -293,15 +276,8 @@ def test_every_uncertainty_of_a_row_follows_from_the_scale_and_the_tilt():
     assert rough["photographed_plus_minus_m2"] == pytest.approx(2 * 0.3 * rough["photographed_m2"])
 
 
-def strip(mask):
-    mask[20:24, 10:90] = 1
-    return measure(mask)
-
-
 def test_what_has_no_price_is_said_with_its_metres_where_the_budget_is(tmp_path, strips, run, capsys):
-    header = "item,unit,low,central,high,currency,width_from_mm,width_to_mm,minimum_charge,source"
-    (tmp_path / "prices.csv").write_text(f"{header}\npatch,m2,1,2,3,EUR,,,0,me\n")
-    run(strips, "--mm-per-pixel", "2", "--prices", tmp_path / "prices.csv")
+    run(strips, "--mm-per-pixel", "2", "--prices", write_prices(tmp_path, "patch,m2,1,2,3,EUR,,,0,me"))
     said = capsys.readouterr().out
     assert re.search(r"no price: seal cracks .* wide: \d+\.\d\d ± \d+\.\d\d m", said)
 
@@ -332,13 +308,12 @@ def photo_values(html):
 
 def test_the_page_begins_with_cards_then_photos_to_sort_and_filter_then_tables(strips, run):
     _, out = run(strips, "--mm-per-pixel", "2", "--prices", "data/prices.csv")
-    html = (out / "report.html").read_text(encoding="utf-8")
-    places = [
-        html.index(words) for words in ('class="cards"', 'class="gallery"', "<h2>Budget", "<h2>All photos", "<details")
-    ]
-    assert places[:4] == sorted(places[:4])
+    html = page(out)
+    order = 'class="cards"', 'class="gallery"', "<h2>Budget", "<h2>All photos"
+    places = [html.index(words) for words in order]
+    assert places == sorted(places) and "<details" in html
     cards = dict(re.findall(r'<div class="card">([^<]*)<b>([^<]*)</b>', html))
-    rows = table(out).values()
+    rows = rows_of(out).values()
     assert cards["photos"] == "4" and cards["with cracks"] == "3" and cards["severity"] == "2 medium"
     assert cards["length of cracks"] == f"{sum(float(row['length_m']) for row in rows):.2f} m"
     budget = json.loads((out / "cracks.json").read_text())["budget"]
@@ -350,25 +325,11 @@ def test_the_page_begins_with_cards_then_photos_to_sort_and_filter_then_tables(s
     assert re.findall(r"<option>(\w+)", severities) == ["high", "medium", "low", "none"]
 
 
-def test_without_a_scale_the_page_has_no_budget_and_filters_by_crack(strips, run):
-    _, out = run(strips)
-    html = (out / "report.html").read_text(encoding="utf-8")
-    assert [value["crack"] for value in photo_values(html)] == ["yes", "yes", "yes", "no"]
-    assert "Budget" not in html and "severity" not in html
-
-
-def test_a_photo_shown_from_above_has_no_photo_to_compare_with_and_its_scale_is_no_assumption(strips, run, monkeypatch):
-    monkeypatch.setattr(survey, "find_scale", lambda *_: Scale(1, 0.01, "A4 sheet", np.diag([0.5, 1.0, 1.0]), 0.0))
-    _, out = run(strips)
-    html = (out / "report.html").read_text(encoding="utf-8")
-    assert html.count('class="marked"') == 4 and 'class="plain"' not in html and "assumption" not in html
-
-
 def test_what_speaks_against_a_scale_is_on_the_page(strips, run, monkeypatch):
     doubtful = Scale(2, 0.05, "test", note="the marker has no white rim")
     monkeypatch.setattr(survey, "find_scale", lambda *_: doubtful)
     _, out = run(strips)
-    notices = re.findall(r'<p class="notice">([^<]*)', (out / "report.html").read_text(encoding="utf-8"))
+    notices = re.findall(r'<p class="notice">([^<]*)', page(out))
     assert any("4 photos" in text and doubtful.note in text for text in notices)
 
 
@@ -381,13 +342,13 @@ def test_metres_in_a_network_are_told_apart_and_a_photo_without_one_has_no_area_
         mesh[30:230, at : at + 8], mesh[at : at + 8, 30:230] = 0, 0
     cv2.imwrite(str(photos / "mesh.png"), mesh)
     _, out = run(photos, "--mm-per-pixel", "2")
-    said, rows = capsys.readouterr().out, table(out)
+    said, rows = capsys.readouterr().out, rows_of(out)
     assert float(rows["mesh.png"]["patch_m2"]) > 0 == float(rows["plain.png"]["patch_m2"])
     length = sum(float(row["length_m"]) for row in rows.values())
     seal = json.loads((out / "cracks.json").read_text())["quantities"]["seal_m"]
     assert 0 < seal < length and f"the other {length - seal:.2f} m" in said
-    html = (out / "report.html").read_text(encoding="utf-8")
+    html = page(out)
     assert "the rest in networks" in html and "0.00\u00a0±\u00a00.00" not in html
     _, out = run(photos / "plain.png", "--mm-per-pixel", "2", out="plain")
     assert "the other" not in capsys.readouterr().out
-    assert "the rest in networks" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "the rest in networks" not in page(out)

@@ -14,12 +14,12 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 import pytest
-from conftest import write_export
+import test_convert
+from conftest import edit_json, write_export
 from pycocotools import mask as coco_mask
-from test_convert import MASKS, folders
+from test_convert import MASKS
 
 import augment
-from data.convert import convert
 from data.merge import merge
 from data.split import split
 from formats.annotate import write_coco
@@ -30,22 +30,17 @@ pytestmark = pytest.mark.slow
 
 def converted(tmp_path):
     """data/convert.py: cracks with holes, as polygons."""
-    photos, masks = folders(tmp_path, {f"road {name}": mask * 255 for name, mask in MASKS.items()})
-    convert(photos, masks, tmp_path / "out")
-    return tmp_path / "out"
+    return test_convert.converted(tmp_path, {f"road {name}": mask * 255 for name, mask in MASKS.items()})
 
 
 def merged(tmp_path):
     """data/merge.py: a student's run lengths with a hole, and another's polygons."""
     for number, student in enumerate(("anna", "ben")):
         write_export(tmp_path / student, cracked=3, undamaged=1, seed=number)
-    ring = np.zeros((96, 128), np.uint8)
-    cv2.circle(ring, (60, 40), 20, 1, 5)
+    ring = cv2.circle(np.zeros((96, 128), np.uint8), (60, 40), 20, 1, 5)
     runs = coco_mask.encode(np.asfortranarray(ring))
-    file = tmp_path / "anna" / JSON_NAME
-    content = json.loads(file.read_text())
-    content["annotations"][0]["segmentation"] = {"size": [96, 128], "counts": runs["counts"].decode()}
-    file.write_text(json.dumps(content))
+    shape = {"size": [96, 128], "counts": runs["counts"].decode()}
+    edit_json(tmp_path / "anna", lambda content: content["annotations"][0].update(segmentation=shape))
     merge([tmp_path / "anna", tmp_path / "ben"], tmp_path / "out")
     return tmp_path / "out"
 

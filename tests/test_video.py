@@ -1,6 +1,5 @@
 """Videos: which frames are seen, what is written, how a broken one ends."""
 
-import csv
 import json
 import re
 import struct
@@ -8,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_road, finding_dark
+from conftest import draw_road, finding_dark, table
 
 import survey
 from command import BadInput
@@ -56,8 +55,7 @@ def test_an_annotated_video_and_a_row_a_frame(drive, run, monkeypatch, capsys):
     assert video.frame_rate(out / "drive_cracks.mp4") == 2  # two frames a second: as long as the drive
     coloured = np.ptp(frames[0].astype(int), axis=2) > 60
     assert coloured[20:80, 40:46].mean() > 0.9 > 0.1 > coloured[:, 70:].mean()
-    with open(out / "cracks.csv", newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(out / "cracks.csv")
     assert [float(row["second"]) for row in rows] == [0, 0.5, 1, 1.5]
     assert [float(row["width_median_px"]) for row in rows] == pytest.approx([6, 12, 18, 24], abs=2)
     assert "drive.mp4, second 1.5" in (out / "report.html").read_text()

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_export
+from conftest import painted, write_export
 
 import evaluate
 import inference
@@ -69,8 +69,7 @@ def test_the_scores_of_the_weights_that_ship_never_land_beside_them(no_run, monk
 def black_line(height=300, width=500, half=4):
     """A grey photo with a black horizontal line, and its mask."""
     photo = np.full((height, width, 3), 150, np.uint8)
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 2 - half : height // 2 + half] = 1
+    mask = painted((height, width), np.s_[height // 2 - half : height // 2 + half])
     photo[mask > 0] = 20
     return photo, mask
 
@@ -107,8 +106,7 @@ def test_fading_a_crack_changes_nothing_but_the_crack():
 @pytest.mark.parametrize("seed", range(6))
 def test_a_blackened_crack_is_dark_and_smooth_and_nothing_else_changes(rng, seed):
     photo = rng.normal(140, 25, (120, 160, 3)).clip(0, 255).astype(np.float32)
-    mask = np.zeros((120, 160), np.uint8)
-    mask[50:75] = 1
+    mask = painted((120, 160), np.s_[50:75])
     black = variety.blacken_crack(photo, mask, np.random.default_rng(seed))
     middle = black[58:67]
     assert middle.mean() < 100 and middle.std() < 0.6 * photo[58:67].std()
