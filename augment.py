@@ -1,5 +1,6 @@
 """Random changes of a training photo and its mask: rotation, scale, brightness, contrast, noise, in this order."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -139,19 +140,21 @@ def write_versions(parts, out, seed):
             (folder / part).mkdir()
             rows, names = [], set()
             for number, item in enumerate(tqdm(photos, part, unit="photo")):
-                name = Path(item.name).stem
+                own = Path(item.name)
                 photo, mask = item.read()
-                pictures = [(name, photo, mask)]
+                shutil.copyfile(item.path, folder / part / own.name)  # saved again as JPEG, it would be another photo
+                masks = {own.name: mask}
                 if part == "train":
                     rng = np.random.default_rng([seed, number])
                     for version, (_, changed, truth) in enumerate(versions(photo, mask, rng), start=1):
-                        pictures.append((f"{name}_v{version}", changed, truth))
-                for stem, picture, truth in pictures:
-                    if stem in names:
-                        raise BadInput(f"{part}: two photos would be called {stem}.jpg; rename {item.name}")
-                    names.add(stem)
-                    write_image(folder / part / f"{stem}.jpg", picture)
-                    rows.append((f"{stem}.jpg", *truth.shape, mask_to_annotations(truth)))
+                        name = f"{own.stem}_v{version}.jpg"
+                        write_image(folder / part / name, changed)
+                        masks[name] = truth
+                for name, truth in masks.items():
+                    if Path(name).stem in names:
+                        raise BadInput(f"{part}: two photos would be called {Path(name).stem}; rename {item.name}")
+                    names.add(Path(name).stem)
+                    rows.append((name, *truth.shape, mask_to_annotations(truth)))
             write_annotations(folder / part, rows, "augment.py")
 
 

@@ -144,6 +144,7 @@ def test_written_versions_are_an_export_of_train_versions_and_untouched_others(p
     assert len(written) == 2 * (1 + VERSIONS) + 2
     for part, photo in (("train", photos[0]), ("valid", photos[2]), ("test", photos[8])):
         assert np.array_equal(written[f"{part}/{photo.name}"].mask(), photo.mask())
+        assert written[f"{part}/{photo.name}"].sha1() == photo.sha1()
     shapes = [written[f"train/road000_v{i}.jpg"].mask() for i in range(1, VERSIONS + 1)]
     assert all(shape.any() and not np.array_equal(shape, photos[0].mask()) for shape in shapes)
 
