@@ -162,6 +162,8 @@ def write_facts(run, settings, parts, device):
     """splits.json and arguments.json: photos, settings, version of the code, machine."""
     for half_written in run.folder.glob(f"{HALF_WRITTEN}*"):  # of a killed process
         half_written.unlink()
+    if not run.saved:  # a run killed before its first save may have left its own; its start is not this one's
+        run.splits.unlink(missing_ok=True)
     start = run_of(settings.start).splits if settings.start else None
     write_splits(run.splits, parts, start)
     machine = {"device": str(device), "precision": number_type(precision(device)), "processes": distributed.world()}

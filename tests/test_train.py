@@ -13,7 +13,7 @@ import model as networks
 import train
 from augment import UNCHANGED, augment
 from command import HALF_WRITTEN, BadInput
-from data.split import split
+from data.split import split, trained_on, write_splits
 from dataset import CrackDataset, loader
 from formats.coco import read_export
 from formats.photo import Preprocess
@@ -427,6 +427,15 @@ def test_a_run_with_a_setting_that_is_gone_is_refused_and_one_without_a_new_sett
     del settings["gone"], settings["ema"]
     torch.save(saved, finished / "last.pt")
     main(["--resume", str(finished), "--device", "cpu"])
+
+
+def test_a_run_in_the_folder_of_one_that_was_killed_before_its_first_save_remembers_its_own_start(start, tmp_path):
+    roads, run = read_export(start.parent / "roads"), Run(tmp_path / "run")
+    other = write_export(tmp_path / "other", seed=4)
+    write_splits(run.splits, split(read_export(other)))  # all that the killed one wrote
+    main(["--data", str(other), "--from", str(start), "--out", str(run.folder), "--epochs", "1", *TINY])
+    taught = split(roads, file=start / "splits.json")["train"]
+    assert trained_on(run.splits, roads.photos) == [photo.name for photo in taught]
 
 
 def test_a_run_clears_what_a_killed_one_left_half_written_and_nothing_else(export, tmp_path):
