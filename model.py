@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from command import BadInput, execute, flags, in_short, number, written_whole
-from formats.onnx import HOW_TO_RUN, export_onnx
+from formats.onnx import export_onnx, how_to_run
 from formats.photo import Preprocess, tiles
 from report.architecture import layers, table
 
@@ -447,7 +447,7 @@ def main(argv=None):
     if args.export:
         export_onnx(args.export, model, preprocess, threshold, LARGEST_SIZE)
         print(f"written to {args.export}, with instructions in its metadata")
-        print(HOW_TO_RUN.format(size=preprocess.size, path=args.export, threshold=threshold))
+        print(how_to_run(args.export, preprocess, threshold))
         return 0
     size = args.size or preprocess.size
     padded = math.ceil(size / 32) * 32

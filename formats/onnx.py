@@ -19,8 +19,8 @@ class WithPreprocessing(nn.Module):
     """Photo (1, 3, H, W) RGB from 0 to 255, of any H and W -> probability (1, 1, H, W).
 
     Normalises and pads as `Preprocess` does, so that the user of the file has only to resize. The network needs only
-    multiples of 16, but with the 32 of `Preprocess` its answers are exactly those of inference.py: what is padded
-    changes the pixels beside it a little.
+    multiples of 16, but with the 32 of `Preprocess` its answers are exactly those of `model.answer_at`: what is
+    padded changes the pixels beside it a little.
     """
 
     def __init__(self, model, preprocess):
@@ -44,12 +44,21 @@ HOW_TO_RUN = """Run it with OpenCV alone; photo is uint8 RGB, its longer side {s
     mask = probability >= {threshold:.2f}"""
 
 
+def how_to_run(path, preprocess, threshold):
+    """The lines of Python that run the ONNX file at this path."""
+    size = preprocess.size if preprocess.enlarges else f"at most {preprocess.size}"
+    return HOW_TO_RUN.format(size=size, path=path, threshold=threshold)
+
+
 def about_onnx(preprocess, threshold):
     """What a stranger must know of the ONNX file, as its metadata: {key: text}."""
+    resize = f"resize the photo so that its longer side is {preprocess.size} pixels; keep its shape"
+    if not preprocess.enlarges:
+        resize += "; leave a smaller photo as it is"
     return {
         "description": "cracks in asphalt: probability of each pixel of a photo",
         "input": "photo, float32 (1, 3, H, W), values 0 to 255, any H and W",
-        "input_size": f"resize the photo so that its longer side is {preprocess.size} pixels; keep its shape",
+        "input_size": resize,
         "colour_order": "RGB",
         "mean": json.dumps(preprocess.mean),
         "std": json.dumps(preprocess.std),
@@ -58,6 +67,8 @@ def about_onnx(preprocess, threshold):
         "output": "probability, float32 (1, 1, H, W), of crack",
         "threshold": f"{threshold:g}",
         "postprocessing": "resize the probability to the photo's size (bilinear), then mask = probability >= threshold",
+        "not_included": "what inference.py adds to this: wide cracks from a pass at half the size, the mean with a "
+        "pass at twice the size for a large photo; and it leaves out specks",
     }
 
 

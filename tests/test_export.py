@@ -12,7 +12,7 @@ from conftest import draw_crack, draw_road, lively_network
 
 import model as networks
 from command import BadInput
-from formats.onnx import export_onnx
+from formats.onnx import about_onnx, export_onnx, how_to_run
 from formats.photo import Preprocess
 from model import LARGEST_SIZE, CrackNet, fused, main, predict, save_checkpoint
 
@@ -69,8 +69,19 @@ def test_the_file_says_how_to_use_it(exported):
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["mean"]) == VALUES["mean"] and json.loads(about["std"]) == VALUES["std"]
     assert float(about["threshold"]) == 0.35 and str(VALUES["size"]) in about["input_size"]
-    assert about["colour_order"] == "RGB" and {"padding", "normalisation", "postprocessing"} <= about.keys()
+    assert about["colour_order"] == "RGB"
+    assert {"padding", "normalisation", "postprocessing", "not_included"} <= about.keys()
     assert [one.name for one in (*session.get_inputs(), *session.get_outputs())] == ["photo", "probability"]
+
+
+def test_what_the_file_says_of_the_size_is_what_the_preprocessing_does(rng):
+    for enlarges in (True, False):
+        preprocess = Preprocess(size=200, enlarges=enlarges)
+        small, large = (draw_road(rng, *shape) for shape in ((90, 120), (300, 400)))
+        assert max(preprocess.resize(large).shape) == 200
+        left_as_it_is = preprocess.resize(small).shape == small.shape
+        said = about_onnx(preprocess, 0.5)["input_size"]
+        assert ("smaller" in said) == ("at most 200" in how_to_run("x.onnx", preprocess, 0.5)) == left_as_it_is
 
 
 def test_export_changes_nothing_of_the_network(tmp_path):
