@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import torch
 
-from command import BadInput
-from formats.photo import BESIDE_PHOTOS, expand, left_out, photos_in
+from command import BadInput, number_of
+from formats.photo import BESIDE_PHOTOS, expand, left_out, photos_in, results_in
 
 PHOTO_ERRORS = (
     BadInput,
@@ -27,16 +27,21 @@ HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # a full or 
 def list_photos(arguments, out):
     """Files, folders and patterns such as photos/* -> list of files; a folder gives the photos directly in it.
 
+    Results of an earlier prediction are left out, as photos/* names them, too; only a lone one is taken as a photo.
     Prints what is left out. Raises BadInput for a file that is not there and a folder without photos.
     """
     files = []
-    for path in expand(arguments):
+    paths = expand(arguments)
+    for path in paths:
         if not path.exists():
             raise BadInput(f"{path}: no such file or folder; check the name")
         if not path.is_dir():
             files.append(path)
             continue
         photos = photos_in(path)
+        if not photos and len(paths) > 1 and results_in(path):
+            print(f"note: {path}: skipped, it holds {left_out(path, photos)}")
+            continue
         if path.resolve() == out.resolve():
             raise BadInput(f"--out {out}: the photos lie there; give the results another folder")
         if not photos:
@@ -47,6 +52,12 @@ def list_photos(arguments, out):
             print(f"note: {path}: skipped {others}")
         files += photos
     photos = [path for path in files if path.suffix.lower() not in BESIDE_PHOTOS]  # photos/* names them, too
+    results = {result for folder in {path.parent for path in photos} for result in results_in(folder)}
+    named = len(results.intersection(photos))
+    if named < len(photos):
+        photos = [path for path in photos if path not in results]
+        if named:
+            print(f"note: skipped {number_of(named, 'picture')} of an earlier prediction")
     return list(dict.fromkeys(photos or files))  # with nothing else, reading them says what is wrong
 
 

@@ -311,6 +311,18 @@ def test_what_lies_beside_photos_is_passed_over_among_several_files_and_refused_
     assert run(strips / "to-correct.json")[0] == 2
 
 
+@pytest.mark.parametrize("place", ["photos", "photos/masks"])
+def test_a_second_run_on_all_that_lies_in_a_folder_takes_the_same_photos(strips, run, place, capsys):
+    photos = len(list(strips.iterdir()))
+    for _ in range(2):
+        code, out = run("--figures", *sorted(strips.iterdir()), out=place)  # as the shell expands photos/*
+        assert code == 0 and f"of {photos} photos" in capsys.readouterr().out
+        assert len(list(out.glob("*_overlay.jpg"))) == photos
+    with pytest.raises(BadInput, match="a mask"):
+        inference.read_one(out / "a_mask.png")
+    assert run(out / "a_overlay.jpg")[0] == 0  # a lone one is what the user means
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_network_that_calls_everything_crack_is_no_warning(monkeypatch):
     model = CrackNet(4, (1, 1, 1))
