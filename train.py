@@ -19,8 +19,8 @@ import distributed
 import metrics
 import runs
 from augment import UNCHANGED, VERSIONS, augment
-from command import COMMON, SEED, BadInput, choose_device, execute, flags, number, number_of
-from data.split import NOT_VALIDATED, same_photos, split
+from command import COMMON, SEED, BadInput, choose_device, execute, flags, number, number_of, some
+from data.split import NOT_VALIDATED, relabelled, same_photos, split
 from dataset import CrackDataset, loader, open_data, workers_ended
 from formats.photo import Preprocess
 from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint, precision, predict, transfer_net
@@ -188,12 +188,24 @@ def open_parts(settings, run):
     """Settings -> (name of the data, {"train": [Photo], "valid": [...], "test": [...]}). Raises BadInput."""
     with distributed.process_0_first():  # it may draw the sample
         export = open_data(settings.data, settings.classes)
-    if run.saved and not same_photos(run.splits, export):
-        raise BadInput(f"{export.root}: other photos than those of {run.folder}; give the run's own with --data")
+    if run.saved:
+        check_same_data(run, export)
     parts = split(export, settings.seed, run.splits if run.saved else settings.splits)
     if not parts["valid"]:
         raise BadInput(f"{export.root}: {NOT_VALIDATED}")
     return str(export.root), parts
+
+
+def check_same_data(run, export):
+    """Raises BadInput where the export holds other photos or labels than those that the run began with."""
+    if not same_photos(run.splits, export):
+        raise BadInput(f"{export.root}: other photos than those of {run.folder}; give the run's own with --data")
+    changed = relabelled(run.splits, export)
+    if changed:
+        raise BadInput(
+            f"{export.root}: the labels of {some(changed)} have changed since {run.folder} began; give the earlier "
+            f"export with --data, or start a new run with --from {run.folder}"
+        )
 
 
 def loaders(parts, preprocess, settings, workers=0, pin=False):

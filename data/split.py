@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from command import PARTS, BadInput, number_of, some, write_json
+from formats.coco import digest
 from formats.photo import read_photo
 
 CRACKED, UNDAMAGED = 40, 10  # photos that the course asks for
@@ -207,14 +208,16 @@ def read_splits(file, export):
 def write_splits(path, parts, start=None):
     """Write what `read_splits` reads, and with the names the SHA-1 and the fingerprint of each photo.
 
-    By these the same photo is recognised later, also in another export. `start` is the splits.json of the run that this
-    one starts from, whose train photos count as seen by this run, too. It is noted under "before", None where that file
-    does not say; a file written earlier by the same run keeps its "before".
+    By these the same photo is recognised later, also in another export. With them is a SHA-1 of each photo's outlines.
+    `start` is the splits.json of the run that this one starts from, whose train photos count as seen by this run, too.
+    It is noted under "before", None where that file does not say; a file written earlier by the same run keeps its
+    "before".
     """
     prints = {photo.name: fingerprint(photo) for part in PARTS for photo in parts[part]}
     content = {part: [photo.name for photo in parts[part]] for part in PARTS}
     content["sha1"] = {name: sha1 for name, (sha1, _) in prints.items()}
     content["fingerprint"] = {name: np.packbits(signs > 0).tobytes().hex() for name, (_, signs) in prints.items()}
+    content["labels"] = {photo.name: digest(photo.shapes()) for part in PARTS for photo in parts[part]}
     if path.is_file():  # a run that is continued: the one it started from may be gone
         content["before"] = content_of(path).get("before", {})
     elif start:
@@ -263,6 +266,14 @@ def same_photos(file, export):
             f"{file}: its sha1 are damaged; give --data, --splits and the run's best.pt instead of its folder"
         )
     return bool(known) and all(name in photos and photos[name].sha1() == sha1 for name, sha1 in known.items())
+
+
+def relabelled(file, export):
+    """Names of the photos whose outlines are not those that this splits.json was written for, as far as it says."""
+    known = content_of(file).get("labels")
+    if not isinstance(known, dict):  # written by an earlier version
+        return []
+    return [photo.name for photo in export.photos if known.get(photo.name) not in (None, digest(photo.shapes()))]
 
 
 def trained_on(file, photos, part="train"):

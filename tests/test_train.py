@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from conftest import write_export
+from conftest import edit_json, write_export
 
 import model as networks
 import train
@@ -571,6 +571,24 @@ def test_the_time_left_is_reckoned_from_the_mean_of_the_epochs():
     history = [row(1, seconds=100.0), row(2, seconds=100.0), row(3, seconds=1000.0)]
     assert f"about {duration(7 * 400)} left" in in_words(history, 10)
     assert "left" not in in_words(history, 3)
+
+
+def test_a_run_is_not_resumed_on_other_labels_but_one_that_does_not_know_its_own_is(export, tmp_path):
+    run, labels = Run(tmp_path / "run"), export / "_annotations.coco.json"
+    main(["--data", str(export), "--epochs", "1", "--out", str(run.folder), *TINY])
+    own = labels.read_text()
+    edit_json(export, lambda content: content["annotations"].pop(2))
+    with pytest.raises(BadInput, match="labels of road002.jpg"):
+        main(["--resume", str(run.folder)])
+    labels.write_text(own)
+    main(["--resume", str(run.folder)])
+    edit_json(export, lambda content: content["annotations"][4]["segmentation"][0].__setitem__(0, 9.5))
+    with pytest.raises(BadInput, match="labels of road004.jpg"):
+        main(["--resume", str(run.folder)])
+    content = json.loads(run.splits.read_text())
+    del content["labels"]  # as in a run of an earlier version
+    run.splits.write_text(json.dumps(content))
+    main(["--resume", str(run.folder)])
 
 
 def test_a_frozen_encoder_is_not_changed_by_weight_decay_either():
