@@ -350,10 +350,11 @@ def duration(seconds):
 def conclusion(run, history, validated, data):
     """The result of the training, and the next commands."""
     best = best_epoch(history)
-    lines = [
-        f"{number_of(len(history), 'epoch')} done; best epoch: {best['epoch']}. It and its threshold have the highest "
-        f"IoU of the crack on {number_of(validated, 'validation photo')}"
-    ]
+    photos = number_of(validated, "validation photo")
+    why = f"It and its threshold have the highest IoU of the crack on {photos}"
+    if math.isnan(best["iou_at_threshold"]):
+        why = f"It has the lowest loss on {photos}, none with a crack, so nothing chose a threshold: it stays at 0.5"
+    lines = [f"{number_of(len(history), 'epoch')} done; best epoch: {best['epoch']}. {why}"]
     if best["iou_at_threshold"] < NOTHING_LEARNT:
         lines.append(
             f"WARNING: that IoU is only {best['iou_at_threshold']:.3f}: the network has not learnt what a crack "

@@ -192,7 +192,7 @@ def open_parts(settings, run):
         check_same_data(run, export)
     parts = split(export, settings.seed, run.splits if run.saved else settings.splits)
     if not parts["valid"]:
-        raise BadInput(f"{export.root}: {NOT_VALIDATED}")
+        raise BadInput(f"{settings.splits or export.root}: {NOT_VALIDATED}")
     return str(export.root), parts
 
 

@@ -23,7 +23,10 @@ SHARES = {"train": 70, "valid": 15, "test": 15}  # percent of the photos, where 
 KEPT = "training keeps these parts"
 VALID_FROM_TRAIN = "training keeps test and takes valid from train"
 ANEW = "training splits all photos again"
-NOT_VALIDATED = "no photo is left for validation; label at least 3 photos, better 50, or give --splits"
+NOT_VALIDATED = (
+    "no photo is left for validation (copies of a photo count once); label at least 3 photos, better 50, or give "
+    "--splits with some in valid"
+)
 ALIKE = 40  # two photos are copies if at most this many of the 256 signs of their fingerprints differ
 
 

@@ -192,6 +192,24 @@ def test_few_cracked_photos_are_said_to_be_few_in_train_and_in_valid(photos):
     assert f"{train - 1} cracked train" in note
 
 
+def test_the_best_epoch_is_said_to_be_the_best_by_what_chose_it():
+    for iou, by in ((0.5, "IoU of the crack"), (math.nan, "loss")):
+        rows = [{"epoch": epoch, "iou_at_threshold": iou, "valid_loss": 2.0 - epoch} for epoch in (1, 2)]
+        said = conclusion(Run("runs/mine"), rows, 4, "mine").splitlines()[0]
+        assert f"best epoch: {rows.index(max(rows, key=merit)) + 1}" in said
+        assert [words for words in ("IoU of the crack", "loss") if words in said] == [by]
+
+
+def test_a_split_without_validation_is_refused_with_the_name_of_what_decided_it(export, tmp_path):
+    names = [photo.name for photo in read_export(export).photos]
+    (tmp_path / "mine.json").write_text(json.dumps({"train": names, "valid": [], "test": []}))
+    with pytest.raises(BadInput, match="mine.json: .*valid"):
+        main(["--data", str(export), "--splits", str(tmp_path / "mine.json"), "--out", str(tmp_path / "run"), *TINY])
+    two = write_export(tmp_path / "two", cracked=2, undamaged=0)
+    with pytest.raises(BadInput, match="two: .*valid"):
+        main(["--data", str(two), "--out", str(tmp_path / "run"), *TINY])
+
+
 def test_a_training_ends_with_the_commands_that_score_and_use_it_or_says_that_it_learnt_nothing():
     failed, learnt = ([{"epoch": 1, "iou_at_threshold": iou}] for iou in (NOTHING_LEARNT - 0.01, NOTHING_LEARNT))
     said = conclusion(Run("runs/mine"), failed, 6, "mine")
