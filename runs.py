@@ -110,7 +110,10 @@ def interrupted_run(path):
     if not path.exists():
         raise BadInput(f"--resume {path}: no such folder; give a run folder, as the training printed it")
     folder = run_of(path).folder
-    last = Run(folder).last
+    run = Run(folder)
+    last = run.last
+    if not last.is_file() and run.arguments_file.is_file() and not run.best.is_file():
+        raise BadInput(f"--resume {folder}: stopped before its first save; start it again with --out {folder}")
     if not last.is_file():
         raise BadInput(f"--resume {folder}: no {last.name} there; give a run folder, as the training printed it")
     saved = read_checkpoint(last)

@@ -413,6 +413,23 @@ def test_the_best_epoch_is_that_of_the_best_iou_at_its_own_threshold_and_of_the_
     assert merit(low) > merit(high)
 
 
+def test_a_run_that_was_killed_before_its_first_save_is_started_again_in_its_folder(export, tmp_path, monkeypatch):
+    flags = ["--data", str(export), "--epochs", "1", "--out", str(tmp_path / "run"), *TINY]
+
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(train, "train_one_epoch", killed)
+        main(flags)
+    with pytest.raises(BadInput, match="again with --out .*run"):
+        main(["--resume", str(tmp_path / "run")])
+    assert main(flags) == 0
+    (tmp_path / "run" / "last.pt").unlink()  # as in a run that was handed on
+    with pytest.raises(BadInput, match="no last.pt"):
+        main(["--resume", str(tmp_path / "run")])
+
+
 @pytest.mark.parametrize("lost", ["training", "history", "settings", "optimizer", "progress", "weights"])
 def test_a_run_of_another_version_is_refused_in_one_line(finished, lost):
     saved = read_checkpoint(finished / "last.pt")
