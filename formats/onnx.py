@@ -83,19 +83,23 @@ def export_onnx(path, model, preprocess, threshold, largest):
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise BadInput(f"{path}: not written, {' and '.join(missing)} missing; pip install onnx onnxscript")
+    network = type(model).__name__
     model = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format)
     sides = {axis: torch.export.Dim(name, min=32, max=largest) for axis, name in ((2, "height"), (3, "width"))}
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            WithPreprocessing(model, preprocess).eval(),
-            (torch.zeros(1, 3, 100, 130),),  # sides that are not multiples of 32
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=(sides,),
-            input_names=["photo"],
-            output_names=["probability"],
-        )
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                WithPreprocessing(model, preprocess).eval(),
+                (torch.zeros(1, 3, 100, 130),),  # sides that are not multiples of 32
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=(sides,),
+                input_names=["photo"],
+                output_names=["probability"],
+            )
+    except torch.onnx.errors.OnnxExporterError:  # its text fills a screen, and does not help
+        raise BadInput(f"{path}: not written, PyTorch cannot export this {network}; export a CrackNet") from None
     program.model.metadata_props.update(about_onnx(preprocess, threshold))
     with written_whole(path) as temporary:
         program.save(temporary)

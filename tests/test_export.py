@@ -110,6 +110,19 @@ def test_without_the_packages_one_line_says_what_to_install(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_pytorch_cannot_export_is_refused_in_one_line(tmp_path):
+    pytest.importorskip("onnxscript")
+
+    class Undecided(CrackNet):
+        def forward(self, photo):
+            return super().forward(photo if photo.mean() > 0 else -photo)
+
+    with pytest.raises(BadInput, match="crack.onnx: .*Undecided") as refusal:
+        export_onnx(tmp_path / "crack.onnx", Undecided(4, (1, 1, 1)), Preprocess(), 0.5, LARGEST_SIZE)
+    assert len(str(refusal.value)) < 300 and "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_suffix_and_a_network_that_is_not_named_are_refused(tmp_path):
     with pytest.raises(BadInput, match="crack.pth"):
         export_onnx(tmp_path / "crack.pth", CrackNet(4, (1, 1, 1)), Preprocess(), 0.5, LARGEST_SIZE)
