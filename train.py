@@ -178,7 +178,7 @@ def settings_of(args):
     run = runs.interrupted_run(args.resume)
     data = given.pop("data", None)
     settings = Settings(**runs.own_settings(run, given, names))
-    return run, replace(settings, data=data or settings.data)
+    return run, replace(settings, data=data or runs.own_data(run, asdict(settings)))
 
 
 # ------------------------------------------------------------------------------------------------ data and network

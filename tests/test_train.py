@@ -608,6 +608,15 @@ def test_the_time_left_is_reckoned_from_the_mean_of_the_epochs():
     assert "left" not in in_words(history, 3)
 
 
+def test_a_run_whose_data_moved_says_so_and_goes_on_where_they_are_now(export, tmp_path):
+    run, moved = Run(tmp_path / "run"), tmp_path / "moved"
+    main(["--data", str(export), "--epochs", "1", "--out", str(run.folder), *TINY])
+    export.rename(moved)
+    with pytest.raises(BadInput, match=f"{re.escape(str(run.folder))}: .*{re.escape(str(export))}.* --data"):
+        main(["--resume", str(run.folder)])
+    assert main(["--resume", str(run.folder), "--data", str(moved)]) == 0
+
+
 def test_a_run_is_not_resumed_on_other_labels_but_one_that_does_not_know_its_own_is(export, tmp_path):
     run, labels = Run(tmp_path / "run"), export / "_annotations.coco.json"
     main(["--data", str(export), "--epochs", "1", "--out", str(run.folder), *TINY])
