@@ -151,9 +151,10 @@ def write_versions(parts, out, seed):
                         write_image(folder / part / name, changed)
                         masks[name] = truth
                 for name, truth in masks.items():
-                    if Path(name).stem in names:
+                    stem = Path(name).stem.lower()  # on the disks of Windows and macOS, IMG_1 and img_1 are one name
+                    if stem in names:
                         raise BadInput(f"{part}: two photos would be called {Path(name).stem}; rename {item.name}")
-                    names.add(Path(name).stem)
+                    names.add(stem)
                     rows.append((name, *truth.shape, mask_to_annotations(truth)))
             write_annotations(folder / part, rows, "augment.py")
 
