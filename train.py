@@ -27,7 +27,7 @@ from model import LARGEST_SIZE, CrackNet, TransferNet, autocast, load_checkpoint
 
 # How long to train, unless --epochs says so. CrackForest, 35 train photos: 800 to 1,600 steps reach an IoU of 0.515 to
 # 0.523, 8,800 only 0.508, because of overfitting. DeepCrack, 255 photos: 770 steps reach 0.681, 3,000 reach 0.705,
-# 9,000 reach 0.721, 17,900 only 0.708. So the steps grow with the number of photos, up to a maximum
+# 9,000 reach 0.719, 17,900 only 0.708. So the steps grow with the number of photos, up to a maximum
 # (results/README.md has the scores).
 STEPS_A_PHOTO = 30
 FEWEST_STEPS = 1000
