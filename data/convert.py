@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 from command import BadInput, execute, flags, some, tally
 from formats.annotate import export_folder, mask_to_annotations, write_annotations
 from formats.coco import MOSTLY, MOSTLY_CRACK
-from formats.masks import MaskFolder, MissingMask
+from formats.masks import MaskFolder
 from formats.photo import BESIDE_PHOTOS, RESULTS, SUFFIXES, left_out, photos_in, pictures_in, read_mask, read_photo
 
 
@@ -41,10 +41,11 @@ def with_masks(photos, masks):
         candidates = masks.candidates(photo.name)
         if len(candidates) > 1:
             raise BadInput(f"{photo}: {some(mask.name for mask in candidates)} could be its mask; keep one")
-        try:
-            found[photo] = masks.find(photo)
-        except MissingMask:
+        if not candidates:
             lonely.append(photo.name)
+            continue
+        masks.claim(candidates[0], photo.name)
+        found[photo] = candidates[0]
     if lonely:
         raise BadInput(f"{some(lonely)}: no mask; draw one with the same name, all black if the photo shows no crack")
     return found
@@ -77,7 +78,8 @@ def convert(photos, masks, out):
     if others:
         print(f"note: {photos}: skipped {others}")
     pictures = [path for path in pictures_in(masks) if not path.name.endswith(RESULTS[1:])]  # no overlays of our own
-    unused = [mask.name for mask in pictures if mask not in pairs.values()]
+    used = set(pairs.values())
+    unused = [mask.name for mask in pictures if mask not in used]
     if unused:
         print(f"note: {masks}: no photo goes with {some(unused)}")
     if not pairs:

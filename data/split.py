@@ -154,6 +154,7 @@ def split(export, seed=0, file=None, for_training=True):
     elif kept == KEPT:
         parts = own
     elif kept == VALID_FROM_TRAIN:
+        # not those of `groups`: a copy in test would change their order, and with it what a seed draws
         parts = own | stratified(copies(own["train"]), {"train": 85, "valid": 15}, seed)
     else:
         parts = stratified(groups, SHARES, seed)

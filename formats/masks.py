@@ -46,10 +46,7 @@ class MaskFolder:
         return mask, None
 
     def find(self, item):
-        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well.
-
-        item: anything with the photo's `name`, a Photo of an export or its path.
-        """
+        """The file of a photo's mask. Raises MissingMask; BadInput if it is the mask of another photo as well."""
         found = self.candidates(item.name)
         if not found:
             stem = Path(item.name).stem
