@@ -60,7 +60,10 @@ def measure(mask):
         junction_count = np.count_nonzero(np.unique(ends[mine]))
         _classify(crack, [branches[k] for k in mine], junction_count)
     _find_enclosed(cracks)
-    _find_patched(branches, cracks, _lead_nowhere(ends), _in_cell(padded, deep, lines, len(branches)))
+    _find_patched(branches, cracks, _lead_nowhere(ends))
+    astray = [k for k, branch in enumerate(branches) if cracks[branch["crack"]]["network"] and not branch["patched"]]
+    for k, in_cell in zip(astray, _in_cell(padded, deep, _middles(lines, astray)), strict=True):
+        branches[k]["patched"] = in_cell
     points = {
         "x_px": lines["xy"][:, 0] - 1,  # without the border
         "y_px": lines["xy"][:, 1] - 1,
@@ -133,31 +136,36 @@ def _find_enclosed(cracks):
         crack["enclosed"] = any(cv2.pointPolygonTest(network, point, False) > 0 for network in networks)
 
 
-def _find_patched(branches, cracks, nowhere, in_cell):
-    """Fill in "patched" of the branches; nowhere, in_cell: (n,) bool, leads it nowhere, does it lie in a cell?"""
-    for branch, leads_nowhere, lies_in_cell in zip(branches, nowhere.tolist(), in_cell.tolist(), strict=True):
+def _find_patched(branches, cracks, nowhere):
+    """Fill in "patched" of the branches, without looking for those that lead nowhere inside a cell: see _in_cell."""
+    for branch, leads_nowhere in zip(branches, nowhere.tolist(), strict=True):
         crack = cracks[branch["crack"]]
-        around_or_in_cell = lies_in_cell or not leads_nowhere
-        branch["patched"] = crack["enclosed"] or (crack["network"] and around_or_in_cell)
+        branch["patched"] = crack["enclosed"] or (crack["network"] and not leads_nowhere)
 
 
-def _in_cell(padded, deep, lines, count):
-    """(n,) bool: is the road beside the middle of a branch a cell? That holds for one that leads nowhere inside a cell.
+def _middles(lines, numbers):
+    """What centre_lines gave, numbers of n branches -> (n, 2) whole x, y of the point in the middle of each."""
+    starts, ends = (np.searchsorted(lines["branch"], numbers, side) for side in ("left", "right"))
+    return np.rint(lines["xy"][(starts + ends) // 2]).astype(int)
+
+
+def _in_cell(padded, deep, places):
+    """(n, 2) whole x, y on cracks -> [bool]: is the road nearest to it a cell?
 
     The road outside all cells reaches the border that `padded` has; road that touches only at corners is apart.
     """
+    if not len(places):  # most masks have no network, and looking for cells takes time
+        return []
     road = cv2.connectedComponents(1 - padded, connectivity=4)[1]
-    edges = np.searchsorted(lines["branch"], np.arange(count + 1))
-    middles = np.rint(lines["xy"][(edges[:-1] + edges[1:]) // 2]).astype(int)
-    beside = []
-    for x, y in middles:
+    nearest = []
+    for x, y in places:
         reach = int(1.1 * deep[y, x]) + 2  # the distance to the road, and what its algorithm may be off
         top, left = max(y - reach, 0), max(x - reach, 0)
         window = road[top : y + reach + 1, left : x + reach + 1]
         rows, columns = np.nonzero(window)
-        nearest = np.argmin((rows + top - y) ** 2 + (columns + left - x) ** 2)
-        beside.append(window[rows[nearest], columns[nearest]])
-    return np.array(beside, int) != road[0, 0]
+        closest = np.argmin((rows + top - y) ** 2 + (columns + left - x) ** 2)
+        nearest.append(bool(window[rows[closest], columns[closest]] != road[0, 0]))
+    return nearest
 
 
 def _branches(lines, crack_of_line):
