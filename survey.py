@@ -34,7 +34,7 @@ from formats.pictures import save_figure
 from inference import FIGURE, MASK, OVERLAY, crack_mask, open_model, size_from_factor
 from model import fused, predict
 from quantify.budget import read_prices, width_edges
-from quantify.damage import NO_SCALE, damage, film_sentence, one_scale_for_sizes, scale_words, sentence, too_much
+from quantify.damage import NO_SCALE, damage, film_sentence, scale_words, sentence, warnings_about
 from quantify.measure import WIDTH_EDGES_MM, measure
 from quantify.scale import SCALE_FLAGS, ScaleOptions, add_scale_flags, find_scale, off_paper, rectify, scale_options
 from report.figure import figure, overlay
@@ -380,7 +380,7 @@ def summarise(out, found):
     cracked = sum(result["row"]["crack_area_px"] > 0 for result in found.originals)
     pictures = number_of(len(found.originals), noun(found.files, "picture"))
     print(f"cracks in {cracked} of {pictures}: {out}/report.html, cracks.csv, cracks.json")
-    for warning in filter(None, (too_much(found.rows), one_scale_for_sizes(found.rows))):
+    for warning in warnings_about(found.rows):
         print(f"WARNING: {warning}")
     doubtful = [row for row in found.rows if row.get("scale_note")]
     if doubtful:

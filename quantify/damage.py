@@ -181,6 +181,11 @@ def too_much(rows):
     )
 
 
+def warnings_about(rows):
+    """Rows of a survey -> [warning in words]: what makes all their numbers doubtful."""
+    return [warning for warning in (too_much(rows), one_scale_for_sizes(rows)) if warning]
+
+
 def one_scale_for_sizes(rows):
     """Rows -> a warning in words if photos of different sizes were measured with one size of a pixel; else "".
 

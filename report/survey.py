@@ -12,16 +12,7 @@ from formats import video
 from formats.batch import beside
 from formats.photo import RESULTS, at_most, read_photo
 from quantify.columns import MILLIMETRES, NOT_IN_IT, PIXELS, PLUS_MINUS
-from quantify.damage import (
-    BINS_MM,
-    BINS_PX,
-    NO_SCALE,
-    give_or_take,
-    one_scale_for_sizes,
-    sentence,
-    too_much,
-    worst_first,
-)
+from quantify.damage import BINS_MM, BINS_PX, NO_SCALE, give_or_take, sentence, warnings_about, worst_first
 from quantify.measure import WIDTH_EDGES_MM
 from report import page
 from report.figure import colours_of, width_ticks
@@ -181,7 +172,7 @@ def budget_card(money):
 
 def notices(found):
     """What a reader must know before using a number."""
-    warnings = [warning for warning in (too_much(found.rows), one_scale_for_sizes(found.rows)) if warning]
+    warnings = warnings_about(found.rows)
     if not found.scaled:
         return [page.notice(text) for text in [*warnings, NO_SCALE]]
     if not all(result["from_above"] for result in found.results):
